@@ -1,0 +1,168 @@
+"""What the nodes of a cluster agree to do: the commands that go through the log, and their bytes.
+
+A command holds everything that its application needs: ids, times and placements are decided before it is proposed,
+so that applying it gives the same state on every member. Commands are msgpack arrays that begin with their tag, so a
+payload is never empty and never begins with 0x00 (which marks membership entries).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+MAX_QUEUED_CALLS = 10_000
+"""Calls that may wait in the state; the 10,001st is refused, so that an outage cannot fill the memory."""
+
+MAX_REPLICAS = 10_000_000
+"""Replicas that one service may ask for: more is taken for a typing mistake."""
+
+
+class ServiceRequest(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What a call wants of one service: this many replicas, each of which takes `slots_per_replica` slots."""
+
+    name: str
+    replicas: int
+    slots_per_replica: int = 1
+    description: str = ""
+
+
+class ServiceCall(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """A user's wish, as it stands in the log. `body` is the JSON that was posted, given back in answers."""
+
+    id: str
+    services: tuple[ServiceRequest, ...]
+    body: bytes = b"{}"
+    received_ms: int = 0
+    idempotency_key: str | None = None
+
+
+class ServicePlan(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What changes for one service. Both byte strings are made and read by `runs.py`.
+
+    starts: runs of (first slot, count, node number), little-endian int32. stops: runs of (first slot, count).
+    """
+
+    service: str
+    starts: bytes = b""
+    stops: bytes = b""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """Where replicas start and which stop; one log entry, whatever their number."""
+
+    services: tuple[ServicePlan, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.services)
+
+
+class ClusterNode(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """A node of a further cluster, as cluster 0 records it."""
+
+    name: str
+    host: str
+    port: int | None
+    capacity: int
+
+
+class AddNode(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="add-node"):
+    """A node joins, ready. Whether it votes is decided by Raft's membership, not here."""
+
+    name: str
+    host: str
+    port: int | None
+    capacity: int
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+class RemoveNode(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="remove-node"):
+    """A node leaves for good: its tasks are forgotten, and the next plan replaces them."""
+
+    name: str
+
+
+class SetNodeStatus(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="set-node-status"):
+    """The leader of `term` saw a node fall silent or answer again; refused in an entry of any other term."""
+
+    name: str
+    status: Literal["ready", "down"]
+    term: int
+
+
+class SubmitCall(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="submit-call"):
+    """Queue a call. The same id or idempotency key again yields the first call and queues nothing."""
+
+    call: ServiceCall
+
+
+class ExecuteCall(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="execute-call"):
+    """Work the oldest call: set its services' desired replicas and place them. `made_at` is the index planned on."""
+
+    call_id: str
+    term: int
+    made_at: int
+    plan: Plan
+
+
+class PlaceTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="place-tasks"):
+    """Repair drift: replace lost replicas, place waiting ones, stop surplus ones."""
+
+    term: int
+    made_at: int
+    plan: Plan
+
+
+class ReportTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="report-tasks"):
+    """What a node's agent saw. `updates` are runs of (first task id, count, state), little-endian int64 (`runs.py`)."""
+
+    node: str
+    incarnation: int
+    updates: bytes
+
+
+class CreateCluster(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="create-cluster"):
+    """Record a further cluster. Only cluster 0 keeps this list."""
+
+    id: str
+    nodes: tuple[ClusterNode, ...]
+
+
+class ReplaceCluster(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="replace-cluster"):
+    """Record a further cluster anew, or for the first time."""
+
+    id: str
+    nodes: tuple[ClusterNode, ...]
+
+
+class RemoveCluster(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="remove-cluster"):
+    """Forget a further cluster."""
+
+    id: str
+
+
+Command = (
+    AddNode
+    | RemoveNode
+    | SetNodeStatus
+    | SubmitCall
+    | ExecuteCall
+    | PlaceTasks
+    | ReportTasks
+    | CreateCluster
+    | ReplaceCluster
+    | RemoveCluster
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
+
+
+def encode(command: Command) -> bytes:
+    """The bytes of a command, as they stand in the log."""
+    return _encoder.encode(command)
+
+
+def decode(payload: bytes) -> Command:
+    """The command in a log entry. Raises msgspec.DecodeError on bytes that `encode` did not make."""
+    return _decoder.decode(payload)

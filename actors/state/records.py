@@ -1,0 +1,150 @@
+"""What one may ask of the agreed state, as plain values: nodes, services, calls, clusters, and what a command led to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import msgspec
+
+from .commands import ClusterNode, ServiceRequest
+from .task_states import TaskState
+
+CallStatus = Literal["spreading pending", "spreading", "executed", "failed"]
+
+
+class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A node as agreed on. `number` is its order of joining, never used again after it leaves."""
+
+    number: int
+    name: str
+    host: str
+    port: int | None
+    capacity: int
+    labels: tuple[tuple[str, str], ...] = ()
+    status: Literal["ready", "down", "removed"] = "ready"
+    incarnation: int = 0
+
+
+class ServiceRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A service: what is desired, and how much of it there is. pending = replicas that run on no ready node."""
+
+    number: int
+    name: str
+    replicas: int
+    slots_per_replica: int
+    description: str
+    version: int
+    placed: int
+    lost: int
+    updated_index: int
+
+    @property
+    def pending(self) -> int:
+        return max(0, self.replicas - self.placed)
+
+
+class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A service call and what became of it. `log_index` is its own entry, `executed_index` the one that carried it out.
+
+    load_distribution: (node name, replicas) of the call's services right after it was executed.
+    """
+
+    id: str
+    status: CallStatus
+    services: tuple[ServiceRequest, ...]
+    body: bytes
+    received_ms: int
+    idempotency_key: str | None
+    log_index: int
+    executed_index: int | None = None
+    merged_into: str | None = None
+    placed: int = 0
+    pending: int = 0
+    reason: str = ""
+    load_distribution: tuple[tuple[str, int], ...] = ()
+
+
+class ClusterRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A further cluster, as cluster 0 knows it."""
+
+    id: str
+    nodes: tuple[ClusterNode, ...]
+    index: int
+
+
+class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt to run a replica in a slot."""
+
+    id: int
+    service: str
+    slot: int
+    node: str
+    state: TaskState
+    desired: TaskState
+    slots: int
+    updated_index: int
+
+
+class AssignedTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """`count` tasks of one service with neighbouring slots and ids."""
+
+    service: str
+    first_slot: int
+    first_task: int
+    count: int
+    slots_per_replica: int
+
+
+class Assignments(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a node should run. `version` (a log index) changes only when this does; a higher one wins."""
+
+    node: str
+    version: int
+    runs: tuple[AssignedTasks, ...] = ()
+
+    @property
+    def replicas(self) -> int:
+        return sum(run.count for run in self.runs)
+
+    def tasks(self) -> Iterator[tuple[int, str, int]]:
+        """(task id, service, slot), one by one."""
+        for run in self.runs:
+            for offset in range(run.count):
+                yield run.first_task + offset, run.service, run.first_slot + offset
+
+
+class Pending(msgspec.Struct, frozen=True, kw_only=True):
+    """Replicas of a service that wait for room, and why."""
+
+    service: str
+    waiting: int
+    replicas: int
+    reason: str
+
+
+class StateEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A line for the event log; `data` is ready for JSON. One event may cover ranges of slots."""
+
+    kind: str
+    data: dict[str, Any]
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command led to. Refusals are values: `code` for programs, `reason` for people.
+
+    call: the call concerned. assignments: names of nodes whose assignments changed, in order of joining.
+    queue, nodes, services, clusters: whether that part of the state changed.
+    """
+
+    ok: bool = True
+    code: str = ""
+    reason: str = ""
+    call: CallRecord | None = None
+    duplicate: bool = False
+    assignments: tuple[str, ...] = ()
+    queue: bool = False
+    nodes: bool = False
+    services: bool = False
+    clusters: bool = False
+    events: tuple[StateEvent, ...] = ()
