@@ -1,0 +1,155 @@
+"""The JSON that goes in and out, written down as types: bodies are checked against them, answers are described by them.
+
+Bodies (`New…`, `Remove…`) refuse unknown fields. Views describe answers; fields may be added to an answer, so an
+answer may hold more than its view names.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")]
+Host = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9.\-]{1,253}\Z")]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Capacity = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
+NodeCount = Annotated[int, msgspec.Meta(ge=1, le=5000)]
+
+
+class NewNode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A node that is to join: `{"id": "custom0", "host": "localhost", "port": 8099, "capacity": 100, "spawn": true}`.
+
+    None means that the cluster chooses. `spawn: true` starts the node here; false is for one that runs elsewhere.
+    """
+
+    id: Id | None = None
+    host: Host = "localhost"
+    port: Port | None = None
+    capacity: Capacity | None = None
+    spawn: bool = True
+
+
+class NewCluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A cluster that is to be made: `{"nodes": 3}`, or `{"nodes": [{"port": 8201}, …]}` to choose for each node."""
+
+    nodes: NodeCount | Annotated[tuple[NewNode, ...], msgspec.Meta(min_length=1, max_length=5000)]
+    id: Id | None = None
+    capacity: Capacity | None = None
+    """Of each node that does not say its own."""
+
+
+class RemoveNode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which node is to leave: `{"host": "localhost", "port": 8001}`, or `{"id": "custom0"}`."""
+
+    host: Host = "localhost"
+    port: Port | None = None
+    id: Id | None = None
+
+
+Matrix = dict[str, dict[str, int]]
+"""`{from: {to: 0 or 1}}`"""
+
+Row = dict[str, int]
+"""`{to: 0 or 1}`"""
+
+ServiceCall = dict[str, Any]
+"""One of the three documented bodies; the implementation of ports.Clusters reads it."""
+
+
+class LogEntryView(msgspec.Struct, kw_only=True):
+    """One entry of a node's log."""
+
+    index: int
+    term: int
+
+
+class NodeStats(msgspec.Struct, kw_only=True):
+    """What a node says of itself."""
+
+    host: str
+    port: int | None
+    state: str
+    """LEADER, FOLLOWER, CANDIDATE, LEARNER or WORKER."""
+    capacity: int | None
+    load: int
+
+
+class NodeDetail(NodeStats, kw_only=True):
+    """The same on the node's own port, with its log."""
+
+    term: int
+    leader: str | None
+    commit_index: int
+    log: list[LogEntryView]
+
+
+class NodeView(msgspec.Struct, kw_only=True):
+    """A node as its cluster sees it."""
+
+    address: str
+    accessible: bool
+    """The node's actor answers its cluster, whatever links are cut."""
+    stats: dict[str, Any]
+
+
+class CallView(msgspec.Struct, kw_only=True):
+    """A service call: the body it came with, and what became of it."""
+
+    service_id: str
+    status: str
+    """`spreading pending`, `spreading`, `executed` or `failed`."""
+    log_index: int | None = None
+    load_distribution: dict[str, int] = {}
+
+
+class ClusterView(msgspec.Struct, kw_only=True):
+    """A cluster, its nodes, its links and its service calls."""
+
+    id: str
+    nodes: list[NodeView]
+    connections: Matrix
+    services: list[CallView]
+
+
+class Metadata(msgspec.Struct, kw_only=True):
+    """How many there are in all."""
+
+    count: int
+
+
+class ClusterList(msgspec.Struct, kw_only=True):
+    """Every cluster."""
+
+    metadata: Metadata
+    results: list[ClusterView]
+
+
+class NodeList(msgspec.Struct, kw_only=True):
+    """Nodes of a cluster."""
+
+    metadata: Metadata
+    results: list[NodeView]
+
+
+class Done(msgspec.Struct, kw_only=True):
+    """`{"status": "ok"}`"""
+
+    status: str
+
+
+class CountView(msgspec.Struct, kw_only=True):
+    """`{"count": 4}`"""
+
+    count: int
+
+
+class MajorityView(msgspec.Struct, kw_only=True):
+    """`{"majority": 3}`"""
+
+    majority: int
+
+
+LoadTable = dict[str, dict[str, int]]
+"""`{service_id: {address: replicas}}`"""
