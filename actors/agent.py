@@ -1,0 +1,70 @@
+"""Agent: runs a node's replicas and says what became of them.
+
+The leader's assignments are the whole truth at every time: the agent starts what is new, stops what is gone, and
+answers with the state of every task of the version it has reached, so a lost answer is mended by asking again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .messages import AgentReport, RunTasks
+from .state.records import Assignments
+from .state.runs import REPORT, collect, expand, pack
+from .state.task_states import TaskState
+from .system import Actor
+
+__all__ = ["Agent"]
+
+Ids = npt.NDArray[np.int64]
+
+
+class Agent(Actor):
+    """One node's replicas. They are simulated: a replica is running as soon as it is started."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._version = -1
+        self._running: Ids = np.zeros(0, dtype=np.int64)
+        self._started = 0
+        self._stopped = 0
+
+    def on_receive(self, message: Any) -> None:
+        """Reach the version that is asked for; an older one than the present is answered with the present one."""
+        if not isinstance(message, RunTasks):
+            return
+        stopped = np.zeros(0, dtype=np.int64)
+        if message.assignments.version >= self._version:
+            stopped = self._reach(message.assignments)
+        self.context.send(message.reply_to, AgentReport(version=self._version, updates=self._updates(stopped)))
+
+    def _reach(self, assignments: Assignments) -> Ids:
+        wanted = _task_ids(assignments)
+        stopped = np.setdiff1d(self._running, wanted, assume_unique=True)
+        self._started += wanted.size - (self._running.size - stopped.size)
+        self._stopped += stopped.size
+        self._running = wanted
+        self._version = assignments.version
+        return stopped
+
+    def _updates(self, stopped: Ids) -> bytes:
+        ids = np.concatenate((self._running, stopped))
+        states = np.full(ids.size, int(TaskState.RUNNING), dtype=np.int64)
+        states[self._running.size :] = int(TaskState.SHUTDOWN)
+        return pack(collect(ids, states), REPORT)
+
+    def statistics(self) -> dict[str, int | float | str]:
+        return super().statistics() | {
+            "running": int(self._running.size),
+            "started": self._started,
+            "stopped": self._stopped,
+        }
+
+
+def _task_ids(assignments: Assignments) -> Ids:
+    first = np.array([run.first_task for run in assignments.runs], dtype=np.int64)
+    count = np.array([run.count for run in assignments.runs], dtype=np.int64)
+    return np.sort(expand(first, count)) if first.size else first

@@ -1,0 +1,13 @@
+"""What a leader does besides leading: the control loop, and the decisions that it is made of.
+
+# General layout:
+#   loop.py         compares desired with observed, proposes the difference, waits, looks again
+#   liveness.py     which nodes are heard, which have fallen silent
+#   membership.py   who should vote, given the nodes there are
+"""
+
+from .liveness import Liveness
+from .loop import ControlLoop, ControlTick
+from .membership import next_change
+
+__all__ = ["ControlLoop", "ControlTick", "Liveness", "next_change"]

@@ -1,0 +1,31 @@
+"""What the control loop needs of the node that leads."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..messages import Message, NodeSpec
+from ..raft.core import Raft
+from ..raft.events import Event
+from ..state.machine import ClusterState
+from ..system import Context
+
+__all__ = ["Host"]
+
+
+class Host(Protocol):
+    """The leader's node, as its control loop sees it; `Node` is one."""
+
+    node: str
+    context: Context
+    raft: Raft
+    state: ClusterState
+    applied: int
+    front_door: str
+    first_nodes: tuple[NodeSpec, ...]
+
+    def step(self, event: Event) -> None: ...
+    def new_ref(self) -> int: ...
+    def look_again(self) -> None: ...
+    def send_to_node(self, node: str, message: Message) -> None: ...
+    def tell_finished(self, calls: tuple[str, ...]) -> None: ...

@@ -1,0 +1,241 @@
+"""The control loop of a leader: desired against observed, one difference at a time, for one term.
+
+It is level-triggered. A round looks at the state as it is now, proposes what is missing and stops; the next round
+comes when that has been applied, or when something else changed, or at the next tick. What it knows besides the state
+(who is heard, which assignments a node has confirmed) dies with the term and is learnt anew by the next leader.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..messages import Assign, Beat, ClusterSpec, ClusterView, Message, NodeSpec, Report
+from ..raft.events import Accepted, Propose, Refused
+from ..raft.sessions import envelope
+from ..scheduling.reconcile import plan_call, plan_repair
+from ..state import commands
+from ..state.commands import AddNode, Command, ExecuteCall, PlaceTasks, ReportTasks, SetNodeStatus
+from ..state.records import NodeRecord, Outcome
+from ..units import NS_PER_MS
+from .liveness import TICK_MS, Liveness
+from .membership import next_change
+
+if TYPE_CHECKING:
+    from .host import Host
+
+__all__ = ["ControlLoop", "ControlTick"]
+
+RESEND_MS = 300
+"""Assignments that a node has not confirmed are sent again this often."""
+BEAT_EVERY_TICKS = 2
+VIEW_EVERY_TICKS = 10
+
+
+class ControlTick(Message):
+    """To the leader itself, every TICK_MS of its term."""
+
+    term: int
+
+
+class ControlLoop:
+    """One leader's loop in one term. `host` is the node that leads."""
+
+    def __init__(self, host: Host, term: int) -> None:
+        self.term = term
+        self._host = host
+        self._liveness = Liveness(host.context.now_ns())
+        # Everything committed before this leader is applied once its own first entry is.
+        self._first_index = host.raft.last_index
+        self._proposal = 0
+        self._until: int | None = None
+        self._reports: dict[str, Report] = {}
+        self._confirmed: dict[str, int] = {}
+        self._sent: dict[str, tuple[int, int]] = {}
+        self._ticks = 0
+        self._view: ClusterView | None = None
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self._host.context.after_ns(TICK_MS * NS_PER_MS, ControlTick(term=self.term))
+
+    # -- what comes in ------------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Time passed: beat the workers, look who is silent, send again what was not confirmed."""
+        host = self._host
+        self._ticks += 1
+        self._liveness.tick(host.context.now_ns())
+        if self._ticks % BEAT_EVERY_TICKS == 0:
+            self._beat_workers()
+        if self._ticks % VIEW_EVERY_TICKS == 0:
+            self._view = None
+        host.look_again()
+        host.context.after_ns(TICK_MS * NS_PER_MS, ControlTick(term=self.term))
+
+    def heard(self, node: str) -> None:
+        """A node that takes no part in the consensus answered."""
+        self._liveness.heard(node, self._host.context.now_ns())
+
+    def reported(self, report: Report) -> None:
+        """A node confirmed its assignments; what it says of its tasks is proposed with the next round."""
+        self.heard(report.node)
+        self._confirmed[report.node] = report.version
+        if report.updates:
+            self._reports[report.node] = report
+            self._host.look_again()
+
+    def accepted(self, accepted: Accepted) -> None:
+        """The loop's proposal is in the log up to this index: the next round waits until that is applied."""
+        if accepted.ref == self._proposal:
+            self._until = accepted.index + accepted.count - 1
+
+    def refused(self, refusal: Refused) -> None:
+        """The loop's proposal was not taken; the next tick tries again."""
+        if refusal.ref == self._proposal:
+            self._proposal = 0
+
+    def applied(self, outcome: Outcome) -> None:
+        """A command took effect here."""
+        if outcome.finished:
+            self._host.tell_finished(outcome.finished)
+
+    # -- one round ------------------------------------------------------------------------------------------------------
+
+    def reconcile(self) -> None:
+        """Propose what is missing, unless the last proposal is still under way."""
+        host = self._host
+        if host.applied < self._first_index:
+            return
+        if self._is_free():
+            missing = self._missing()
+            if missing:
+                self._propose(missing)
+        self._assign()
+        self._change_membership()
+        self._push_view()
+
+    def _is_free(self) -> bool:
+        if not self._proposal:
+            return True
+        if self._until is None or self._host.applied < self._until:
+            return False
+        self._proposal, self._until = 0, None
+        return True
+
+    def _missing(self) -> list[Command]:
+        state = self._host.state
+        nodes = state.nodes()
+        if not nodes:
+            return list(self._first_nodes()) if not state.had_nodes else []
+        changes = self._status_changes(nodes)
+        if changes:
+            return changes
+        missing: list[Command] = []
+        reports, self._reports = self._reports, {}
+        for name, report in reports.items():
+            missing.append(ReportTasks(node=name, incarnation=report.incarnation, updates=report.updates))
+        head = state.head()
+        if head is not None:
+            plan = plan_call(state, head)
+            missing.append(
+                ExecuteCall(call_id=head.id, term=self.term, made_at=state.applied_index, plan=plan)
+            )
+        else:
+            repair = plan_repair(state)
+            if repair is not None:
+                missing.append(PlaceTasks(term=self.term, made_at=state.applied_index, plan=repair))
+        return missing
+
+    def _first_nodes(self) -> tuple[AddNode, ...]:
+        return tuple(
+            AddNode(name=spec.name, host=spec.host, port=spec.port, capacity=spec.capacity)
+            for spec in self._host.first_nodes
+        )
+
+    def _status_changes(self, nodes: tuple[NodeRecord, ...]) -> list[Command]:
+        host = self._host
+        now_ns = host.context.now_ns()
+        self._liveness.heard(host.node, now_ns)
+        for member in host.raft.membership.members:
+            heard_ns = host.raft.heard_ns(member)
+            if heard_ns is not None:
+                self._liveness.heard(member, heard_ns)
+        return [
+            SetNodeStatus(name=name, status="down" if status == "down" else "ready", term=self.term)
+            for name, status in self._liveness.changes(now_ns, nodes)
+        ]
+
+    def _propose(self, missing: list[Command]) -> None:
+        host = self._host
+        self._proposal, self._until = host.new_ref(), None
+        payloads = tuple(envelope("", 0, commands.encode(command)) for command in missing)
+        host.step(Propose(payloads=payloads, ref=self._proposal, forward=False))
+
+    # -- what goes out ----------------------------------------------------------------------------------------------------
+
+    def _assign(self) -> None:
+        """Send every node its assignments until it confirms them."""
+        host = self._host
+        now_ns = host.context.now_ns()
+        for record in host.state.nodes():
+            assignments = host.state.assignments(record.name)
+            if self._confirmed.get(record.name) == assignments.version:
+                continue
+            version, sent_ns = self._sent.get(record.name, (-1, 0))
+            if version == assignments.version and now_ns - sent_ns < RESEND_MS * NS_PER_MS:
+                continue
+            self._sent[record.name] = (assignments.version, now_ns)
+            host.send_to_node(
+                record.name,
+                Assign(
+                    leader=host.node,
+                    term=self.term,
+                    load=host.state.load_of(record.name),
+                    assignments=assignments,
+                ),
+            )
+
+    def _beat_workers(self) -> None:
+        host = self._host
+        members = host.raft.membership.members
+        for record in host.state.nodes():
+            if record.name not in members:
+                host.send_to_node(
+                    record.name,
+                    Beat(leader=host.node, term=self.term, load=host.state.load_of(record.name)),
+                )
+
+    def _change_membership(self) -> None:
+        host = self._host
+        nodes = host.state.nodes()
+        if not nodes or not host.raft.can_change_membership:
+            return
+        change = next_change(host.raft.membership, nodes, host.raft.is_caught_up, host.new_ref())
+        if change is not None:
+            host.step(change)
+
+    def _push_view(self) -> None:
+        """Show the front door who is in the cluster, whenever that changed, and once a second anyway."""
+        host = self._host
+        state = host.state
+        membership = host.raft.membership
+        if host.raft.commit_index < membership.index or not state.nodes():
+            return
+        view = ClusterView(
+            node=host.node,
+            term=self.term,
+            nodes=tuple(_spec(record) for record in state.nodes()),
+            voters=membership.voters,
+            learners=membership.learners,
+            clusters=tuple(
+                ClusterSpec(cluster=record.id, nodes=tuple(_spec(node) for node in record.nodes))
+                for record in state.clusters()
+            ),
+        )
+        if view != self._view:
+            self._view = view
+            host.context.send(host.front_door, view)
+
+
+def _spec(record: NodeRecord | commands.ClusterNode) -> NodeSpec:
+    return NodeSpec(name=record.name, host=record.host, port=record.port, capacity=record.capacity)

@@ -1,0 +1,387 @@
+"""Member: an actor that takes part in consensus and runs a replicated state machine.
+
+The core (`raft/`) is pure: the member hands it events and carries out, in order, what the core's `Ready` says. The
+member knows nothing of services or replicas; `Node` adds those, and other programs bring a machine of their own.
+
+    mailbox ──event──> Raft.step ──Ready──> save, send through Links, apply, answer reads, arm the deadline
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from .messages import LinkPolicy, Message, Outcome, Submit, cluster_actor, link_actor, node_actor
+from .raft.core import Raft
+from .raft.events import (
+    Accepted,
+    Apply,
+    BecameLeader,
+    DeadlineReached,
+    Event,
+    LeaderKnown,
+    MembershipChanged,
+    PeerMessage,
+    Propose,
+    ReadFailed,
+    ReadReady,
+    ReadRequest,
+    Ready,
+    Refused,
+    SteppedDown,
+)
+from .raft.config import RaftConfig
+from .raft.sessions import Applied, Machine, Sessions, envelope
+from .storage import Storage
+from .system import Actor, Timer
+from .units import NS_PER_MS
+
+__all__ = ["Member", "Observer"]
+
+# No handler may hold a thread for long: so many entries are applied in one turn, the rest in the next.
+APPLY_SLICE = 256
+WAITING_LIMIT = 20_000
+
+Observer = Callable[[Raft, Any, Ready], None]
+
+
+class _Flush(Message):
+    """To itself: everything that queued up in front of this is proposed as one batch."""
+
+
+class _ApplyMore(Message):
+    """To itself: committed entries wait for their slice."""
+
+
+class _Deadline(Message):
+    """To itself: the core's deadline may have come."""
+
+
+class Member(Actor):
+    """One member of one cluster's consensus, with its storage, its machine and its outgoing links.
+
+    `storage` survives the actor: a restarted member loads from it. `observe` sees every (core, event, ready) of a
+    test or a checker; it costs nothing when None.
+    """
+
+    mailbox_capacity = 20_000
+
+    def __init__(
+        self,
+        cluster: str,
+        node: str,
+        storage: Storage,
+        machine: Machine,
+        config: RaftConfig,
+        link_policy: LinkPolicy,
+        observe: Observer | None = None,
+    ) -> None:
+        super().__init__()
+        self.cluster = cluster
+        self.node = node
+        self.raft: Raft
+        self.applied = 0
+        self._storage = storage
+        self._machine = machine
+        self._sessions = Sessions(machine)
+        self._config = config
+        self._link_policy = link_policy
+        self._link_class: type[Actor] | None = None
+        self._observe = observe
+        self._wires: dict[str, str] = {}
+        self._queued: list[Submit] = []
+        self._waiting: dict[tuple[str, int], str] = {}
+        self._proposals: dict[int, tuple[tuple[str, int], ...]] = {}
+        self._next_ref = 1
+        self._committed: deque[Apply] = deque()
+        self._applying = False
+        self._reads: dict[int, Callable[[str | None], None]] = {}
+        self._ready_reads: list[ReadReady] = []
+        self._timer: Timer | None = None
+        self._timer_ns = 0
+        self._handlers: dict[type, Callable[[Any], Any]] = {
+            Submit: self._submit,
+            _Flush: self._flush,
+            _ApplyMore: self._apply_more,
+            _Deadline: self._deadline,
+        }
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    def on_start(self) -> None:
+        """Load what was promised before, and arm the first deadline."""
+        self.raft = Raft(
+            member=self.node,
+            cluster=self.cluster,
+            incarnation=self.context.incarnation,
+            config=self._config,
+            random=self.context.random,
+            restored=self._storage.load(),
+            now_ns=self.context.now_ns(),
+        )
+        self._arm(self.raft.deadline_ns)
+
+    def on_receive(self, message: Any) -> Any:
+        """One message: a peer's goes to the core, anything else to its handler."""
+        handler = self._handlers.get(type(message))
+        if handler is not None:
+            return handler(message)
+        return self.step(message)
+
+    # -- what a subclass adds -----------------------------------------------------------------------------------------
+
+    def on_applied(self, index: int, term: int, applied: Applied) -> None:
+        """An application command took effect on this member."""
+
+    def on_became_leader(self, term: int) -> None:
+        """This member won the election of `term`."""
+
+    def on_stepped_down(self, term: int, reason: str) -> None:
+        """This member leads no more."""
+
+    def on_leader_known(self, term: int, leader: str | None) -> None:
+        """This member follows somebody else, or nobody."""
+
+    def on_membership_changed(self) -> None:
+        """Voters or learners changed; `self.raft.membership` has them."""
+
+    def on_slice_applied(self) -> None:
+        """A slice of committed entries has been applied."""
+
+    # -- the core ---------------------------------------------------------------------------------------------------
+
+    def step(self, event: Event) -> None:
+        """Hand one event to the core and carry out what it says, until nothing is left to do."""
+        pending: Event | None = event
+        while pending is not None:
+            ready = self.raft.step(self.context.now_ns(), pending)
+            if self._observe is not None:
+                self._observe(self.raft, pending, ready)
+            pending = self._carry_out(ready)
+
+    def _carry_out(self, ready: Ready) -> Event | None:
+        """In the order that `Ready` promises; the answer is the storage's completion, to be stepped next."""
+        for peer in ready.send:
+            self._to_peer(peer.to, peer)
+        persist = ready.persist
+        if persist is not None:
+            self._storage.save(persist)
+        for peer in ready.send_after_durable:
+            self._to_peer(peer.to, peer)
+        if ready.changes:
+            self._tell_changes(ready.changes)
+        if ready.refused:
+            self._tell_refused(ready.refused)
+        if ready.accepted:
+            self.on_accepted(ready.accepted)
+        if ready.apply is not None:
+            self._committed.append(ready.apply)
+            if not self._applying:
+                self._apply_slice()
+        for read in ready.reads:
+            self._note_read(read)
+        self._arm(ready.deadline_ns)
+        return persist.done if persist is not None else None
+
+    def _tell_changes(self, changes: tuple[Any, ...]) -> None:
+        for change in changes:
+            match change:
+                case BecameLeader(term=term):
+                    self.on_became_leader(term)
+                case SteppedDown(term=term, reason=reason):
+                    self.on_stepped_down(term, reason)
+                case LeaderKnown(term=term, leader=leader):
+                    self.on_leader_known(term, leader)
+                case MembershipChanged():
+                    self.on_membership_changed()
+
+    # -- deadlines --------------------------------------------------------------------------------------------------
+
+    def _arm(self, deadline_ns: int) -> None:
+        """Keep one timer; one that fires early looks at the deadline again, so most resets cost nothing."""
+        if self._timer is not None:
+            if self._timer_ns <= deadline_ns:
+                return
+            self._timer.cancel()
+        self._set_timer(deadline_ns)
+
+    def _set_timer(self, deadline_ns: int) -> None:
+        self._timer_ns = deadline_ns
+        self._timer = self.context.after_ns(max(0, deadline_ns - self.context.now_ns()), _Deadline())
+
+    def _deadline(self, _: _Deadline) -> None:
+        self._timer = None
+        deadline_ns = self.raft.deadline_ns
+        late_ns = self.context.now_ns() - deadline_ns
+        if late_ns < 0:
+            self._set_timer(deadline_ns)
+        elif late_ns > self._config.heartbeat_ms * NS_PER_MS and not self._forgiven():
+            # The whole process slept, so the leader's heartbeats may wait behind this very message: read them first.
+            self._set_timer(self.context.now_ns() + self._config.heartbeat_ms * NS_PER_MS)
+            self._lateness_forgiven_at = deadline_ns
+        else:
+            self.step(DeadlineReached())
+
+    _lateness_forgiven_at = -1
+
+    def _forgiven(self) -> bool:
+        return self._lateness_forgiven_at == self.raft.deadline_ns
+
+    # -- links ------------------------------------------------------------------------------------------------------
+
+    def _to_peer(self, peer: str, message: Any) -> None:
+        """Through the wire to `peer`; the wire is made when it is first needed."""
+        wire = self._wires.get(peer)
+        if wire is None:
+            wire = self._open_wire(peer)
+        self.context.send(wire, message)
+
+    def _open_wire(self, peer: str) -> str:
+        from .link import Link
+
+        wire = link_actor(self.cluster, self.node, peer)
+        if not self.context.is_alive(wire):
+            self.context.spawn(
+                Link,
+                wire,
+                self.node,
+                peer,
+                node_actor(self.cluster, peer),
+                self._link_policy,
+                parent=cluster_actor(self.cluster),
+            )
+        self._wires[peer] = wire
+        return wire
+
+    # -- proposals ----------------------------------------------------------------------------------------------------
+
+    def _submit(self, message: Submit) -> None:
+        """Queue a command; all that wait when the flush comes round are one proposal."""
+        self._queued.append(message)
+        if len(self._queued) == 1:
+            self.context.send(self.context.name, _Flush())
+
+    def _flush(self, _: _Flush) -> None:
+        queued, self._queued = self._queued, []
+        keys = tuple((message.session, message.sequence) for message in queued)
+        for message, key in zip(queued, keys, strict=True):
+            self._waiting[key] = message.reply_to
+        while len(self._waiting) > WAITING_LIMIT:
+            # Their clients ask again: a command that was applied meanwhile is answered from the session.
+            self._waiting.pop(next(iter(self._waiting)))
+        payloads = tuple(
+            envelope(message.session, message.sequence, message.command, message.acknowledged) for message in queued
+        )
+        ref = self.new_ref()
+        self._proposals[ref] = keys
+        self.step(Propose(payloads=payloads, ref=ref))
+        self._proposals.pop(ref, None)
+
+    def new_ref(self) -> int:
+        """A number that ties an answer of the core to its question."""
+        self._next_ref += 1
+        return self._next_ref
+
+    def on_accepted(self, accepted: tuple[Accepted, ...]) -> None:
+        """Proposals entered the own log (not committed yet)."""
+
+    def _tell_refused(self, refused: tuple[Refused, ...]) -> None:
+        for refusal in refused:
+            self.on_refused(refusal)
+            for key in self._proposals.get(refusal.ref, ()):
+                reply_to = self._waiting.pop(key, None)
+                if reply_to is not None:
+                    self.context.send(
+                        reply_to,
+                        Outcome(
+                            session=key[0],
+                            sequence=key[1],
+                            index=0,
+                            result=None,
+                            refused=refusal.reason,
+                            leader=refusal.leader,
+                        ),
+                    )
+
+    def on_refused(self, refusal: Refused) -> None:
+        """The core would not take a proposal or a change."""
+
+    # -- applying -----------------------------------------------------------------------------------------------------
+
+    def _apply_more(self, _: _ApplyMore) -> None:
+        self._applying = False
+        self._apply_slice()
+
+    def _apply_slice(self) -> None:
+        budget = APPLY_SLICE
+        while self._committed and budget > 0:
+            chunk = self._committed[0]
+            done = self.applied + 1 - chunk.first_index
+            take = min(budget, len(chunk.payloads) - done)
+            for offset in range(done, done + take):
+                self._apply_entry(chunk.first_index + offset, chunk.terms[offset], chunk.payloads[offset])
+            budget -= take
+            if done + take == len(chunk.payloads):
+                self._committed.popleft()
+        self.on_slice_applied()
+        if self._ready_reads:
+            self._answer_reads()
+        if self._committed:
+            self._applying = True
+            self.context.send(self.context.name, _ApplyMore())
+
+    def _apply_entry(self, index: int, term: int, payload: bytes) -> None:
+        self.applied = index
+        applied = self._sessions.apply(index, term, payload)
+        if applied is None:
+            return
+        if applied.session:
+            reply_to = self._waiting.pop((applied.session, applied.sequence), None)
+            if reply_to is not None:
+                self.context.send(
+                    reply_to,
+                    Outcome(session=applied.session, sequence=applied.sequence, index=index, result=applied.result),
+                )
+        self.on_applied(index, term, applied)
+
+    # -- reads --------------------------------------------------------------------------------------------------------
+
+    def read(self, answer: Callable[[str | None], None]) -> None:
+        """Linearizable: `answer(None)` once the machine holds all that was committed when asked, `answer(why)` else."""
+        ref = self.new_ref()
+        self._reads[ref] = answer
+        self.step(ReadRequest(ref=ref))
+
+    def _note_read(self, read: ReadReady | ReadFailed) -> None:
+        if isinstance(read, ReadFailed):
+            answer = self._reads.pop(read.ref, None)
+            if answer is not None:
+                answer(read.reason)
+            return
+        self._ready_reads.append(read)
+        self._answer_reads()
+
+    def _answer_reads(self) -> None:
+        later = []
+        for read in self._ready_reads:
+            if read.index > self.applied:
+                later.append(read)
+                continue
+            answer = self._reads.pop(read.ref, None)
+            if answer is not None:
+                answer(None)
+        self._ready_reads = later
+
+    def statistics(self) -> dict[str, int | float | str]:
+        raft = self.raft
+        return super().statistics() | {
+            "role": raft.role.name,
+            "term": raft.term,
+            "commit_index": raft.commit_index,
+            "applied_index": self.applied,
+            "waiting": len(self._waiting),
+        }
+
+
+_ = PeerMessage  # the union that on_receive's last line stands for

@@ -1,0 +1,433 @@
+"""What the actors say to each other, how they are addressed, and what they write in the event log.
+
+Peers speak through Links only: `PeerMessage` of the Raft core, and `Assign`, `Report`, `Beat` between a leader and the
+agents. Everything else is said inside one host, straight to a name. A request carries `reply_to` (a name) and `ref`
+(a number that comes back with the answer), because no actor ever waits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from .state.records import Assignments
+
+__all__ = [
+    "EVENT_KINDS",
+    "AddNodeRequest",
+    "AgentReport",
+    "Assign",
+    "Beat",
+    "BeatReply",
+    "CallsFinished",
+    "ClusterSpec",
+    "ClusterView",
+    "CreateClusterRequest",
+    "CutLink",
+    "DescribeCall",
+    "DescribeCluster",
+    "DescribeConnections",
+    "DescribeLink",
+    "DescribeNode",
+    "DescribeState",
+    "LeaderClaim",
+    "LeaderResigned",
+    "LinkPolicy",
+    "LinkStatus",
+    "ListClusters",
+    "LocateNode",
+    "Message",
+    "NodeAnswer",
+    "NodeSpec",
+    "NodeStatus",
+    "Outcome",
+    "Registry",
+    "RemoveClusterRequest",
+    "RemoveNodeRequest",
+    "Report",
+    "RestoreLink",
+    "RunTasks",
+    "SetConnections",
+    "SetLinkPolicy",
+    "Submit",
+    "SubmitServiceCall",
+    "TransferRequest",
+    "agent_actor",
+    "cluster_actor",
+    "link_actor",
+    "node_actor",
+]
+
+ORCHESTRATOR = "orchestrator"
+
+
+def cluster_actor(cluster: str) -> str:
+    """The name of a cluster's front door."""
+    return f"cluster/{cluster}"
+
+
+def node_actor(cluster: str, node: str) -> str:
+    """The name of a node's actor."""
+    return f"cluster/{cluster}/node/{node}"
+
+
+def agent_actor(cluster: str, node: str) -> str:
+    """The name of the actor that runs a node's replicas."""
+    return f"cluster/{cluster}/agent/{node}"
+
+
+def link_actor(cluster: str, source: str, target: str) -> str:
+    """The name of the wire from `source` to `target`; the way back is another."""
+    return f"cluster/{cluster}/link/{source}->{target}"
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The base of every message: a frozen value."""
+
+
+# -- plain values ---------------------------------------------------------------------------------------------------
+
+
+class LinkPolicy(Message):
+    """How a wire behaves: seconds for delay and jitter, shares from 0 to 1 for the faults, messages for the window."""
+
+    delay_s: float = 0.0
+    jitter_s: float = 0.0
+    loss: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    window: int = 4096
+
+
+class NodeSpec(Message):
+    """One node as asked for: `capacity` in slots; a node without a port answers under its cluster only."""
+
+    name: str
+    host: str
+    port: int | None
+    capacity: int
+
+    @property
+    def address(self) -> str:
+        """What users call the node: `host:port`, or its name where it has no port."""
+        return self.name if self.port is None else f"{self.host}:{self.port}"
+
+
+class ClusterSpec(Message):
+    """A cluster as it is created: its first nodes; later ones come by the replicated log."""
+
+    cluster: str
+    nodes: tuple[NodeSpec, ...]
+
+
+# -- links ----------------------------------------------------------------------------------------------------------
+
+
+class CutLink(Message):
+    """Drop the mailbox and whatever comes, until restored."""
+
+    ref: int = 0
+    reply_to: str | None = None
+
+
+class RestoreLink(Message):
+    """Start a fresh mailbox."""
+
+    ref: int = 0
+    reply_to: str | None = None
+
+
+class SetLinkPolicy(Message):
+    """Delay, jitter, loss, duplicates, reordering from now on; what is in flight keeps its time."""
+
+    policy: LinkPolicy
+    ref: int = 0
+    reply_to: str | None = None
+
+
+class DescribeLink(Message):
+    """Ask a link for its status."""
+
+    ref: int = 0
+    reply_to: str | None = None
+
+
+class LinkStatus(Message):
+    """What a link is and did; counts are messages since its actor started."""
+
+    ref: int
+    source: str
+    target: str
+    cut: bool
+    in_flight: int
+    delivered: int
+    lost_cut: int
+    lost_full: int
+    lost_random: int
+    duplicated: int
+    policy: LinkPolicy
+
+
+# -- leader and agents (through links) --------------------------------------------------------------------------------
+
+
+class Assign(Message):
+    """The leader's word on what a node runs, all of it; a higher version replaces a lower one. `load` is in slots."""
+
+    leader: str
+    term: int
+    load: int
+    assignments: Assignments
+
+
+class Report(Message):
+    """A node's word on its tasks at `version` of its assignments; `updates` as in the command `ReportTasks`."""
+
+    node: str
+    incarnation: int
+    term: int
+    version: int
+    updates: bytes
+
+
+class Beat(Message):
+    """The leader asks a node whether it is there; members of the consensus answer Raft's heartbeats instead."""
+
+    leader: str
+    term: int
+    load: int
+
+
+class BeatReply(Message):
+    """A node is there."""
+
+    node: str
+    term: int
+
+
+# -- a node and its agent (one host) ----------------------------------------------------------------------------------
+
+
+class RunTasks(Message):
+    """Run exactly these; the answer is an `AgentReport`."""
+
+    assignments: Assignments
+    reply_to: str
+
+
+class AgentReport(Message):
+    """Every task of `version` with its state, and those that were stopped since the report before."""
+
+    version: int
+    updates: bytes
+
+
+# -- a node and its cluster (one host) --------------------------------------------------------------------------------
+
+
+class Submit(Message):
+    """Propose a command on behalf of a session; sent again with the same sequence until an `Outcome` comes."""
+
+    session: str
+    sequence: int
+    acknowledged: int
+    command: bytes
+    reply_to: str
+
+
+class Outcome(Message):
+    """A command was applied at `index` (result), or could not be proposed (`refused`; try the `leader`)."""
+
+    session: str
+    sequence: int
+    index: int
+    result: Any
+    refused: str | None = None
+    leader: str | None = None
+
+
+class LeaderClaim(Message):
+    """A node says that it leads."""
+
+    node: str
+    term: int
+
+
+class LeaderResigned(Message):
+    """A node says that it leads no more."""
+
+    node: str
+    term: int
+    reason: str
+
+
+class NodeStatus(Message):
+    """What the leader believes of a node."""
+
+    spec: NodeSpec
+    status: str
+    member: str
+
+
+class ClusterView(Message):
+    """The leader's picture of the cluster, pushed to the front door whenever it changes."""
+
+    node: str
+    term: int
+    nodes: tuple[NodeSpec, ...]
+    voters: tuple[str, ...]
+    learners: tuple[str, ...]
+    clusters: tuple[ClusterSpec, ...]
+
+
+class CallsFinished(Message):
+    """The leader to the front door: these service calls were executed or failed; somebody may wait for them."""
+
+    calls: tuple[str, ...]
+
+
+class DescribeNode(Message):
+    """Ask a node for its statistics; `log` = (first, last) entries wanted, the newest 20 by default."""
+
+    ref: int = 0
+    reply_to: str | None = None
+    log: tuple[int, int] | None = None
+    with_log: bool = True
+    with_services: bool = False
+
+
+class DescribeState(Message):
+    """Ask the leader for the replicated state, read linearizably: `call` names one service call, None the last one."""
+
+    ref: int = 0
+    reply_to: str | None = None
+    call: str | None = None
+    detail: str = "call"
+
+
+class NodeAnswer(Message):
+    """A node's answer to a question with that `ref`; `error` instead of `value` when it cannot answer."""
+
+    ref: int
+    node: str
+    value: Any = None
+    error: str | None = None
+
+
+class TransferRequest(Message):
+    """Ask the leader to hand over to `target` (None: to whom it likes)."""
+
+    target: str | None = None
+    ref: int = 0
+    reply_to: str | None = None
+
+
+# -- from outside: what REST, embedding and scenarios ask ---------------------------------------------------------------
+
+
+class ListClusters(Message):
+    """To the Orchestrator: every cluster."""
+
+
+class CreateClusterRequest(Message):
+    """To the Orchestrator: `cluster` None = the next free number; `replace` = PUT on one that exists."""
+
+    cluster: str | None
+    nodes: tuple[AddNodeRequest, ...]
+    replace: bool = False
+
+
+class RemoveClusterRequest(Message):
+    """To the Orchestrator."""
+
+    cluster: str
+
+
+class LocateNode(Message):
+    """To a Cluster: the name behind an address (`localhost:8002`) or a name."""
+
+    address: str
+
+
+class AddNodeRequest(Message):
+    """To a Cluster: a node joins. What is None is chosen: the next free name, the next free port."""
+
+    name: str | None = None
+    host: str | None = None
+    port: int | None = None
+    capacity: int | None = None
+
+
+class RemoveNodeRequest(Message):
+    """To a Cluster: its replicas move, it leaves the membership, its port closes."""
+
+    address: str
+
+
+class SubmitServiceCall(Message):
+    """To a Cluster: a service call, its JSON body as it came; `wait_s` None = answer at once."""
+
+    body: Any
+    idempotency_key: str | None = None
+    wait_s: float | None = None
+
+
+class DescribeCall(Message):
+    """To a Cluster: one service call, or the last one."""
+
+    call: str | None = None
+
+
+class DescribeCluster(Message):
+    """To a Cluster: `detail` is "" or "stats" or "state"; nodes from `offset`, at most `limit`."""
+
+    detail: str = ""
+    offset: int = 0
+    limit: int = 100
+
+
+class DescribeConnections(Message):
+    """To a Cluster: the matrix, or one node's row."""
+
+    node: str | None = None
+
+
+class SetConnections(Message):
+    """To a Cluster: cut (0) and restore (1) exactly the directions named; answered when in force."""
+
+    matrix: dict[str, dict[str, int]]
+    row_of: str | None = None
+
+
+class Registry(Message):
+    """Cluster 0 to the Orchestrator: the further clusters that its log records."""
+
+    clusters: tuple[ClusterSpec, ...]
+
+
+# -- the event log ------------------------------------------------------------------------------------------------------
+
+# Every kind that the actors emit, with what its data holds. Reports and the event stream read this list.
+EVENT_KINDS = {
+    "LeaderElected": "a node won an election and has applied its own term's first entry",
+    "LeaderSteppedDown": "reason",
+    "TermChanged": "a node moved to a higher term",
+    "MembershipChanged": "voters, learners",
+    "NodeAdded": "name, address, capacity",
+    "NodeRemoved": "name",
+    "NodeDown": "name; the leader stopped hearing from it",
+    "NodeReady": "name; the leader hears from it again",
+    "CallSubmitted": "call, log_index",
+    "CallMerged": "call, into",
+    "CallExecuted": "call, placed, pending",
+    "CallFailed": "call, reason",
+    "TasksPlaced": "service, slots (ranges), moved",
+    "TasksStopped": "service, slots (ranges)",
+    "TasksObserved": "node, state, count",
+    "LinkCut": "source, target",
+    "LinkRestored": "source, target",
+    "ClusterCreated": "cluster, nodes",
+    "ClusterRemoved": "cluster",
+    "ActorCrashed": "actor, error",
+}

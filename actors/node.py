@@ -1,0 +1,325 @@
+"""Node: a member of a cluster: Raft, the replicated state, and on the leader the control loop.
+
+    Member (Raft behaviour) ── applies ──> ClusterState ── read by ──> control loop (leader only) ── proposes ──┐
+         ^                                                                                                      │
+         └──────────────────────────────────────── the replicated log <───────────────────────────────────────┘
+
+The control loop is level-triggered: it compares what is desired with what is, proposes the difference, waits until
+that is applied, and looks again. It never remembers what it meant to do, so a leader may be lost at any point.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .control import ControlLoop, ControlTick
+from .member import Member, Observer
+from .messages import (
+    AgentReport,
+    Assign,
+    Beat,
+    BeatReply,
+    CallsFinished,
+    DescribeNode,
+    DescribeState,
+    LeaderClaim,
+    LeaderResigned,
+    LinkPolicy,
+    Message,
+    NodeAnswer,
+    NodeSpec,
+    Report,
+    RunTasks,
+    TransferRequest,
+    agent_actor,
+    cluster_actor,
+    node_actor,
+)
+from .raft.config import RaftConfig
+from .raft.core import Role
+from .raft.events import Accepted, Refused, TransferLeadership
+from .raft.sessions import Applied
+from .state import commands, views
+from .state.machine import ClusterState
+from .state.records import Outcome
+from .storage import Storage
+
+__all__ = ["Node"]
+
+
+class _Reconcile(Message):
+    """To itself: something changed; look once, however many changes there were."""
+
+
+class _Machine:
+    """The cluster's state as the sessions want a machine: bytes in, outcome out, the term of the entry at hand."""
+
+    def __init__(self, state: ClusterState) -> None:
+        self.state = state
+
+    def apply(self, index: int, term: int, command: bytes) -> Outcome:
+        return self.state.apply(index, term, commands.decode(command))
+
+    def snapshot(self) -> bytes:
+        return self.state.snapshot()
+
+    def restore(self, data: bytes) -> None:
+        self.state.restore(data)
+
+
+class Node(Member):
+    """One node of one cluster. `first_nodes` is what the cluster was created with; its first leader records them."""
+
+    def __init__(
+        self,
+        cluster: str,
+        spec: NodeSpec,
+        first_nodes: tuple[NodeSpec, ...],
+        storage: Storage,
+        config: RaftConfig,
+        link_policy: LinkPolicy,
+        observe: Observer | None = None,
+    ) -> None:
+        self.state = ClusterState()
+        super().__init__(cluster, spec.name, storage, _Machine(self.state), config, link_policy, observe)
+        self.spec = spec
+        self.first_nodes = first_nodes
+        self.front_door = cluster_actor(cluster)
+        self.loop: ControlLoop | None = None
+        self._reconcile_sent = False
+        self._agent = agent_actor(cluster, spec.name)
+        self._assigner = ("", 0)
+        self._worker_load = 0
+        self._replicas = 0
+        self._handlers.update(
+            {
+                _Reconcile: self._reconcile,
+                ControlTick: self._tick,
+                Assign: self._assigned,
+                Beat: self._beaten,
+                BeatReply: self._beat_answered,
+                Report: self._reported,
+                AgentReport: self._agent_reported,
+                DescribeNode: self._describe,
+                DescribeState: self._describe_state,
+                TransferRequest: self._transfer,
+            }
+        )
+
+    # -- leading ------------------------------------------------------------------------------------------------------
+
+    def on_became_leader(self, term: int) -> None:
+        """Claim the lead at the front door, and start the control loop."""
+        self.context.log.info("became leader term=%d node=%s cluster=%s", term, self.node, self.cluster)
+        self.context.emit("LeaderElected", cluster=self.cluster, node=self.node, term=term)
+        self.context.send(self.front_door, LeaderClaim(node=self.node, term=term))
+        self.loop = ControlLoop(self, term)
+        self.loop.start()
+
+    def on_stepped_down(self, term: int, reason: str) -> None:
+        """Drop everything that only a leader knows; the next leader finds it out anew."""
+        self.context.log.info("stepped down term=%d node=%s reason=%r", term, self.node, reason)
+        self.context.emit("LeaderSteppedDown", cluster=self.cluster, node=self.node, term=term, reason=reason)
+        self.context.send(self.front_door, LeaderResigned(node=self.node, term=term, reason=reason))
+        self.loop = None
+
+    def on_membership_changed(self) -> None:
+        """The leader tells the front door; everybody else learns by the log."""
+        membership = self.raft.membership
+        if self.loop is not None:
+            self.context.emit(
+                "MembershipChanged",
+                cluster=self.cluster,
+                node=self.node,
+                term=self.raft.term,
+                voters=list(membership.voters),
+                learners=list(membership.learners),
+            )
+            self.look_again()
+
+    def look_again(self) -> None:
+        """Ask the control loop for one more round; asking twice is asking once."""
+        if not self._reconcile_sent:
+            self._reconcile_sent = True
+            self.context.send(self.context.name, _Reconcile())
+
+    def _reconcile(self, _: _Reconcile) -> None:
+        self._reconcile_sent = False
+        if self.loop is not None:
+            self.loop.reconcile()
+
+    def _tick(self, tick: ControlTick) -> None:
+        if self.loop is not None and self.loop.term == tick.term:
+            self.loop.tick()
+
+    def on_accepted(self, accepted: tuple[Accepted, ...]) -> None:
+        if self.loop is not None:
+            for one in accepted:
+                self.loop.accepted(one)
+
+    def on_refused(self, refusal: Refused) -> None:
+        if self.loop is not None:
+            self.loop.refused(refusal)
+
+    # -- applying -----------------------------------------------------------------------------------------------------
+
+    def on_applied(self, index: int, term: int, applied: Applied) -> None:
+        """The state changed on this node; the leader writes the event log and looks whether something is to be done."""
+        outcome = applied.result
+        if self.loop is None or not isinstance(outcome, Outcome):
+            return
+        for event in outcome.events:
+            self.context.emit(event.kind, cluster=self.cluster, node=self.node, term=term, **event.data)
+        self.loop.applied(outcome)
+
+    def on_slice_applied(self) -> None:
+        if self.loop is not None:
+            self.look_again()
+
+    def tell_finished(self, calls: tuple[str, ...]) -> None:
+        """Let the front door know, for those who wait."""
+        self.context.send(self.front_door, CallsFinished(calls=calls))
+
+    # -- running replicas -----------------------------------------------------------------------------------------------
+
+    def send_to_node(self, node: str, message: Message) -> None:
+        """To a node's actor: through the wire, or straight when it is this one."""
+        if node == self.node:
+            self.context.send(self.context.name, message)
+        else:
+            self._to_peer(node, message)
+
+    def _assigned(self, message: Assign) -> None:
+        if not self._follows(message.leader, message.term):
+            return
+        self._worker_load = message.load
+        self._replicas = message.assignments.replicas
+        self.context.send(
+            self._agent, RunTasks(assignments=message.assignments, reply_to=node_actor(self.cluster, self.node))
+        )
+
+    def _beaten(self, message: Beat) -> None:
+        if self._follows(message.leader, message.term):
+            self._worker_load = message.load
+            self.send_to_node(message.leader, BeatReply(node=self.node, term=message.term))
+
+    def _follows(self, leader: str, term: int) -> bool:
+        """Whether a leader's word counts: one of an older term than the newest heard of is deposed."""
+        if term < self._assigner[1] or term < self.raft.term:
+            return False
+        self._assigner = (leader, term)
+        return True
+
+    def _agent_reported(self, message: AgentReport) -> None:
+        leader, term = self._assigner
+        if leader:
+            report = Report(
+                node=self.node,
+                incarnation=self.context.incarnation,
+                term=term,
+                version=message.version,
+                updates=message.updates,
+            )
+            self.send_to_node(leader, report)
+
+    def _beat_answered(self, message: BeatReply) -> None:
+        if self.loop is not None and message.term == self.loop.term:
+            self.loop.heard(message.node)
+
+    def _reported(self, message: Report) -> None:
+        if self.loop is not None and message.term == self.loop.term:
+            self.loop.reported(message)
+
+    # -- questions --------------------------------------------------------------------------------------------------------
+
+    @property
+    def member_state(self) -> str:
+        """LEADER, FOLLOWER, CANDIDATE, LEARNER or WORKER."""
+        if self.raft.role is Role.LEADER:
+            return "LEADER"
+        membership = self.raft.membership
+        if self.node in membership.learners:
+            return "LEARNER"
+        if not membership.is_voter(self.node):
+            return "WORKER"
+        return self.raft.role.name
+
+    def known_leader(self) -> str | None:
+        """The leader that this node follows, by name."""
+        if self.raft.role is Role.LEADER:
+            return self.node
+        return self.raft.leader or (self._assigner[0] if self.member_state == "WORKER" else None) or None
+
+    def _describe(self, question: DescribeNode) -> dict[str, Any] | None:
+        value = self.describe(question)
+        if question.reply_to is None:
+            return value
+        self.context.send(question.reply_to, NodeAnswer(ref=question.ref, node=self.node, value=value))
+        return None
+
+    def describe(self, question: DescribeNode) -> dict[str, Any]:
+        """What the node says of itself: JSON-ready; its log's entries on request."""
+        worker = self.member_state == "WORKER"
+        raft = self.raft
+        value: dict[str, Any] = {
+            "host": self.spec.host,
+            "port": self.spec.port,
+            "state": self.member_state,
+            "capacity": self.spec.capacity,
+            "load": self._worker_load if worker else self.state.load_of(self.node),
+            "id": self.node,
+            "cluster": self.cluster,
+            "term": self._assigner[1] if worker else raft.term,
+            "leader": self.address_of(self.known_leader()),
+            "commit_index": raft.commit_index,
+            "applied_index": self.applied,
+            "last_index": raft.last_index,
+        }
+        if question.with_log:
+            value["log"] = self._log(question.log)
+        if question.with_services:
+            value["services"] = views.services(self.state, self.address_of)
+        return value
+
+    def _log(self, wanted: tuple[int | None, int | None] | None) -> list[dict[str, Any]]:
+        raft = self.raft
+        first, last = wanted or (None, None)
+        last = raft.last_index if last is None else min(last, raft.last_index)
+        first = last - 19 if first is None else first
+        first = max(first, raft.first_index)
+        if last < first:
+            return []
+        terms, payloads = raft.entries(first, last)
+        return [
+            {"index": first + offset, "term": term, "committed": first + offset <= raft.commit_index}
+            | self._sessions.describe(payload, views.describe_command)
+            for offset, (term, payload) in enumerate(zip(terms, payloads, strict=True))
+        ]
+
+    def address_of(self, node: str | None) -> str | None:
+        """What users call a node: `host:port`."""
+        if node is None:
+            return None
+        record = self.state.node(node)
+        if record is not None:
+            return record.name if record.port is None else f"{record.host}:{record.port}"
+        for spec in self.first_nodes:
+            if spec.name == node:
+                return spec.address
+        return node
+
+    def _describe_state(self, question: DescribeState) -> None:
+        def answer(error: str | None) -> None:
+            value = None if error else views.state(self.state, self.address_of, question.detail, question.call)
+            if question.reply_to is not None:
+                self.context.send(
+                    question.reply_to, NodeAnswer(ref=question.ref, node=self.node, value=value, error=error)
+                )
+
+        self.read(answer)
+
+    def _transfer(self, request: TransferRequest) -> None:
+        self.step(TransferLeadership(target=request.target, ref=self.new_ref()))
+
+    def statistics(self) -> dict[str, int | float | str]:
+        return super().statistics() | {"state": self.member_state, "replicas": self._replicas}
