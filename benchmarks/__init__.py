@@ -32,7 +32,9 @@ def number(options: Options, name: str, default: int) -> int:
     """The whole number of an option, or its default. Raises UsageError with what to write."""
     text = str(options.get(name, default))
     if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise UsageError(f"--{name} {text}: expected a whole number of at least 1, such as --{name} {default}")
+        raise UsageError(
+            f"--{name} {text}: expected a whole number of at least 1, such as --{name} {default}"
+        )
     return int(text)
 
 

@@ -80,12 +80,16 @@ def _ipv4_address(text: str) -> str:
     try:
         return str(ipaddress.IPv4Address("127.0.0.1" if text.lower() == "localhost" else text))
     except ValueError:
-        raise ValueError("expected an IPv4 address of this machine, such as 127.0.0.1, or localhost") from None
+        raise ValueError(
+            "expected an IPv4 address of this machine, such as 127.0.0.1, or localhost"
+        ) from None
 
 
 def _header_text(text: str) -> str:
     if not (text.isascii() and text.isprintable() and " " not in text):
-        raise ValueError("expected letters, digits and signs that fit into an HTTP header: no spaces, ASCII only")
+        raise ValueError(
+            "expected letters, digits and signs that fit into an HTTP header: no spaces, ASCII only"
+        )
     return text
 
 
@@ -132,7 +136,9 @@ def _read(env_file: Path) -> dict[str, str]:
         # Not interpolated: a token may hold a "$", and means it.
         values = dotenv.dotenv_values(env_file, interpolate=False)
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingError(f"{env_file}: cannot be read ({error}); make it a readable UTF-8 text file") from None
+        raise SettingError(
+            f"{env_file}: cannot be read ({error}); make it a readable UTF-8 text file"
+        ) from None
     return {name: value or "" for name, value in values.items()}
 
 

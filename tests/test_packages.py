@@ -1,4 +1,4 @@
-"""The list of packages in setup.cfg is the folders: what is not on it works in a checkout and is missing once installed."""
+"""setup.cfg lists every folder with code: one that it misses works in a checkout and is gone once installed."""
 
 import configparser
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The pure folders give the same answer in every process: nothing in them depends on hashes, addresses or the console."""
+"""The pure folders give the same answer in every process: no hash, no address, no console decides anything."""
 
 import ast
 from collections.abc import Iterator
@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted(file for room in ("raft", "state", "scheduling") for file in (ROOT / "actors" / room).rglob("*.py"))
+FILES = sorted(
+    file for room in ("raft", "state", "scheduling") for file in (ROOT / "actors" / room).rglob("*.py")
+)
 # hash() of a str differs from process to process, id() from run to run; the others reach the world.
 BANNED_CALLS = {"hash", "id", "open", "input", "print", "exec", "eval", "__import__"}
 
@@ -28,10 +30,14 @@ def breaches(source: str) -> Iterator[str]:
 
 def test_the_pure_folders_do_not_depend_on_hash_order() -> None:
     texts = {file: file.read_text(encoding="utf-8") for file in FILES}
-    assert not [f"{file.relative_to(ROOT)} {text}" for file, source in texts.items() for text in breaches(source)]
+    assert not [
+        f"{file.relative_to(ROOT)} {text}" for file, source in texts.items() for text in breaches(source)
+    ]
 
 
-@pytest.mark.parametrize("source", ["hash('a')", "for x in {1, 2}: f(x)", "[x for x in set(y)]", "key = id(node)"])
+@pytest.mark.parametrize(
+    "source", ["hash('a')", "for x in {1, 2}: f(x)", "[x for x in set(y)]", "key = id(node)"]
+)
 def test_a_breach_is_found(source: str) -> None:
     assert list(breaches(source))
 

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import benchmarks.__main__ as frame
 import pytest
+
+import benchmarks.__main__ as frame
 from benchmarks import UsageError, number, percentile, sample, spread
 
 
@@ -81,5 +82,7 @@ def test_a_percentile_is_one_of_the_values() -> None:
 def test_a_number_that_is_none_says_what_to_write() -> None:
     assert number({"runs": "9"}, "runs", 5) == 9
     assert number({}, "runs", 5) == 5
-    with pytest.raises(UsageError, match="--runs many: expected a whole number of at least 1, such as --runs 5"):
+    with pytest.raises(
+        UsageError, match="--runs many: expected a whole number of at least 1, such as --runs 5"
+    ):
         number({"runs": "many"}, "runs", 5)

@@ -65,7 +65,9 @@ def test_a_token_keeps_its_dollar_sign(tmp_path: Path) -> None:
         ("LOG_LEVEL", "loud", "one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
     ],
 )
-def test_a_bad_value_names_the_setting_and_what_to_do(tmp_path: Path, name: str, value: str, expected: str) -> None:
+def test_a_bad_value_names_the_setting_and_what_to_do(
+    tmp_path: Path, name: str, value: str, expected: str
+) -> None:
     with pytest.raises(SettingError) as caught:
         settings_of(tmp_path, f"{name}={value}\n")
     assert str(caught.value) == f"{name}={value}: expected {expected}; set {name} in .env or the environment"
