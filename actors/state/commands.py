@@ -105,6 +105,14 @@ class ExecuteCall(msgspec.Struct, frozen=True, kw_only=True, array_like=True, ta
     plan: Plan
 
 
+class FailCall(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="fail-call"):
+    """Give the oldest call up, so that the queue goes on: for a leader that cannot plan it."""
+
+    call_id: str
+    term: int
+    reason: str
+
+
 class PlaceTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="place-tasks"):
     """Repair drift: replace lost replicas, place waiting ones, stop surplus ones."""
 
@@ -147,6 +155,7 @@ Command = (
     | SetNodeStatus
     | SubmitCall
     | ExecuteCall
+    | FailCall
     | PlaceTasks
     | ReportTasks
     | CreateCluster
