@@ -1,0 +1,59 @@
+"""Each package's `__all__` is exactly its public names, and importing a package costs only what it needs."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from test_packages import listed
+
+import raftyard.actors
+
+# numpy alone takes a tenth of a second; a pytest plugin or `raftyard --help` needs none of these.
+HEAVY = ("numpy", "falcon", "waitress", "pykka")
+
+
+def public_names(module: ModuleType) -> set[str]:
+    """Every name of the module that has no underscore and is no module itself."""
+    found = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    return {name for name, value in found.items() if not isinstance(value, ModuleType)}
+
+
+@pytest.mark.parametrize("name", listed())
+def test_all_is_exactly_the_public_names(name: str) -> None:
+    module = importlib.import_module(name)
+    names = list(getattr(module, "__all__", ()))
+    assert len(names) == len(set(names)), "a name is listed twice"
+    for listed_name in names:  # a lazy name is there once somebody has asked for it
+        getattr(module, listed_name)
+    assert set(names) == public_names(module)
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The heavy modules that a fresh interpreter has loaded after the statement."""
+    code = f"{statement}\nimport sys\nprint(*(name for name in {HEAVY} if name in sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(ran.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["raftyard.actors", "raftyard.cli.settings"])
+def test_a_light_module_loads_nothing_heavy(module: str) -> None:
+    assert not loaded_by(f"import {module}")
+
+
+def test_a_lazy_name_loads_what_it_needs_when_it_is_used() -> None:
+    assert "pykka" in loaded_by("from raftyard.actors import Virtual")
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'raftyard.actors' has no attribute 'Virtuel'"):
+        raftyard.actors.Virtuel  # noqa: B018 - looking is the act
+
+
+def test_the_lazy_names_are_those_that_a_type_checker_reads() -> None:
+    tree = ast.parse(Path(raftyard.actors.__file__).read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert raftyard.actors._HOME == {alias.asname: node.module for node in imports for alias in node.names}
