@@ -22,7 +22,7 @@ MEMBERSHIP_PREFIX = b"\x00"
 
 def is_application(payload: bytes) -> bool:
     """Whether a payload is the application's: neither a leader's no-op nor a membership change."""
-    return payload > b"\x00" and payload[0] != 0
+    return payload[:1] > MEMBERSHIP_PREFIX
 
 
 class RandomStream(Protocol):

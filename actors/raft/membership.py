@@ -24,13 +24,6 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """Whether these members suffice to decide: a majority of the voters, and of the outgoing ones if any."""
         return _is_majority(self.voters, who) and (not self.outgoing or _is_majority(self.outgoing, who))
 
-    def agreed(self, value_of: dict[str, int]) -> int:
-        """The largest value that a quorum has reached; who is missing in the mapping has reached 0."""
-        agreed = _reached_by_majority(self.voters, value_of)
-        if self.outgoing:
-            return min(agreed, _reached_by_majority(self.outgoing, value_of))
-        return agreed
-
 
 class InvalidMembership(ValueError):
     """A payload that claims to be a membership change and is none."""
@@ -60,6 +53,7 @@ def _is_majority(voters: tuple[str, ...], who: tuple[str, ...]) -> bool:
     return 2 * sum(voter in who for voter in voters) > len(voters)
 
 
-def _reached_by_majority(voters: tuple[str, ...], value_of: dict[str, int]) -> int:
-    values = sorted([value_of.get(voter, 0) for voter in voters])
+def reached_by_majority(values: list[int]) -> int:
+    """The largest value that more than half of a voter set has reached; `values` (one a voter) is sorted in place."""
+    values.sort()
     return values[(len(values) - 1) // 2] if values else 0

@@ -1,1 +1,1 @@
-""" """
+"""Where a node keeps its promises: its term, its vote and its log."""

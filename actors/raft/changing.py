@@ -1,0 +1,180 @@
+"""Who takes part, one member at a time (§4.1, §4.2), and handing leadership over (§3.10)."""
+
+from typing import TYPE_CHECKING
+
+from . import replication, roles
+from .events import NEVER_NS, Accepted, AddLearner, PromoteLearner, RemoveMember, TimeoutNow, TransferLeadership
+from .membership import Membership, encode_membership
+from .progress import Progress, ProgressState
+
+if TYPE_CHECKING:
+    from .core import Raft
+
+
+# --- Membership ---
+
+
+def on_add_learner(raft: "Raft", event: AddLearner) -> None:
+    """A new member listens first: it must not be waited for while it has nothing (§4.2.1)."""
+    now = raft.membership
+    reason = _objection(raft)
+    if not reason and event.member in now.members:
+        reason = "already a member"
+    wanted = Membership(voters=now.voters, learners=(*now.learners, event.member))
+    _change(raft, event.ref, reason, wanted)
+
+
+def on_promote_learner(raft: "Raft", event: PromoteLearner) -> None:
+    now = raft.membership
+    reason = _objection(raft)
+    if not reason:
+        if event.member not in now.learners:
+            reason = "not a learner"
+        elif not raft.is_caught_up(event.member):
+            reason = "learner is behind"
+    wanted = Membership(voters=(*now.voters, event.member), learners=_without(now.learners, event.member))
+    _change(raft, event.ref, reason, wanted)
+
+
+def on_remove_member(raft: "Raft", event: RemoveMember) -> None:
+    now = raft.membership
+    reason = _objection(raft)
+    if not reason:
+        if event.member not in now.members:
+            reason = "not a member"
+        elif now.voters == (event.member,):
+            reason = "last voter"
+    voters, learners = _without(now.voters, event.member), _without(now.learners, event.member)
+    _change(raft, event.ref, reason, Membership(voters=voters, learners=learners))
+
+
+def _objection(raft: "Raft") -> str:
+    """One change at a time, and none before an entry of the own term is committed: else two majorities may not
+    overlap (§4.1, and Ongaro's correction of 2015)."""
+    if not raft.is_leader:
+        return "no leader" if raft.leader is None else "not leader"
+    if raft.transfer_target is not None:
+        return "transferring"
+    if not raft.has_committed_own_term:
+        return "leader is new"
+    if raft.membership.index > raft.commit_index:
+        return "membership change pending"
+    return ""
+
+
+def _change(raft: "Raft", ref: int, reason: str, wanted: Membership) -> None:
+    if reason:
+        roles.refuse(raft, ref, reason)
+        return
+    index = raft.log.last_index + 1
+    # It is in force before it is sent: a learner that is added gets its own addition, one that leaves its removal.
+    raft.add_membership(
+        Membership(voters=wanted.voters, outgoing=wanted.outgoing, learners=wanted.learners, index=index)
+    )
+    replication.append_own(raft, (encode_membership(wanted),))
+    raft.accepted_out.append(Accepted(ref=ref, term=raft.term, index=index, count=1))
+
+
+def _without(members: tuple[str, ...], member: str) -> tuple[str, ...]:
+    return tuple([other for other in members if other != member])
+
+
+def is_caught_up(raft: "Raft", progress: Progress) -> bool:
+    lacking = raft.log.last_index - progress.match
+    return progress.state is ProgressState.REPLICATE and lacking <= raft.config.caught_up_entries
+
+
+def enter(raft: "Raft", membership: Membership) -> None:
+    """A membership comes into force, new or as the one before a change that was taken back."""
+    raft.membership = membership
+    raft.announce_membership()
+    is_voter = membership.is_voter(raft.member)
+    if raft.role is roles.Role.LEADER:
+        for member in membership.members:
+            if member != raft.member and member not in raft.peers:
+                raft.peers[member] = Progress(raft.log.last_index + 1, raft.now_ns)
+    elif is_voter and raft.role is roles.Role.LEARNER:
+        raft.role = roles.Role.FOLLOWER
+        roles.redraw_deadline(raft)
+    elif not is_voter:
+        raft.role = roles.Role.LEARNER
+        raft.is_pre_voting = False
+
+
+def on_membership_committed(raft: "Raft") -> None:
+    """Who left is told so once, and then no more; a leader that left hands over (§4.2.2)."""
+    replication.broadcast_heartbeat(raft)
+    members = raft.membership.members
+    for peer in [peer for peer in raft.peers if peer not in members]:
+        del raft.peers[peer]
+    if not raft.membership.is_voter(raft.member):
+        heir = _furthest_voter(raft)
+        if heir is not None:
+            _send_timeout_now(raft, heir)
+        roles.become_follower(raft, raft.term, None, "removed from the cluster")
+
+
+# --- Leadership transfer ---
+
+
+def on_transfer(raft: "Raft", event: TransferLeadership) -> None:
+    reason = _objection_to_transfer(raft, event.target)
+    target = event.target or _furthest_voter(raft)
+    if not reason and target is None:
+        reason = "no other voter"
+    if reason or target is None:
+        roles.refuse(raft, event.ref, reason)
+        return
+    raft.transfer_target = target
+    raft.transfer_ref = event.ref
+    raft.transfer_sent = False
+    raft.transfer_ns = raft.now_ns + raft.config.election_min_ms * 1_000_000
+    replication.send_heartbeat(raft, target, raft.peers[target])
+    hand_over_if_ready(raft)
+
+
+def _objection_to_transfer(raft: "Raft", target: str | None) -> str:
+    if not raft.is_leader:
+        return "no leader" if raft.leader is None else "not leader"
+    if raft.transfer_target is not None:
+        return "transferring"
+    if target == raft.member:
+        return "already the leader"
+    if target is not None and not raft.membership.is_voter(target):
+        return "not a voter"
+    return ""
+
+
+def hand_over_if_ready(raft: "Raft") -> None:
+    """The target campaigns as soon as it has all of our log; until then it gets what it lacks."""
+    target = raft.transfer_target
+    if target is None or raft.transfer_sent:
+        return
+    progress = raft.peers.get(target)
+    if progress is not None and progress.match == raft.log.last_index:
+        raft.transfer_sent = True
+        _send_timeout_now(raft, target)
+
+
+def abort_transfer(raft: "Raft") -> None:
+    """The target did not take over within an election timeout: this leader serves again."""
+    raft.transfer_target = None
+    raft.transfer_ns = NEVER_NS
+    roles.refuse(raft, raft.transfer_ref, "transfer timed out")
+
+
+def _furthest_voter(raft: "Raft") -> str | None:
+    """The voter with the most of our log, of equal ones the one heard last, then the first in the list."""
+    best: str | None = None
+    best_rank = (-1, 0)
+    for voter in raft.membership.voters:
+        progress = raft.peers.get(voter)
+        if progress is not None and (progress.match, progress.last_heard_ns) > best_rank:
+            best, best_rank = voter, (progress.match, progress.last_heard_ns)
+    return best
+
+
+def _send_timeout_now(raft: "Raft", to: str) -> None:
+    raft.out.append(
+        TimeoutNow(cluster=raft.cluster, sender=raft.member, to=to, term=raft.term, incarnation=raft.incarnation)
+    )

@@ -1,0 +1,460 @@
+"""Raft: one member's part of the consensus. `step` is given what happened and returns what to do; nothing else acts.
+
+General layout: this file holds a member's state, what a step returns, and what may be asked of a member.  What a
+message does is in elections.py (who leads), replication.py (the log), reading.py (reads), changing.py (who takes part,
+who leads next); roles.py alone changes a member's role.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from . import changing, elections, reading, replication
+from .config import RaftConfig
+from .events import (
+    NEVER_NS,
+    Accepted,
+    AddLearner,
+    Append,
+    AppendReply,
+    Apply,
+    Change,
+    DeadlineReached,
+    Event,
+    ForwardedProposal,
+    ForwardedReply,
+    HardState,
+    MembershipChanged,
+    Persist,
+    PeerMessage,
+    PreVoteReply,
+    PreVoteRequest,
+    PromoteLearner,
+    Propose,
+    RandomStream,
+    ReadFailed,
+    ReadIndexReply,
+    ReadIndexRequest,
+    ReadReady,
+    ReadRequest,
+    Ready,
+    Refused,
+    RemoveMember,
+    StorageDone,
+    TimeoutNow,
+    TransferLeadership,
+    VoteReply,
+    VoteRequest,
+)
+from .log import Log
+from .membership import InvalidMembership, Membership, decode_membership
+from .progress import Progress
+from .reading import Reads
+from .roles import Role
+
+__all__ = ["Raft", "RaftConfig", "Restored", "Role"]
+
+
+class Restored(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a member finds in its storage when it starts."""
+
+    hard_state: HardState = HardState()
+    membership: Membership = Membership()
+    """In force before first_index; later ones are in the entries."""
+    first_index: int = 1
+    base_term: int = 0
+    """The term of the entry before first_index."""
+    terms: tuple[int, ...] = ()
+    payloads: tuple[bytes, ...] = ()
+
+    @staticmethod
+    def bootstrap(voters: tuple[str, ...] = (), learners: tuple[str, ...] = ()) -> "Restored":
+        """A fresh member. All first members start with the same lists; one in neither list waits to be added."""
+        return Restored(membership=Membership(voters=tuple(voters), learners=tuple(learners)))
+
+
+class Contact:
+    """When a member was last heard, and in which of its lives."""
+
+    __slots__ = ("incarnation", "heard_ns")
+
+    def __init__(self, incarnation: int, heard_ns: int) -> None:
+        self.incarnation = incarnation
+        self.heard_ns = heard_ns
+
+
+class Raft:
+    """One member. Its attributes may be read by the caller between steps, and are changed by `step` alone."""
+
+    __slots__ = (
+        # who it is
+        "member", "cluster", "incarnation", "config", "random",
+        # what every member knows
+        "now_ns", "role", "term", "voted_for", "leader", "log", "memberships", "membership",
+        "commit_index", "handed_index", "contacts", "dropped",
+        # storage: what was handed out to persist, and how far it is durable
+        "durable_index", "hard_dirty", "unsaved_from", "pending", "sequence", "done_sequence", "hard_sequence", "held",
+        # followers and candidates
+        "heard_leader_ns", "verified_index", "votes", "is_pre_voting", "ask_round",
+        # leaders
+        "peers", "term_start", "uncommitted", "uncommitted_bytes", "round",
+        "transfer_target", "transfer_ref", "transfer_sent",
+        # reads, and the times at which something is due
+        "reads", "timer_ns", "notice_ns", "transfer_ns",
+        # what this step wants done
+        "out", "acks", "reads_out", "accepted_out", "refused_out", "changes_out",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        member: str,
+        cluster: str,
+        incarnation: int,
+        config: RaftConfig,
+        random: RandomStream,
+        restored: Restored,
+        now_ns: int,
+    ) -> None:
+        self.member = member
+        self.cluster = cluster
+        self.incarnation = incarnation
+        self.config = config
+        self.random = random
+
+        self.now_ns = now_ns
+        self.term = restored.hard_state.term
+        self.voted_for = restored.hard_state.voted_for
+        self.leader: str | None = None
+        self.log = Log(restored.first_index, restored.base_term, restored.terms, restored.payloads)
+        self.memberships = _memberships(restored)
+        self.membership = self.memberships[-1]
+        self.role = Role.FOLLOWER if self.membership.is_voter(member) else Role.LEARNER
+        self.commit_index = self.log.base_index
+        self.handed_index = self.log.base_index
+        self.contacts: dict[str, Contact] = {}
+        self.dropped: dict[str, int] = {}
+
+        self.durable_index = self.log.last_index
+        self.hard_dirty = False
+        self.unsaved_from = 0
+        self.pending: deque[list[int]] = deque()
+        self.sequence = 0
+        self.done_sequence = 0
+        self.hard_sequence = 0
+        self.held: list[tuple[int, PeerMessage]] = []
+
+        self.heard_leader_ns = -NEVER_NS
+        self.verified_index = 0
+        self.votes: dict[str, bool] = {}
+        self.is_pre_voting = False
+        self.ask_round = 0
+
+        self.peers: dict[str, Progress] = {}
+        self.term_start = 0
+        self.uncommitted: deque[tuple[int, int]] = deque()
+        self.uncommitted_bytes = 0
+        self.round = 0
+        self.transfer_target: str | None = None
+        self.transfer_ref = 0
+        self.transfer_sent = False
+
+        self.reads = Reads()
+        self.timer_ns = elections.first_deadline(self)
+        self.notice_ns = NEVER_NS
+        self.transfer_ns = NEVER_NS
+
+        self.out: list[PeerMessage] = []
+        self.acks: list[PeerMessage] = []
+        self.reads_out: list[ReadReady | ReadFailed] = []
+        self.accepted_out: list[Accepted] = []
+        self.refused_out: list[Refused] = []
+        self.changes_out: list[Change] = []
+
+    # --- What may be asked ---
+
+    @property
+    def deadline_ns(self) -> int:
+        """When time alone changes something."""
+        return min(self.timer_ns, self.notice_ns, self.transfer_ns, self.reads.deadline_ns)
+
+    @property
+    def last_index(self) -> int:
+        return self.log.last_index
+
+    @property
+    def last_term(self) -> int:
+        return self.log.last_term
+
+    @property
+    def first_index(self) -> int:
+        return self.log.first_index
+
+    @property
+    def is_leader(self) -> bool:
+        return self.role is Role.LEADER
+
+    @property
+    def has_committed_own_term(self) -> bool:
+        """Whether this leader knows all that was committed before it (§6.4)."""
+        return self.role is Role.LEADER and self.commit_index >= self.term_start
+
+    @property
+    def is_transferring(self) -> bool:
+        return self.transfer_target is not None
+
+    def entries(self, low: int, high: int) -> tuple[tuple[int, ...], tuple[bytes, ...]]:
+        """The log's entries low .. high - 1 as columns, cut to what there is."""
+        return self.log.entries(low, high)
+
+    def progress(self, peer: str) -> Progress | None:
+        """What this leader knows of a peer; None when it does not lead, or does not replicate to that peer."""
+        return self.peers.get(peer) if self.role is Role.LEADER else None
+
+    def is_caught_up(self, member: str) -> bool:
+        """Whether a member lacks so little that it may become a voter."""
+        if member == self.member:
+            return True
+        progress = self.progress(member)
+        return progress is not None and changing.is_caught_up(self, progress)
+
+    def heard_ns(self, peer: str) -> int | None:
+        """When any message of a peer came last; None: never."""
+        contact = self.contacts.get(peer)
+        return contact.heard_ns if contact is not None else None
+
+    # --- The one way in ---
+
+    def step(self, now_ns: int, event: Event) -> Ready:
+        """Takes one event, and returns what to do about it. A message that cannot be right is dropped and counted."""
+        if now_ns > self.now_ns:
+            self.now_ns = now_ns
+        kind = type(event)
+        handle = _FROM_PEERS.get(kind)
+        if handle is not None:
+            if self._is_for_us(event):
+                if event.term == self.term or kind in _OF_ANY_TERM or elections.settle_term(self, event):  # type: ignore[union-attr]
+                    handle(self, event)
+        else:
+            _FROM_HERE[kind](self, event)
+        return self._ready()
+
+    def drop(self, reason: str) -> None:
+        """Counts a message that is not handled."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+    def _is_for_us(self, message: Any) -> bool:
+        if message.cluster != self.cluster or message.to != self.member:
+            self.drop("foreign")
+            return False
+        contact = self.contacts.get(message.sender)
+        if contact is None:
+            if message.sender == self.member:
+                self.drop("own message")
+                return False
+            self.contacts[message.sender] = Contact(message.incarnation, self.now_ns)
+        elif message.incarnation != contact.incarnation:
+            return self._has_started_anew(message, contact)
+        else:
+            contact.heard_ns = self.now_ns
+        return True
+
+    def _has_started_anew(self, message: Any, contact: Contact) -> bool:
+        if message.incarnation < contact.incarnation:
+            self.drop("earlier incarnation")
+            return False
+        contact.incarnation = message.incarnation
+        contact.heard_ns = self.now_ns
+        if message.sender in self.peers:
+            self.peers[message.sender].forget()
+        return True
+
+    # --- The log, as all its writers need it ---
+
+    def append(self, terms: tuple[int, ...], payloads: tuple[bytes, ...]) -> None:
+        """Adds entries to the own log; the step's end hands them out to persist."""
+        if not self.unsaved_from:
+            self.unsaved_from = self.log.last_index + 1
+        self.log.append(terms, payloads)
+
+    def truncate(self, index: int) -> None:
+        """Takes back what a former leader left uncommitted, with the memberships among it (§4.1)."""
+        assert index > self.commit_index, "what is committed stays"
+        self.log.truncate(index)
+        self.unsaved_from = min(self.unsaved_from or index, index)
+        self.durable_index = min(self.durable_index, index - 1)
+        # A write under way no longer stands for what it wrote from here on, even if the same index is written again.
+        for write in self.pending:
+            write[1] = min(write[1], index - 1)
+        if self.membership.index >= index:
+            while self.memberships[-1].index >= index:
+                self.memberships.pop()
+            changing.enter(self, self.memberships[-1])
+
+    def add_membership(self, membership: Membership) -> None:
+        """Brings an appended membership into force."""
+        self.memberships.append(membership)
+        changing.enter(self, membership)
+
+    def commit_to(self, index: int) -> None:
+        """Moves the commit index; the step's end hands the entries out to be applied."""
+        self.commit_index = index
+        memberships = self.memberships
+        while len(memberships) > 1 and memberships[1].index <= index:
+            del memberships[0]
+
+    def announce_membership(self) -> None:
+        self.changes_out.append(MembershipChanged(membership=self.membership))
+
+    # --- What a step returns ---
+
+    def _ready(self) -> Ready:
+        persist = self._persist() if self.unsaved_from or self.hard_dirty else None
+        now: tuple[PeerMessage, ...] = ()
+        later: tuple[PeerMessage, ...] = ()
+        if self.out:
+            if persist is not None and persist.hard_state is not None:
+                later = tuple(self.out)
+            elif self.hard_sequence > self.done_sequence:
+                self.held.extend([(self.hard_sequence, message) for message in self.out])
+            else:
+                now = tuple(self.out)
+            self.out = []
+        if self.acks:
+            later += tuple(self.acks)
+            self.acks = []
+        apply = self._apply() if self.commit_index > self.handed_index else None
+        deadline = self.timer_ns
+        if self.notice_ns < deadline:
+            deadline = self.notice_ns
+        if self.transfer_ns < deadline:
+            deadline = self.transfer_ns
+        if self.reads.deadline_ns < deadline:
+            deadline = self.reads.deadline_ns
+        accepted: tuple[Accepted, ...] = ()
+        if self.accepted_out:
+            accepted = tuple(self.accepted_out)
+            self.accepted_out = []
+        if self.reads_out or self.refused_out or self.changes_out:
+            return self._full_ready(persist, now, later, apply, accepted, deadline)
+        return Ready(
+            persist=persist, send=now, send_after_durable=later, apply=apply, accepted=accepted, deadline_ns=deadline
+        )
+
+    def _full_ready(
+        self,
+        persist: Persist | None,
+        now: tuple[PeerMessage, ...],
+        later: tuple[PeerMessage, ...],
+        apply: Apply | None,
+        accepted: tuple[Accepted, ...],
+        deadline_ns: int,
+    ) -> Ready:
+        ready = Ready(
+            persist=persist,
+            send=now,
+            send_after_durable=later,
+            apply=apply,
+            reads=tuple(self.reads_out),
+            accepted=accepted,
+            refused=tuple(self.refused_out),
+            changes=tuple(self.changes_out),
+            deadline_ns=deadline_ns,
+        )
+        self.reads_out, self.refused_out, self.changes_out = [], [], []
+        return ready
+
+    def _persist(self) -> Persist:
+        self.sequence = sequence = self.sequence + 1
+        hard_state = None
+        if self.hard_dirty:
+            hard_state = HardState(term=self.term, voted_for=self.voted_for)
+            self.hard_sequence = sequence
+            self.hard_dirty = False
+        last = self.log.last_index
+        first = self.unsaved_from or last + 1
+        self.unsaved_from = 0
+        self.pending.append([sequence, last])
+        terms, payloads = self.log.entries(first, last + 1)
+        return Persist(
+            hard_state=hard_state,
+            first_index=first,
+            terms=terms,
+            payloads=payloads,
+            done=StorageDone(term=self.log.last_term, index=last, sequence=sequence),
+        )
+
+    def _apply(self) -> Apply:
+        first = self.handed_index + 1
+        self.handed_index = self.commit_index
+        terms, payloads = self.log.entries(first, self.commit_index + 1)
+        return Apply(first_index=first, terms=terms, payloads=payloads)
+
+
+def _memberships(restored: Restored) -> list[Membership]:
+    found = [restored.membership]
+    for index, payload in enumerate(restored.payloads, restored.first_index):
+        if payload[:1] == b"\x00":
+            found.append(decode_membership(payload, index))
+    return found
+
+
+def _on_storage_done(raft: Raft, event: StorageDone) -> None:
+    """A write is durable, and all before it: acknowledge, count it, and let go what waited for it."""
+    if event.sequence <= raft.done_sequence:
+        return
+    raft.done_sequence = event.sequence
+    pending = raft.pending
+    index = raft.durable_index
+    while pending and pending[0][0] <= event.sequence:
+        index = pending.popleft()[1]
+    if raft.held:
+        raft.out.extend([message for sequence, message in raft.held if sequence <= event.sequence])
+        raft.held = [item for item in raft.held if item[0] > event.sequence]
+    if index > raft.durable_index:
+        raft.durable_index = index
+        if raft.role is Role.LEADER:
+            replication.advance_commit(raft)
+    if raft.role is Role.CANDIDATE:
+        elections.count_own_vote(raft)
+
+
+def _on_deadline(raft: Raft, event: DeadlineReached) -> None:
+    if raft.now_ns >= raft.reads.deadline_ns:
+        reading.give_up(raft)
+    if raft.role is Role.LEADER:
+        replication.on_leader_deadline(raft)
+    elif raft.now_ns >= raft.timer_ns:
+        elections.on_silence(raft)
+
+
+_FROM_PEERS: dict[type, Callable[[Raft, Any], None]] = {
+    Append: replication.on_append,
+    AppendReply: replication.on_append_reply,
+    PreVoteRequest: elections.on_pre_vote_request,
+    PreVoteReply: elections.on_pre_vote_reply,
+    VoteRequest: elections.on_vote_request,
+    VoteReply: elections.on_vote_reply,
+    TimeoutNow: elections.on_timeout_now,
+    ForwardedProposal: replication.on_forwarded_proposal,
+    ForwardedReply: replication.on_forwarded_reply,
+    ReadIndexRequest: reading.on_read_index_request,
+    ReadIndexReply: reading.on_read_index_reply,
+}
+
+# These mean the same in every term: asking before an election, and questions on behalf of clients.
+_OF_ANY_TERM = frozenset({PreVoteRequest, PreVoteReply, ForwardedProposal, ForwardedReply, ReadIndexRequest})
+
+_FROM_HERE: dict[type, Callable[[Raft, Any], None]] = {
+    DeadlineReached: _on_deadline,
+    StorageDone: _on_storage_done,
+    Propose: replication.on_propose,
+    ReadRequest: reading.on_read_request,
+    AddLearner: changing.on_add_learner,
+    PromoteLearner: changing.on_promote_learner,
+    RemoveMember: changing.on_remove_member,
+    TransferLeadership: changing.on_transfer,
+}

@@ -1,0 +1,60 @@
+"""What a leader knows of one other member: how far its log agrees, and what is under way to it."""
+
+from collections import deque
+from enum import Enum
+
+
+class ProgressState(Enum):
+    PROBE = "probe"
+    """Where the logs part is not known: one message at a time."""
+    REPLICATE = "replicate"
+    """The logs agree up to what was sent: messages follow each other without waiting for answers."""
+
+
+class Progress:
+    """Entries up to `match` are durable there; `next` is sent next. Always match < next."""
+
+    __slots__ = ("match", "next", "state", "last_heard_ns", "round", "told_commit", "inflight", "inflight_bytes")
+
+    def __init__(self, next_index: int, now_ns: int) -> None:
+        self.match = 0
+        self.next = next_index
+        self.state = ProgressState.PROBE
+        self.last_heard_ns = now_ns
+        self.round = 0
+        """The newest confirmation round that it answered."""
+        self.told_commit = 0
+        self.inflight: deque[tuple[int, int]] = deque()
+        """(last index, bytes) of each message with entries that is not answered yet, oldest first."""
+        self.inflight_bytes = 0
+
+    def sent(self, last_index: int, size: int) -> None:
+        self.inflight.append((last_index, size))
+        self.inflight_bytes += size
+
+    def acknowledged(self, match: int) -> None:
+        """Everything up to match has arrived; answers come late and twice, so this only ever grows."""
+        self.match = match
+        if self.next <= match:
+            self.next = match + 1
+        inflight = self.inflight
+        while inflight and inflight[0][0] <= match:
+            self.inflight_bytes -= inflight.popleft()[1]
+
+    def probe(self, next_index: int) -> None:
+        self.state = ProgressState.PROBE
+        self.next = max(next_index, self.match + 1)
+        self.clear_inflight()
+
+    def replicate(self) -> None:
+        self.state = ProgressState.REPLICATE
+        self.clear_inflight()
+
+    def forget(self) -> None:
+        """The member was started anew: what it once had may be gone."""
+        self.match = 0
+        self.probe(self.next)
+
+    def clear_inflight(self) -> None:
+        self.inflight.clear()
+        self.inflight_bytes = 0

@@ -1,0 +1,162 @@
+"""Linearizable reads without a log entry: ReadIndex, in batches, on any member (§6.4).
+
+A leader remembers its commit index, makes sure by one round of heartbeats that it still leads, and then lets the read
+go once that index is applied.  All reads that come while a round is under way share the next one.
+"""
+
+from typing import TYPE_CHECKING
+
+from . import replication
+from .events import NEVER_NS, ReadFailed, ReadIndexReply, ReadIndexRequest, ReadReady, ReadRequest
+from .membership import reached_by_majority
+
+if TYPE_CHECKING:
+    from .core import Raft
+
+
+class Reads:
+    """The reads that wait. An asker is (member, its batch number), or (None, ref) for a read of our own."""
+
+    __slots__ = ("waiting", "confirming", "index", "round", "asked", "unasked", "batch", "deadline_ns")
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[str | None, int]] = []
+        self.confirming: list[tuple[str | None, int]] = []
+        self.index = 0
+        """What the reads being confirmed must wait for; known when their round begins."""
+        self.round = 0
+        self.asked: tuple[int, ...] = ()
+        """A follower's reads whose question is on its way to the leader, and those for the next question."""
+        self.unasked: list[int] = []
+        self.batch = 0
+        self.deadline_ns = NEVER_NS
+
+
+def on_read_request(raft: "Raft", event: ReadRequest) -> None:
+    if raft.is_leader:
+        _wait(raft, None, event.ref)
+    elif raft.leader is None:
+        raft.reads_out.append(ReadFailed(ref=event.ref, reason="no leader", leader=None))
+    else:
+        raft.reads.unasked.append(event.ref)
+        if not raft.reads.asked:
+            _ask_leader(raft)
+
+
+# --- The leader ---
+
+
+def on_read_index_request(raft: "Raft", message: ReadIndexRequest) -> None:
+    if raft.is_leader:
+        _wait(raft, message.sender, message.batch)
+    else:
+        _answer(raft, message.sender, message.batch, 0)
+
+
+def _wait(raft: "Raft", asker: str | None, number: int) -> None:
+    raft.reads.waiting.append((asker, number))
+    start_round(raft)
+
+
+def start_round(raft: "Raft") -> None:
+    """Asks everybody at once whether we still lead, for all reads that wait.
+
+    A new leader does not know what was committed before it until an entry of its own is (§6.4), so it waits for that.
+    """
+    reads = raft.reads
+    if not reads.waiting or reads.confirming or not raft.has_committed_own_term:
+        return
+    reads.confirming, reads.waiting = reads.waiting, []
+    reads.index = raft.commit_index
+    raft.round += 1
+    reads.round = raft.round
+    replication.broadcast_heartbeat(raft)
+    confirm(raft)
+
+
+def confirm(raft: "Raft") -> None:
+    """A quorum answered the round: nobody else led when it began."""
+    reads = raft.reads
+    if not reads.confirming or _answered_round(raft) < reads.round:
+        return
+    confirmed, reads.confirming = reads.confirming, []
+    for asker, number in confirmed:
+        _answer(raft, asker, number, reads.index)
+    start_round(raft)
+
+
+def _answered_round(raft: "Raft") -> int:
+    return min(
+        reached_by_majority([raft.round if voter == raft.member else raft.peers[voter].round for voter in voters])
+        for voters in (raft.membership.voters, raft.membership.outgoing or raft.membership.voters)
+    )
+
+
+def _answer(raft: "Raft", asker: str | None, number: int, index: int) -> None:
+    if asker is None:
+        raft.reads_out.append(ReadReady(ref=number, index=index))
+        return
+    raft.out.append(
+        ReadIndexReply(
+            cluster=raft.cluster, sender=raft.member, to=asker, term=raft.term, incarnation=raft.incarnation,
+            batch=number, index=index,
+        )  # fmt: skip
+    )
+
+
+def fail_as_leader(raft: "Raft", leader: str | None) -> None:
+    """No longer leader: what was not confirmed is not answered."""
+    reads = raft.reads
+    for asker, number in reads.confirming + reads.waiting:
+        if asker is None:
+            raft.reads_out.append(ReadFailed(ref=number, reason="the leader changed", leader=leader))
+        else:
+            _answer(raft, asker, number, 0)
+    reads.confirming, reads.waiting = [], []
+
+
+# --- Everybody else ---
+
+
+def _ask_leader(raft: "Raft") -> None:
+    reads = raft.reads
+    assert raft.leader is not None, "a read is only asked of a leader"
+    reads.asked, reads.unasked = tuple(reads.unasked), []
+    reads.batch += 1
+    reads.deadline_ns = raft.now_ns + raft.config.election_max_ms * 1_000_000
+    raft.out.append(
+        ReadIndexRequest(
+            cluster=raft.cluster, sender=raft.member, to=raft.leader, term=raft.term, incarnation=raft.incarnation,
+            batch=reads.batch,
+        )  # fmt: skip
+    )
+
+
+def on_read_index_reply(raft: "Raft", message: ReadIndexReply) -> None:
+    """The index comes with the news of a commit, so that the read need not wait for the next heartbeat."""
+    reads = raft.reads
+    if message.batch != reads.batch or not reads.asked:
+        return
+    if message.index:
+        replication.learn_commit(raft, message.index)
+        raft.reads_out.extend([ReadReady(ref=ref, index=message.index) for ref in reads.asked])
+    else:
+        _fail(raft, reads.asked, "not leader")
+    reads.asked, reads.deadline_ns = (), NEVER_NS
+    if reads.unasked and raft.leader is not None:
+        _ask_leader(raft)
+
+
+def give_up(raft: "Raft") -> None:
+    """The question or its answer was lost."""
+    fail_as_follower(raft, "the leader did not answer")
+
+
+def fail_as_follower(raft: "Raft", reason: str) -> None:
+    reads = raft.reads
+    _fail(raft, reads.asked + tuple(reads.unasked), reason)
+    reads.asked, reads.unasked, reads.deadline_ns = (), [], NEVER_NS
+
+
+def _fail(raft: "Raft", refs: tuple[int, ...], reason: str) -> None:
+    raft.reads_out.extend([ReadFailed(ref=ref, reason=reason, leader=raft.leader) for ref in refs])

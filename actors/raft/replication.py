@@ -1,0 +1,417 @@
+"""How entries get from the leader's log into everybody's, and when they are committed (§3.5, §3.6.2, §10.2)."""
+
+from typing import TYPE_CHECKING
+
+from . import changing, reading, roles
+from .events import (
+    NEVER_NS,
+    Accepted,
+    Append,
+    AppendReply,
+    ForwardedProposal,
+    ForwardedReply,
+    Propose,
+    Refused,
+)
+from .membership import InvalidMembership, decode_membership, reached_by_majority
+from .progress import Progress, ProgressState
+
+if TYPE_CHECKING:
+    from .core import Raft
+
+ENTRY_OVERHEAD = 64
+"""What an entry is taken to cost in memory beyond its payload, in bytes."""
+
+
+# --- Proposals ---
+
+
+def on_propose(raft: "Raft", event: Propose) -> None:
+    """A leader appends and sends at once, in parallel with its own write (§10.2.1); others send it on."""
+    if raft.role is not roles.Role.LEADER:
+        _send_on(raft, event)
+        return
+    payloads = event.payloads
+    reason = _objection(raft, payloads)
+    if reason:
+        raft.refused_out.append(Refused(ref=event.ref, reason=reason, leader=raft.leader))
+        return
+    first = raft.log.last_index + 1
+    append_own(raft, payloads)
+    raft.accepted_out.append(Accepted(ref=event.ref, term=raft.term, index=first, count=len(payloads)))
+
+
+def on_forwarded_proposal(raft: "Raft", message: ForwardedProposal) -> None:
+    payloads = message.payloads
+    reason = "not leader" if raft.role is not roles.Role.LEADER else _objection(raft, payloads)
+    first = raft.log.last_index + 1
+    if not reason:
+        append_own(raft, payloads)
+    raft.out.append(
+        ForwardedReply(
+            cluster=raft.cluster, sender=raft.member, to=message.sender, term=raft.term, incarnation=raft.incarnation,
+            ref=message.ref, at_term=raft.term, index=0 if reason else first, count=len(payloads), reason=reason,
+            leader=raft.leader,
+        )  # fmt: skip
+    )
+
+
+def on_forwarded_reply(raft: "Raft", message: ForwardedReply) -> None:
+    if message.index:
+        accepted = Accepted(ref=message.ref, term=message.at_term, index=message.index, count=message.count)
+        raft.accepted_out.append(accepted)
+    else:
+        raft.refused_out.append(Refused(ref=message.ref, reason=message.reason, leader=message.leader))
+
+
+def _send_on(raft: "Raft", event: Propose) -> None:
+    if raft.leader is None or not event.forward:
+        roles.refuse(raft, event.ref, "no leader" if raft.leader is None else "not leader")
+        return
+    raft.out.append(
+        ForwardedProposal(
+            cluster=raft.cluster, sender=raft.member, to=raft.leader, term=raft.term, incarnation=raft.incarnation,
+            payloads=event.payloads, ref=event.ref,
+        )  # fmt: skip
+    )
+
+
+def _objection(raft: "Raft", payloads: tuple[bytes, ...]) -> str:
+    """Why these entries may not be appended now; empty when they may."""
+    if not payloads or min(payloads) < b"\x01":
+        return "bad payload"
+    if raft.transfer_target is not None:
+        return "transferring"
+    if not raft.membership.is_voter(raft.member):
+        return "leader is leaving"
+    limit = raft.config.max_uncommitted_bytes
+    if raft.uncommitted_bytes and raft.uncommitted_bytes + _cost(payloads) > limit:
+        return "too many uncommitted"
+    return ""
+
+
+def _cost(payloads: tuple[bytes, ...]) -> int:
+    return sum(map(len, payloads)) + ENTRY_OVERHEAD * len(payloads)
+
+
+def append_own(raft: "Raft", payloads: tuple[bytes, ...]) -> int:
+    """Puts entries of this term into the leader's log and sends them. Returns the first one's index."""
+    first = raft.log.last_index + 1
+    terms = (raft.term,) * len(payloads)
+    raft.append(terms, payloads)
+    cost = _cost(payloads)
+    raft.uncommitted.append((raft.log.last_index, cost))
+    raft.uncommitted_bytes += cost
+    told = True
+    for peer, progress in raft.peers.items():
+        if progress.state is ProgressState.REPLICATE and progress.next == first and _has_room(raft, progress):
+            _send_entries(raft, peer, progress, terms, payloads, cost)
+        else:
+            told = send_more(raft, peer, progress) and told
+    if told:
+        raft.notice_ns = NEVER_NS
+    return first
+
+
+# --- The leader sends ---
+
+
+def send_more(raft: "Raft", peer: str, progress: Progress) -> bool:
+    """Sends what a peer lacks, as far as its window allows. Whether anything was sent."""
+    last = raft.log.last_index
+    sent = False
+    while progress.next <= last and _has_room(raft, progress):
+        terms, payloads, cost = _batch(raft, progress.next)
+        _send_entries(raft, peer, progress, terms, payloads, cost)
+        sent = True
+    return sent
+
+
+def _has_room(raft: "Raft", progress: Progress) -> bool:
+    inflight = progress.inflight
+    if not inflight:
+        return True
+    if progress.state is ProgressState.PROBE:
+        return False
+    config = raft.config
+    return len(inflight) < config.max_inflight_messages and progress.inflight_bytes < config.max_inflight_bytes
+
+
+def _batch(raft: "Raft", first: int) -> tuple[tuple[int, ...], tuple[bytes, ...], int]:
+    """The entries from first on that one message may carry, and their cost."""
+    config = raft.config
+    terms, payloads = raft.log.entries(first, first + config.max_batch_entries)
+    cost = _cost(payloads)
+    if cost > config.max_batch_bytes and len(payloads) > 1:
+        count, cost = 0, 0
+        for payload in payloads:
+            cost += len(payload) + ENTRY_OVERHEAD
+            if count and cost > config.max_batch_bytes:
+                break
+            count += 1
+        terms, payloads = terms[:count], payloads[:count]
+        cost = _cost(payloads)
+    return terms, payloads, cost
+
+
+def _send_entries(
+    raft: "Raft", peer: str, progress: Progress, terms: tuple[int, ...], payloads: tuple[bytes, ...], cost: int
+) -> None:
+    """One Append with entries. While probing, next stays until the answer; else it moves on at once (pipelining)."""
+    log = raft.log
+    first = progress.next
+    last = first + len(terms) - 1
+    prev = first - 1
+    memberships: tuple[int, ...] = ()
+    if first <= raft.commit_index:
+        memberships = _memberships_among(first, payloads)
+    elif first <= raft.membership.index:
+        memberships = tuple([held.index for held in raft.memberships if first <= held.index <= last])
+    progress.sent(last, cost)
+    if progress.state is ProgressState.REPLICATE:
+        progress.next = last + 1
+    progress.told_commit = raft.commit_index
+    raft.out.append(
+        Append(
+            cluster=raft.cluster, sender=raft.member, to=peer, term=raft.term, incarnation=raft.incarnation,
+            prev_index=prev, prev_term=log.term_at(prev), terms=terms, payloads=payloads, commit=raft.commit_index,
+            round=raft.round, memberships=memberships,
+        )  # fmt: skip
+    )
+
+
+def _memberships_among(first: int, payloads: tuple[bytes, ...]) -> tuple[int, ...]:
+    """Of committed membership changes only the last is remembered: look for them. Only catching up costs this."""
+    return tuple([index for index, payload in enumerate(payloads, first) if payload[:1] == b"\x00"])
+
+
+def send_heartbeat(raft: "Raft", peer: str, progress: Progress) -> None:
+    """An Append without entries. It also asks whether all that was sent has arrived: a gap is refused, and refilled."""
+    prev = progress.next - 1
+    progress.told_commit = raft.commit_index
+    raft.out.append(
+        Append(
+            cluster=raft.cluster, sender=raft.member, to=peer, term=raft.term, incarnation=raft.incarnation,
+            prev_index=prev, prev_term=raft.log.term_at(prev), terms=(), payloads=(), commit=raft.commit_index,
+            round=raft.round,
+        )  # fmt: skip
+    )
+
+
+def broadcast_heartbeat(raft: "Raft") -> None:
+    for peer, progress in raft.peers.items():
+        send_heartbeat(raft, peer, progress)
+    raft.notice_ns = NEVER_NS
+
+
+def restart_heartbeat(raft: "Raft") -> None:
+    raft.timer_ns = raft.now_ns + raft.config.heartbeat_ms * 1_000_000
+
+
+def on_leader_deadline(raft: "Raft") -> None:
+    """Heartbeats, check-quorum, news of a commit, a hand-over that takes too long."""
+    now = raft.now_ns
+    if now >= raft.transfer_ns:
+        changing.abort_transfer(raft)
+    if now >= raft.timer_ns:
+        # A leader that was paused itself first lets its peers' answers in.
+        overslept = now - raft.timer_ns > raft.config.election_min_ms * 1_000_000
+        if raft.config.check_quorum and not overslept and not _has_quorum(raft):
+            roles.become_follower(raft, raft.term, None, "lost contact with a quorum")
+            return
+        broadcast_heartbeat(raft)
+        restart_heartbeat(raft)
+    elif now >= raft.notice_ns:
+        raft.notice_ns = NEVER_NS
+        for peer, progress in raft.peers.items():
+            if progress.told_commit < raft.commit_index:
+                send_heartbeat(raft, peer, progress)
+
+
+def _has_quorum(raft: "Raft") -> bool:
+    since = raft.now_ns - raft.config.election_max_ms * 1_000_000
+    heard = [peer for peer, progress in raft.peers.items() if progress.last_heard_ns >= since]
+    return raft.membership.is_quorum((raft.member, *heard))
+
+
+# --- A follower receives ---
+
+
+def on_append(raft: "Raft", message: Append) -> None:
+    """§3.5: take the entries if the log agrees just before them; say so when they are durable."""
+    count = len(message.terms)
+    if not _is_sound(raft, message, count):
+        raft.drop("malformed")
+        return
+    if raft.leader != message.sender:
+        roles.become_follower(raft, raft.term, message.sender, "")
+    raft.heard_leader_ns = raft.now_ns
+    roles.redraw_deadline(raft)
+    log = raft.log
+    prev = message.prev_index
+    if prev == log.last_index and message.prev_term == log.last_term:
+        new = message.terms
+        if new:
+            _take(raft, message, prev + 1, 0)
+    elif prev < raft.commit_index or log.term_at(prev) == message.prev_term:
+        new = _merge(raft, message)
+    else:
+        _refuse_append(raft, message)
+        return
+    verified = prev + count
+    if verified > raft.verified_index:
+        raft.verified_index = verified
+    if message.commit > raft.commit_index:
+        learn_commit(raft, message.commit)
+    match = raft.verified_index
+    if not new and match > raft.durable_index:
+        match = raft.durable_index
+    reply = AppendReply(
+        cluster=raft.cluster, sender=raft.member, to=message.sender, term=raft.term, incarnation=raft.incarnation,
+        success=True, match=match, round=message.round,
+    )  # fmt: skip
+    # New entries are written in this step: their acknowledgement waits for that. A heartbeat's never waits for a disk.
+    (raft.acks if new else raft.out).append(reply)
+
+
+def learn_commit(raft: "Raft", commit: int) -> None:
+    """A follower trusts a commit index only as far as its log is known to agree with the leader's."""
+    commit = min(commit, raft.verified_index)
+    if commit > raft.commit_index:
+        raft.commit_to(commit)
+
+
+def _is_sound(raft: "Raft", message: Append, count: int) -> bool:
+    """Whether the only leader of this term can have sent it."""
+    if count != len(message.payloads) or message.prev_index < 0:
+        return False
+    if raft.leader != message.sender and raft.leader is not None:
+        return False
+    terms = message.terms
+    if not count:
+        return True
+    if terms[0] < message.prev_term or terms[-1] > message.term:
+        return False
+    return terms.count(terms[0]) == count or list(terms) == sorted(terms)
+
+
+def _merge(raft: "Raft", message: Append) -> tuple[int, ...]:
+    """Entries that overlap ours: what agrees stays, however late the message; from a conflict on ours gives way."""
+    log = raft.log
+    first = message.prev_index + 1
+    # What is committed agrees with every leader, so the comparison starts after it (and after a snapshot).
+    skip = min(max(raft.commit_index + 1 - first, 0), len(message.terms))
+    conflict = log.first_conflict(first + skip, message.terms[skip:])
+    offset = conflict - first
+    if offset == len(message.terms):
+        return ()
+    if conflict <= log.last_index:
+        raft.truncate(conflict)
+    _take(raft, message, conflict, offset)
+    return message.terms[offset:]
+
+
+def _take(raft: "Raft", message: Append, first: int, offset: int) -> None:
+    if offset:
+        raft.append(message.terms[offset:], message.payloads[offset:])
+    else:
+        raft.append(message.terms, message.payloads)
+    for index in message.memberships:
+        if first <= index <= raft.log.last_index:
+            _take_membership(raft, message.payloads[index - message.prev_index - 1], index)
+
+
+def _take_membership(raft: "Raft", payload: bytes, index: int) -> None:
+    try:
+        raft.add_membership(decode_membership(payload, index))
+    except InvalidMembership:
+        raft.drop("malformed")
+
+
+def _refuse_append(raft: "Raft", message: Append) -> None:
+    """§3.5, fast back-up: name the last of our entries that can agree, so that one question settles a whole term."""
+    hint = raft.log.last_not_after(message.prev_term, message.prev_index - 1)
+    raft.out.append(
+        AppendReply(
+            cluster=raft.cluster, sender=raft.member, to=message.sender, term=raft.term, incarnation=raft.incarnation,
+            success=False, match=message.prev_index, round=message.round, hint_index=hint,
+            hint_term=max(raft.log.term_at(hint), 0),
+        )  # fmt: skip
+    )
+
+
+# --- The leader hears how it went ---
+
+
+def on_append_reply(raft: "Raft", message: AppendReply) -> None:
+    progress = raft.peers.get(message.sender)
+    if progress is None or raft.role is not roles.Role.LEADER:
+        return
+    progress.last_heard_ns = raft.now_ns
+    if message.round > progress.round:
+        progress.round = message.round
+        reading.confirm(raft)
+    if not message.success:
+        _back_up(raft, message, progress)
+        return
+    match = message.match
+    if match > raft.log.last_index:
+        raft.drop("malformed")
+        return
+    if match > progress.match:
+        progress.acknowledged(match)
+        if match > raft.commit_index and match >= raft.term_start:
+            advance_commit(raft)
+            if not raft.is_leader:
+                return
+        if message.sender == raft.transfer_target:
+            changing.hand_over_if_ready(raft)
+    if progress.state is ProgressState.PROBE and match >= progress.next - 1:
+        progress.replicate()
+    if progress.next <= raft.log.last_index:
+        send_more(raft, message.sender, progress)
+
+
+def _back_up(raft: "Raft", message: AppendReply, progress: Progress) -> None:
+    """The logs part before `prev`. Go back to the last entry that can agree, at least by one, and ask again."""
+    prev = message.match
+    if prev <= progress.match or prev >= progress.next:
+        return
+    if progress.state is ProgressState.PROBE and prev != progress.next - 1:
+        return
+    agree = raft.log.last_not_after(message.hint_term, min(message.hint_index, prev - 1))
+    progress.probe(agree + 1)
+    if progress.next <= raft.log.last_index:
+        send_more(raft, message.sender, progress)
+    else:
+        send_heartbeat(raft, message.sender, progress)
+
+
+def advance_commit(raft: "Raft") -> None:
+    """§3.6.2: an entry is committed when a quorum has it durable; only those of the own term are counted."""
+    agreed = _agreed(raft, raft.membership.voters)
+    if raft.membership.outgoing:
+        agreed = min(agreed, _agreed(raft, raft.membership.outgoing))
+    if agreed <= raft.commit_index or agreed < raft.term_start:
+        return
+    before = raft.commit_index
+    raft.commit_to(agreed)
+    uncommitted = raft.uncommitted
+    while uncommitted and uncommitted[0][0] <= agreed:
+        raft.uncommitted_bytes -= uncommitted.popleft()[1]
+    if raft.peers:
+        notice = raft.now_ns + raft.config.commit_notice_ms * 1_000_000
+        if notice < raft.notice_ns:
+            raft.notice_ns = notice
+    if before < raft.term_start:
+        reading.start_round(raft)
+    if before < raft.membership.index <= agreed:
+        changing.on_membership_committed(raft)
+
+
+def _agreed(raft: "Raft", voters: tuple[str, ...]) -> int:
+    """How far a majority of these voters has the log durable. A leader that is no voter does not count itself."""
+    peers = raft.peers
+    own = raft.durable_index
+    me = raft.member
+    return reached_by_majority([own if voter == me else peers[voter].match for voter in voters])

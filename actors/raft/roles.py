@@ -1,0 +1,103 @@
+"""The roles of a member, and the only functions that change one."""
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from . import reading, replication
+from .events import NEVER_NS, NO_OP, BecameLeader, LeaderKnown, Refused, SteppedDown
+from .progress import Progress
+
+if TYPE_CHECKING:
+    from .core import Raft
+
+
+class Role(Enum):
+    LEADER = "leader"
+    FOLLOWER = "follower"
+    CANDIDATE = "candidate"
+    """Asks for votes, or whether it would get them (pre-vote)."""
+    LEARNER = "learner"
+    """Listens, and has no vote; also a member that is not added yet, or was removed."""
+
+
+def become_follower(raft: "Raft", term: int, leader: str | None, reason: str) -> None:
+    """Follows: in a newer term, or the leader of this one. A voter stays a voter; anybody else is a learner."""
+    was_leader = raft.role is Role.LEADER
+    old_term = raft.term
+    raft.role = Role.FOLLOWER if raft.membership.is_voter(raft.member) else Role.LEARNER
+    raft.is_pre_voting = False
+    raft.votes = {}
+    if term > raft.term:
+        raft.term = term
+        raft.voted_for = None
+        raft.hard_dirty = True
+        raft.verified_index = 0
+    if was_leader:
+        _lay_down(raft, old_term, leader, reason)
+    if was_leader or leader is not None:
+        redraw_deadline(raft)
+    know_leader(raft, leader)
+
+
+def _lay_down(raft: "Raft", term: int, leader: str | None, reason: str) -> None:
+    raft.peers = {}
+    raft.uncommitted.clear()
+    raft.uncommitted_bytes = 0
+    raft.transfer_target = None
+    raft.transfer_ns = raft.notice_ns = NEVER_NS
+    reading.fail_as_leader(raft, leader)
+    raft.changes_out.append(SteppedDown(term=term, reason=reason))
+
+
+def know_leader(raft: "Raft", leader: str | None) -> None:
+    """Remembers who leads. Reads that went to another leader are answered: they failed."""
+    if leader == raft.leader:
+        return
+    raft.leader = leader
+    reading.fail_as_follower(raft, "the leader changed")
+    raft.changes_out.append(LeaderKnown(term=raft.term, leader=leader))
+
+
+def become_pre_candidate(raft: "Raft") -> None:
+    raft.role = Role.CANDIDATE
+    raft.is_pre_voting = True
+    raft.votes = {raft.member: True}
+    know_leader(raft, None)
+
+
+def become_candidate(raft: "Raft") -> None:
+    """A new term, and the own vote in it; it counts when it is durable."""
+    raft.role = Role.CANDIDATE
+    raft.is_pre_voting = False
+    raft.term += 1
+    raft.voted_for = raft.member
+    raft.hard_dirty = True
+    raft.verified_index = 0
+    raft.votes = {}
+    know_leader(raft, None)
+
+
+def become_leader(raft: "Raft") -> None:
+    """§3.4, §6.4: a leader begins with an entry of its own, which commits all that earlier terms left."""
+    assert raft.role is Role.CANDIDATE and not raft.is_pre_voting, "only a candidate becomes leader"
+    raft.role = Role.LEADER
+    raft.votes = {}
+    raft.round = 0
+    raft.term_start = raft.log.last_index + 1
+    others = [member for member in raft.membership.members if member != raft.member]
+    raft.peers = {member: Progress(raft.term_start, raft.now_ns) for member in others}
+    raft.changes_out.append(BecameLeader(term=raft.term))
+    know_leader(raft, raft.member)
+    replication.append_own(raft, (NO_OP,))
+    replication.restart_heartbeat(raft)
+
+
+def redraw_deadline(raft: "Raft") -> None:
+    """How long to wait for the leader, drawn anew each time (§3.4)."""
+    config = raft.config
+    wait = config.election_min_ms + raft.random.random() * (config.election_max_ms - config.election_min_ms)
+    raft.timer_ns = raft.now_ns + int(wait * 1_000_000)
+
+
+def refuse(raft: "Raft", ref: int, reason: str) -> None:
+    raft.refused_out.append(Refused(ref=ref, reason=reason, leader=raft.leader))
