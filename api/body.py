@@ -1,0 +1,169 @@
+"""Reads a request's JSON body, and says exactly where it is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar, get_args
+
+import msgspec
+from falcon import Request
+
+from .addresses import canonical_address
+from .nearest import did_you_mean
+from .ports import FieldError, Invalid, Malformed, TooLarge, UnsupportedMedia
+from .shapes import Matrix, NewCluster, NewNode, RemoveNode, Row, ServiceCall
+
+T = TypeVar("T")
+
+MAX_BYTES = 1 << 20
+JSON_HINT = "send JSON, with the header Content-Type: application/json"
+UNKNOWN_FIELD = re.compile(r"unknown field `(.*)`")
+# Beyond 2**53 a float no longer names one integer.
+MAX_EXACT_FLOAT = 2.0**53
+
+
+class Body(Generic[T]):
+    """What a route takes: `type` describes it, `read` gets it from a request or raises what is wrong with it."""
+
+    def __init__(self, type: Any, check: Callable[[Any, Any], T]) -> None:
+        self.type = type
+        self._check = check
+
+    def read(self, req: Request) -> T:
+        """Raises UnsupportedMedia, TooLarge, Malformed, or Invalid with the path of what is wrong."""
+        value = _json(req)
+        if not isinstance(value, dict):
+            message = f"expected an object, got {_kind(value)}"
+            raise invalid("$", message, "send an object: {...}")
+        return self._check(value, self.type)
+
+    def read_if_any(self, req: Request, default: T) -> T:
+        """The same, for a route where the body may be left out."""
+        return self.read(req) if req.content_length else default
+
+
+def invalid(path: str, message: str, hint: str = "") -> Invalid:
+    """One thing that is wrong with a body, at `path`."""
+    return Invalid(f"{message} at {path}", hint, errors=(FieldError(path=path, message=message),))
+
+
+def at_key(path: str, key: str) -> str:
+    """`$.nodes`, or `$["localhost:8002"]` where the key is no plain word."""
+    return f"{path}.{key}" if key.isidentifier() else f'{path}["{key}"]'
+
+
+def _json(req: Request) -> Any:
+    media_type = (req.content_type or "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        if not media_type and not req.content_length:
+            raise Malformed("the body is empty", JSON_HINT)
+        raise UnsupportedMedia(f"the body is {media_type or 'of no stated type'}, not JSON", JSON_HINT)
+    data = req.bounded_stream.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise TooLarge("the body has more than 1 MiB", "split the request")
+    if not data.strip():
+        raise Malformed("the body is empty", JSON_HINT)
+    try:
+        return _tidied(msgspec.json.decode(data))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Malformed(f"the body is not JSON: {error}", JSON_HINT) from None
+
+
+def _tidied(value: Any) -> Any:
+    """25.0 is 25 (to JSON they are the same number), and a port may be text: {"port": "8001"}."""
+    if isinstance(value, dict):
+        return {key: _port(item) if key == "port" else _tidied(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_tidied(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT_FLOAT:
+        return int(value)
+    return value
+
+
+def _port(value: Any) -> Any:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 5:
+        return int(value)
+    return _tidied(value)
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return f"the boolean {'true' if value else 'false'}"
+        case str():
+            return "a string"
+        case int() | float():
+            return f"the number {value}"
+        case list():
+            return "an array"
+        case _:
+            return "an object"
+
+
+def _as_struct(value: Any, type: Any) -> Any:
+    try:
+        return msgspec.convert(value, type)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `")
+        path = path.removesuffix("`") or "$"
+        raise _explained(message, path, type) from None
+
+
+def _explained(message: str, path: str, type: Any) -> Invalid:
+    unknown = UNKNOWN_FIELD.search(message)
+    if unknown is None:
+        return invalid(path, message)
+    name = unknown[1]
+    structs = tuple(_structs(type))
+    fields = (field for struct in (structs[:1] if path == "$" else structs[1:]) for field in struct.__struct_fields__)
+    return invalid(at_key(path, name), f"unknown field {name}", did_you_mean(name, fields))
+
+
+def _structs(type: Any) -> Iterator[Any]:
+    """The Struct types that `type` mentions, the outermost first."""
+    if isinstance(type, msgspec.StructMeta):
+        yield type
+        for field in msgspec.structs.fields(type):  # type: ignore[arg-type]
+            yield from _structs(field.type)
+    else:
+        for argument in get_args(type):
+            yield from _structs(argument)
+
+
+def _links(row: dict[str, Any], path: str) -> Row:
+    checked: Row = {}
+    for peer, state in row.items():
+        # True == 1, but a link is 0 or 1 and nothing else.
+        if state not in (0, 1) or not isinstance(state, int) or isinstance(state, bool):
+            raise invalid(at_key(path, peer), f"expected 0 or 1, got {_kind(state)}", "0 cuts a link, 1 restores it")
+        checked[canonical_address(peer)] = state
+    return checked
+
+
+def _as_row(value: dict[str, Any], type: Any) -> Row:
+    return _links(value, "$")
+
+
+def _as_matrix(value: dict[str, Any], type: Any) -> Matrix:
+    checked: Matrix = {}
+    for sender, row in value.items():
+        path = at_key("$", sender)
+        if not isinstance(row, dict):
+            raise invalid(path, f"expected an object, got {_kind(row)}", 'send {from: {to: 0 or 1}}')
+        checked.setdefault(canonical_address(sender), {}).update(_links(row, path))
+    return checked
+
+
+def _as_it_is(value: dict[str, Any], type: Any) -> dict[str, Any]:
+    return value
+
+
+NEW_CLUSTER: Body[NewCluster] = Body(NewCluster, _as_struct)
+NEW_NODE: Body[NewNode] = Body(NewNode, _as_struct)
+REMOVE_NODE: Body[RemoveNode] = Body(RemoveNode, _as_struct)
+ROW: Body[Row] = Body(Row, _as_row)
+MATRIX: Body[Matrix] = Body(Matrix, _as_matrix)
+SERVICE_CALL: Body[dict[str, Any]] = Body(ServiceCall, _as_it_is)

@@ -1,0 +1,178 @@
+"""Clusters in memory, with no actors behind them: what the REST tests ask."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from raftyard.api.ports import (
+    Answer,
+    Conflict,
+    FieldError,
+    Invalid,
+    LogRange,
+    NewCluster,
+    NewNode,
+    NotFound,
+    Page,
+    Unavailable,
+    View,
+)
+
+
+class FakeClusters:
+    """Implements raftyard.api.ports.Clusters. Calls are executed when `settle` is left as it is."""
+
+    def __init__(self, first_port: int = 8001) -> None:
+        self.has_leader = True
+        self.settle = "executed"
+        self.asked: list[tuple[Any, ...]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.arrived = threading.Event()
+        self.calls: dict[str, list[Answer]] = {}
+        self.links: dict[str, dict[str, dict[str, int]]] = {}
+        self._make("0", [f"localhost:{first_port + i}" for i in range(5)])
+
+    def _make(self, cluster: str, nodes: list[str]) -> None:
+        self.calls[cluster] = []
+        self.links[cluster] = {a: {b: 1 for b in nodes if b != a} for a in nodes}
+
+    def _known(self, cluster: str) -> dict[str, dict[str, int]]:
+        if cluster not in self.links:
+            raise NotFound(f"there is no cluster {cluster}", f"known clusters: {', '.join(self.links)}")
+        return self.links[cluster]
+
+    def _row(self, cluster: str, node: str) -> dict[str, int]:
+        links = self._known(cluster)
+        if node not in links:
+            raise NotFound(f"there is no node {node} in cluster {cluster}", f"known nodes: {', '.join(links)}")
+        return links[node]
+
+    def clusters(self) -> list[Answer]:
+        return [self.cluster(cluster, "stats", Page()) for cluster in self.links]
+
+    def cluster(self, cluster: str, view: View, page: Page) -> Answer:
+        links = self._known(cluster)
+        self.asked.append(("cluster", cluster, view, page))
+        shown = {
+            "id": cluster,
+            "nodes": self.nodes(cluster, page)["results"],
+            "connections": links,
+            "services": self.calls[cluster],
+        }
+        return shown | ({"last_call": self.calls[cluster][-1:]} if view == "state" else {})
+
+    def create_cluster(self, request: NewCluster) -> Answer:
+        cluster = request.id or str(len(self.links))
+        if cluster in self.links:
+            raise Conflict(f"there is a cluster {cluster} already", "leave the id out, or take another")
+        count = request.nodes if isinstance(request.nodes, int) else len(request.nodes)
+        first = 8001 + 100 * len(self.links)
+        self._make(cluster, [f"localhost:{first + i}" for i in range(count)])
+        return self.cluster(cluster, "stats", Page())
+
+    def replace_cluster(self, cluster: str, request: NewCluster) -> Answer:
+        self._known(cluster)
+        del self.links[cluster]
+        return self.create_cluster(NewCluster(id=cluster, nodes=request.nodes))
+
+    def delete_cluster(self, cluster: str) -> Answer:
+        self._known(cluster)
+        del self.links[cluster]
+        return {"status": "ok", "id": cluster}
+
+    def submit(
+        self, cluster: str, body: Any, *, node: str | None, idempotency_key: str | None, wait_s: float | None
+    ) -> Answer:
+        self._known(cluster)
+        self.asked.append(("submit", cluster, body, node, idempotency_key, wait_s))
+        self.arrived.set()
+        assert self.gate.wait(10)
+        for i, container in enumerate(body.get("containers", ())):
+            if not isinstance(container.get("replicas"), int) or container["replicas"] < 0:
+                path, message = f"$.containers[{i}].replicas", "expected a whole number of 0 or more"
+                raise Invalid(f"{message} at {path}", errors=(FieldError(path=path, message=message),))
+        if not self.has_leader:
+            raise Unavailable("no leader yet", "retry in 2 s", retry_after_s=2)
+        call = dict(body, service_id=f"call-{len(self.calls[cluster])}", status="spreading")
+        self.calls[cluster].append(call)
+        if wait_s is not None:
+            call |= {"status": self.settle, "log_index": 1}
+        return call
+
+    def last_call(self, cluster: str) -> Answer:
+        self._known(cluster)
+        if not self.calls[cluster]:
+            raise NotFound(f"cluster {cluster} had no service call yet", "POST one")
+        return self.calls[cluster][-1]
+
+    def call(self, cluster: str, call_id: str) -> Answer:
+        self._known(cluster)
+        for call in self.calls[cluster]:
+            if call["service_id"] == call_id:
+                return call
+        raise NotFound(f"there is no service call {call_id}")
+
+    def nodes(self, cluster: str, page: Page) -> Answer:
+        links = self._known(cluster)
+        shown = list(links)[page.offset : page.offset + page.limit]
+        results = [{"address": a, "accessible": True, "stats": self._stats(a)} for a in shown]
+        return {"metadata": {"count": len(links)}, "results": results}
+
+    def add_node(self, cluster: str, request: NewNode) -> Answer:
+        links = self._known(cluster)
+        self.asked.append(("add_node", cluster, request))
+        new = f"{request.host}:{request.port}"
+        if new in links:
+            raise Conflict(f"there is a node {new} already")
+        for node, row in links.items():
+            row[new] = 1
+        links[new] = {node: 1 for node in links}
+        return {"status": "ok", "address": new}
+
+    def remove_node(self, cluster: str, node: str) -> Answer:
+        self._row(cluster, node)
+        self.asked.append(("remove_node", cluster, node))
+        del self.links[cluster][node]
+        return {"status": "ok"}
+
+    def connections(self, cluster: str) -> Answer:
+        return self._known(cluster)
+
+    def set_connections(self, cluster: str, matrix: Any) -> Answer:
+        for node, row in matrix.items():
+            self.set_node_connections(cluster, node, row)
+        return self._known(cluster)
+
+    def _stats(self, node: str) -> Answer:
+        host, port = node.split(":")
+        return {"host": host, "port": int(port), "state": "FOLLOWER", "capacity": 100, "load": 0}
+
+    def node(self, cluster: str, node: str, log: LogRange) -> Answer:
+        self._row(cluster, node)
+        self.asked.append(("node", cluster, node, log))
+        return self._stats(node) | {"term": 1, "leader": None, "commit_index": 0, "log": []}
+
+    def node_connections(self, cluster: str, node: str) -> Answer:
+        return self._row(cluster, node)
+
+    def set_node_connections(self, cluster: str, node: str, row: Any) -> Answer:
+        known = self._row(cluster, node)
+        for peer in row:
+            if peer not in known:
+                path, message = f'$["{peer}"]', f"unknown node {peer}"
+                hint = f"known nodes: {', '.join(known)}"
+                raise Invalid(message, hint, errors=(FieldError(path=path, message=message),))
+        known.update(row)
+        return known
+
+    def node_count(self, cluster: str, node: str) -> Answer:
+        return {"count": len(self._row(cluster, node))}
+
+    def majority(self, cluster: str, node: str) -> Answer:
+        return {"majority": (len(self._row(cluster, node)) + 1) // 2 + 1}
+
+    def load_lookup_table(self, cluster: str, node: str) -> Answer:
+        self._row(cluster, node)
+        return {"call-0": {node: 5}}
