@@ -5,38 +5,70 @@ imports this package does not wait for numpy and pykka:
 
     from raftyard.actors import Virtual
 
-Type checkers read the imports below; `_HOME` is the same list at run time (tests/test_public_names.py compares them).
+Type checkers read the imports below; `_NAMES` is the same list at run time (tests/test_public_names.py compares them).
 """
 
 import importlib
 import typing
 
 if typing.TYPE_CHECKING:
-    from .errors import Conflict as Conflict
-    from .errors import InvalidRequest as InvalidRequest
-    from .errors import NoLeader as NoLeader
-    from .errors import PortInUse as PortInUse
-    from .errors import QueueFull as QueueFull
-    from .errors import RaftyardError as RaftyardError
-    from .errors import TimedOut as TimedOut
-    from .errors import Unavailable as Unavailable
-    from .errors import UnknownCall as UnknownCall
-    from .errors import UnknownCluster as UnknownCluster
-    from .errors import UnknownNode as UnknownNode
+    from .cluster import Cluster as Cluster
+    from .errors import (
+        Conflict as Conflict,
+        InvalidRequest as InvalidRequest,
+        NoLeader as NoLeader,
+        PortInUse as PortInUse,
+        QueueFull as QueueFull,
+        RaftyardError as RaftyardError,
+        TimedOut as TimedOut,
+        Unavailable as Unavailable,
+        UnknownCall as UnknownCall,
+        UnknownCluster as UnknownCluster,
+        UnknownNode as UnknownNode,
+    )
+    from .link import Link as Link
+    from .node import Node as Node
+    from .orchestrator import Orchestrator as Orchestrator
+    from .system import (
+        Actor as Actor,
+        ActorCrashed as ActorCrashed,
+        ActorError as ActorError,
+        AskInHandler as AskInHandler,
+        AskTimeout as AskTimeout,
+        Context as Context,
+        Event as Event,
+        EventLog as EventLog,
+        Live as Live,
+        MailboxFull as MailboxFull,
+        NameTaken as NameTaken,
+        NoSuchActor as NoSuchActor,
+        Promise as Promise,
+        Restart as Restart,
+        Statistics as Statistics,
+        System as System,
+        SystemClosed as SystemClosed,
+        Terminated as Terminated,
+        Timer as Timer,
+        Traced as Traced,
+        Virtual as Virtual,
+    )
 
-_HOME = {
-    "Conflict": "errors",
-    "InvalidRequest": "errors",
-    "NoLeader": "errors",
-    "PortInUse": "errors",
-    "QueueFull": "errors",
-    "RaftyardError": "errors",
-    "TimedOut": "errors",
-    "Unavailable": "errors",
-    "UnknownCall": "errors",
-    "UnknownCluster": "errors",
-    "UnknownNode": "errors",
+_NAMES = {
+    "cluster": "Cluster",
+    "errors": (
+        "Conflict InvalidRequest NoLeader PortInUse QueueFull RaftyardError TimedOut Unavailable "
+        "UnknownCall UnknownCluster UnknownNode"
+    ),
+    "link": "Link",
+    "node": "Node",
+    "orchestrator": "Orchestrator",
+    "system": (
+        "Actor ActorCrashed ActorError AskInHandler AskTimeout Context Event EventLog Live "
+        "MailboxFull NameTaken NoSuchActor Promise Restart Statistics System SystemClosed "
+        "Terminated Timer Traced Virtual"
+    ),
 }
+_HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 __all__ = list(_HOME)
 
 if not typing.TYPE_CHECKING:  # else a type checker would believe every name, misspelt ones too
