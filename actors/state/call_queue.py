@@ -36,7 +36,7 @@ class QueuedCall(msgspec.Struct, kw_only=True, array_like=True):
         return CallRecord(
             id=call.id, status=self.status, services=call.services, body=call.body, received_ms=call.received_ms,
             idempotency_key=call.idempotency_key, log_index=self.log_index, executed_index=self.executed_index,
-            merged_into=self.merged_into, placed=self.placed, pending=self.pending, reason=self.reason,
+            merged_into=self.merged_into, absorbed=self.absorbed, placed=self.placed, pending=self.pending, reason=self.reason,
             load_distribution=self.shares,
         )  # fmt: skip
 

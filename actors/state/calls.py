@@ -112,7 +112,7 @@ def _check_naming_field(value: object, path: str, *, number_allowed: bool) -> No
         if not value.strip():
             raise InvalidCall(path, "the text is empty", "write at least one letter or digit, or leave the field out")
         return
-    if number_allowed and isinstance(value, int) and not isinstance(value, bool):
+    if number_allowed and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**20:
         return
     wanted = "a whole number or a text" if number_allowed else "a text"
     raise InvalidCall(path, f"expected {wanted}, got {_kind(value)}", "write it in double quotes")

@@ -507,12 +507,17 @@ class ClusterState:
             raise SnapshotError(f"not a snapshot of a cluster's state: {error}") from error
         if saved.format != SNAPSHOT_FORMAT:
             raise SnapshotError(f"a snapshot of format {saved.format}; this program reads format {SNAPSHOT_FORMAT}")
+        tasks = TaskTable()
+        try:
+            tasks.load(saved.tasks, saved.next_task)
+            versions = np.frombuffer(saved.node_versions, dtype="<i8").astype(np.int64)
+        except (KeyError, ValueError) as error:
+            raise SnapshotError(f"the snapshot's columns cannot be read: {error}") from error
+        self._tasks = tasks
         self.applied_index = saved.applied_index
-        self._nodes = NodeTable(saved.nodes, np.frombuffer(saved.node_versions, dtype="<i8").astype(np.int64))
+        self._nodes = NodeTable(saved.nodes, versions)
         self._by_number = list(saved.services)
         self._services = {service.name: service for service in saved.services}
-        self._tasks = TaskTable()
-        self._tasks.load(saved.tasks, saved.next_task)
         self._queue = CallQueue(saved.calls)
         self._clusters = {cluster.id: cluster for cluster in saved.clusters}
         self._recount()

@@ -59,6 +59,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     log_index: int
     executed_index: int | None = None
     merged_into: str | None = None
+    absorbed: tuple[str, ...] = ()
     placed: int = 0
     pending: int = 0
     reason: str = ""

@@ -1,0 +1,73 @@
+"""A log, the state that applies it, and the leader's loop, without any actor: plan, apply, repeat."""
+
+from raftyard.actors.scheduling.reconcile import plan_call, plan_repair
+from raftyard.actors.state import commands as c
+from raftyard.actors.state.machine import ClusterState
+from raftyard.actors.state.runs import report_updates
+from raftyard.actors.state.task_states import TaskState
+
+
+class ControlLoop:
+    """Every command goes through its bytes, and every promise of the state is checked after it."""
+
+    def __init__(self, nodes=0, capacity=100):
+        self.state, self.index, self.term, self.calls = ClusterState(), 0, 1, 0
+        for number in range(nodes):
+            self.add(f"n{number}", capacity)
+
+    def do(self, command):
+        self.index += 1
+        outcome = self.state.apply(self.index, self.term, c.decode(c.encode(command)))
+        self.state.check()
+        return outcome
+
+    def add(self, name, capacity=100):
+        return self.do(c.AddNode(name=name, host="localhost", port=None, capacity=capacity))
+
+    def remove(self, name):
+        return self.do(c.RemoveNode(name=name))
+
+    def status(self, name, status):
+        return self.do(c.SetNodeStatus(name=name, status=status, term=self.term))
+
+    def submit(self, size=1, **replicas):
+        self.calls += 1
+        services = tuple(
+            c.ServiceRequest(name=name, replicas=count, slots_per_replica=size) for name, count in replicas.items()
+        )
+        return self.do(c.SubmitCall(call=c.ServiceCall(id=f"call-{self.calls}", services=services)))
+
+    def next_command(self):
+        """What a leader would propose now; None at rest."""
+        head = self.state.head()
+        if head is not None:
+            plan = plan_call(self.state, head)
+            return c.ExecuteCall(call_id=head.id, term=self.term, made_at=self.index, plan=plan)
+        repair = plan_repair(self.state)
+        return repair and c.PlaceTasks(term=self.term, made_at=self.index, plan=repair)
+
+    def settle(self):
+        """Repeat until there is nothing to do; the outcomes on the way."""
+        outcomes = []
+        while (command := self.next_command()) is not None:
+            outcomes.append(self.do(command))
+            assert len(outcomes) < 100, "the loop does not come to rest"
+        return outcomes
+
+    def ask(self, size=1, **replicas):
+        self.submit(size, **replicas)
+        return self.settle()[0].call
+
+    def all_run(self, node):
+        """The node's agent reports that everything it was assigned is running, and the rest stopped."""
+        tasks = self.state.tasks_of(node)
+        wanted = {task.id: TaskState.RUNNING if task.desired == TaskState.RUNNING else TaskState.SHUTDOWN for task in tasks}
+        return self.do(c.ReportTasks(node=node, incarnation=1, updates=report_updates(wanted.items())))
+
+    def tasks(self, service="web"):
+        """{slot: (node name, task id)} of what is wanted running."""
+        return {
+            task.slot: (task.node, task.id)
+            for task in self.state.tasks_of_service(service)
+            if task.desired == TaskState.RUNNING
+        }

@@ -1,0 +1,75 @@
+"""Commands and the short forms of long lists, as bytes and back."""
+
+import random
+
+import msgspec
+import numpy as np
+import pytest
+
+from raftyard.actors.state import commands as c
+from raftyard.actors.state.runs import PLAN, collect, expand, overlap, pack, report_updates, unpack
+
+CALL = c.ServiceCall(id="a", services=(c.ServiceRequest(name="web", replicas=3),), body=b"{}", idempotency_key="k")
+PLACED = c.Plan(services=(c.ServicePlan(service="web", starts=pack([(1, 3, 0)], PLAN), stops=pack([(9, 1)], PLAN)),))
+EVERY_COMMAND = (
+    c.AddNode(name="n", host="h", port=None, capacity=1, labels=(("zone", "a"),)),
+    c.RemoveNode(name="n"),
+    c.SetNodeStatus(name="n", status="down", term=2),
+    c.SubmitCall(call=CALL),
+    c.ExecuteCall(call_id="a", term=1, made_at=3, plan=PLACED),
+    c.FailCall(call_id="a", term=1, reason="no"),
+    c.PlaceTasks(term=1, made_at=3, plan=PLACED),
+    c.ReportTasks(node="n", incarnation=1, updates=report_updates([(1, 512)])),
+    c.CreateCluster(id="1", nodes=(c.ClusterNode(name="n", host="h", port=1, capacity=2),)),
+    c.ReplaceCluster(id="1", nodes=()),
+    c.RemoveCluster(id="1"),
+)
+
+
+@pytest.mark.parametrize("command", EVERY_COMMAND, ids=lambda command: type(command).__name__)
+def test_a_command_comes_back_from_its_bytes_and_never_looks_like_a_membership_entry(command):
+    payload = c.encode(command)
+    assert c.decode(payload) == command
+    assert payload and payload[0] != 0
+
+
+def test_every_command_of_the_union_is_in_the_table_above():
+    assert {type(command) for command in EVERY_COMMAND} == set(c.Command.__args__)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x00", b"\xc0", b"\x91\xa7unknown", b"\x92\xabremove-node\x05"])
+def test_bytes_that_are_no_command_are_a_decode_error(payload):
+    with pytest.raises(msgspec.DecodeError):
+        c.decode(payload)
+
+
+def test_collecting_and_expanding_runs_gives_the_numbers_back():
+    for seed in range(200):
+        rng = random.Random(seed)
+        numbers = np.array(rng.sample(range(40), rng.randrange(30)), dtype=np.int64)
+        other = np.array([rng.randrange(2) for _ in numbers], dtype=np.int64)
+        runs = collect(numbers, other)
+        assert expand(runs[:, 0], runs[:, 1]).tolist() == numbers.tolist(), f"seed {seed}"
+        assert np.repeat(runs[:, 2], runs[:, 1]).tolist() == other.tolist(), f"seed {seed}"
+        assert not overlap(runs[:, 0], runs[:, 1]), f"seed {seed}"
+
+
+def test_runs_that_share_a_number_overlap():
+    assert overlap(np.array([5, 1]), np.array([1, 5]))
+    assert not overlap(np.array([6, 1]), np.array([1, 5]))
+
+
+def test_neighbouring_tasks_in_one_state_are_one_run():
+    assert len(report_updates((task, 512) for task in range(1, 1001))) == 24
+    assert report_updates([]) == b""
+
+
+@pytest.mark.parametrize("data", [b"123", pack([(-1, 1, 0)], PLAN), pack([(1, 0, 0)], PLAN)])
+def test_bytes_that_are_no_runs_are_none(data):
+    assert unpack(data, 3, PLAN) is None
+
+
+def test_a_plan_for_a_hundred_thousand_replicas_is_one_small_entry():
+    rows = np.column_stack((np.arange(5000) * 20 + 1, np.full(5000, 20), np.arange(5000)))
+    plan = c.Plan(services=(c.ServicePlan(service="web", starts=pack(rows, PLAN)),))
+    assert len(c.encode(c.PlaceTasks(term=1, made_at=1, plan=plan))) < 61_000
