@@ -35,6 +35,7 @@ from .live import Live
 from .messages import Restart, Statistics, Terminated, Traced
 from .promise import Promise
 from .system import System
+from .testkit import Probe
 from .virtual import Virtual
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "MailboxFull",
     "NameTaken",
     "NoSuchActor",
+    "Probe",
     "Promise",
     "Restart",
     "Statistics",

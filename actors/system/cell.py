@@ -66,6 +66,7 @@ class Cell:
         "end",
         "gate",
         "handled",
+        "has_started",
         "incarnation",
         "intake",
         "kwargs",
@@ -118,6 +119,7 @@ class Cell:
         self.end: Literal["stopped", "gave-up"] = "stopped"
         self.incarnation = 0
         self.crash_times: tuple[int, ...] = ()
+        self.has_started = False  # this incarnation's on_start came through
         self.handled = 0
         self.dropped = 0
         self.crashes = 0

@@ -443,6 +443,8 @@ class System(ABC):
         if isinstance(message, Statistics):
             return self._statistics_of(cell)
         if isinstance(message, Envelope):
+            if isinstance(message.message, pykka.messages._ActorStop):
+                return self._begin_stop(cell)
             return cell.actor._handle_receive(message.message)
         return cell.receive(message)
 
@@ -470,7 +472,7 @@ class System(ABC):
         match control:
             case Control.START:
                 if cell.state is State.RUNNING:
-                    self._run_hook(cell, cell.actor.on_start)
+                    self._start(cell)
             case Control.STOP:
                 self._begin_stop(cell)
             case Control.CRASH:
@@ -488,11 +490,14 @@ class System(ABC):
             case Control.PYKKA:
                 self._tell_pykka(cell, item[0])
 
-    def _run_hook(self, cell: Cell, hook: Callable[[], None]) -> None:
+    def _run_hook(self, cell: Cell, hook: Callable[[], object]) -> bool:
+        """Call what is no ordinary handler, by the same rules; False when it crashed."""
         try:
             hook()
         except BaseException as error:
             self._crashed(cell, error)
+            return False
+        return True
 
     def _tell_pykka(self, cell: Cell, envelope: Envelope[Any]) -> None:
         if isinstance(envelope.message, pykka.messages._ActorStop):
@@ -579,6 +584,7 @@ class System(ABC):
 
     def _reincarnate(self, cell: Cell) -> None:
         """Make the actor anew and start it; failing to is one more crash."""
+        cell.has_started = False
         try:
             self._embody(cell)
         except Exception as error:
@@ -586,7 +592,11 @@ class System(ABC):
             self._decide_restart(cell)
             return
         _logger.info("actor restarted name=%s incarnation=%d", cell.name, cell.incarnation)
-        self._run_hook(cell, cell.actor.on_start)
+        self._start(cell)
+
+    def _start(self, cell: Cell) -> None:
+        if self._run_hook(cell, cell.actor.on_start):
+            cell.has_started = True
 
     # -- stopping
 
@@ -618,8 +628,10 @@ class System(ABC):
         elif cell.restart.delay_s > 0:
             at = self.now_ns + round(cell.restart.delay_s * 1e9)
             self.schedule(at, lambda: self._post_control(cell, Control.RESTART))
-        else:
+        elif cell.has_started:
             self._reincarnate(cell)
+        else:  # in a turn of its own: one that never starts may be allowed a thousand times
+            self._post_control(cell, Control.RESTART, first=True)
 
     def _stop_now(self, cell: Cell) -> None:
         try:
