@@ -102,8 +102,8 @@ def _log_level(text: str) -> str:
 _SETTINGS: dict[str, tuple[str, Callable[[str], int | str]]] = {
     "PORT": ("port", _whole_number(1, _MAX_PORT)),
     "DEFAULT_HOST": ("default_host", _ipv4_address),
-    "NODES": ("nodes", _whole_number(1, 10_000)),
-    "CAPACITY": ("capacity", _whole_number(1, 1_000_000)),
+    "NODES": ("nodes", _whole_number(1, 5_000)),
+    "CAPACITY": ("capacity", _whole_number(1, 1_000_000_000)),
     "TOKEN": ("token", _header_text),
     "THREADS": ("threads", _whole_number(1, 256)),
     "LOG_LEVEL": ("log_level", _log_level),

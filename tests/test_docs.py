@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from raftyard.api import ports
+from raftyard.api.app import node_routes, orchestrator_routes
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     [
@@ -53,3 +56,18 @@ def test_the_readme_s_test_command_is_the_one_that_ci_runs() -> None:
     assert command
     for page in ("CONTRIBUTING.md", "README.md"):
         assert command[1] in (ROOT / page).read_text()
+
+
+def test_the_rest_page_names_every_route_and_no_other() -> None:
+    page = (ROOT / "docs/rest.md").read_text()
+    routes = {*orchestrator_routes(None), *node_routes(None)}
+    assert set(re.findall(r"(?<=[ `])(/[\w{}/]*)(?=[`?])", page)) == routes
+
+
+def test_the_rest_page_names_every_status_of_an_error() -> None:
+    rows = re.findall(r"^\| ([45\d, ]+) \|", (ROOT / "docs/rest.md").read_text(), re.MULTILINE)
+    named = {int(status) for row in rows for status in row.split(", ")}
+    kinds = [
+        kind for kind in vars(ports).values() if isinstance(kind, type) and issubclass(kind, ports.Problem)
+    ]
+    assert named == {kind.status for kind in kinds if kind is not ports.Problem}
