@@ -1,4 +1,4 @@
-"""The whole of REST on one screen: which path is answered by which resource, on the orchestrator's port and on a node's."""
+"""The whole of REST on one screen: which path is answered by which resource, on every port."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ def create_server(
 class _WhoseNode:
     """Gives a node's resources the cluster and the node whose port the request came in on."""
 
-    def process_resource(self, req: Request, resp: Response, resource: object, params: dict[str, Any]) -> None:
+    def process_resource(
+        self, req: Request, resp: Response, resource: object, params: dict[str, Any]
+    ) -> None:
         port: NodePort = req.env[TAG]
         params["cluster"], params["node"] = port
 

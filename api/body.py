@@ -15,6 +15,7 @@ from .ports import FieldError, Invalid, Malformed, TooLarge, UnsupportedMedia
 from .shapes import Matrix, NewCluster, NewNode, RemoveNode, Row, ServiceCall
 
 T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 
 MAX_BYTES = 1 << 20
 JSON_HINT = "send JSON, with the header Content-Type: application/json"
@@ -26,7 +27,7 @@ MAX_EXACT_FLOAT = 2.0**53
 class Body(Generic[T]):
     """What a route takes: `type` describes it, `read` gets it from a request or raises what is wrong with it."""
 
-    def __init__(self, type: Any, check: Callable[[Any, Any], T]) -> None:
+    def __init__(self, type: Any, check: Callable[[dict[str, Any]], T]) -> None:
         self.type = type
         self._check = check
 
@@ -36,7 +37,7 @@ class Body(Generic[T]):
         if not isinstance(value, dict):
             message = f"expected an object, got {_kind(value)}"
             raise invalid("$", message, "send an object: {...}")
-        return self._check(value, self.type)
+        return self._check(value)
 
     def read_if_any(self, req: Request, default: T) -> T:
         """The same, for a route where the body may be left out."""
@@ -103,13 +104,15 @@ def _kind(value: Any) -> str:
             return "an object"
 
 
-def _as_struct(value: Any, type: Any) -> Any:
-    try:
-        return msgspec.convert(value, type)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `")
-        path = path.removesuffix("`") or "$"
-        raise _explained(message, path, type) from None
+def _struct_of(type: type[S]) -> Callable[[dict[str, Any]], S]:
+    def check(value: dict[str, Any]) -> S:
+        try:
+            return msgspec.convert(value, type)
+        except msgspec.ValidationError as error:
+            message, _, path = str(error).partition(" - at `")
+            raise _explained(message, path.removesuffix("`") or "$", type) from None
+
+    return check
 
 
 def _explained(message: str, path: str, type: Any) -> Invalid:
@@ -118,7 +121,11 @@ def _explained(message: str, path: str, type: Any) -> Invalid:
         return invalid(path, message)
     name = unknown[1]
     structs = tuple(_structs(type))
-    fields = (field for struct in (structs[:1] if path == "$" else structs[1:]) for field in struct.__struct_fields__)
+    fields = (
+        field
+        for struct in (structs[:1] if path == "$" else structs[1:])
+        for field in struct.__struct_fields__
+    )
     return invalid(at_key(path, name), f"unknown field {name}", did_you_mean(name, fields))
 
 
@@ -138,32 +145,34 @@ def _links(row: dict[str, Any], path: str) -> Row:
     for peer, state in row.items():
         # True == 1, but a link is 0 or 1 and nothing else.
         if state not in (0, 1) or not isinstance(state, int) or isinstance(state, bool):
-            raise invalid(at_key(path, peer), f"expected 0 or 1, got {_kind(state)}", "0 cuts a link, 1 restores it")
+            raise invalid(
+                at_key(path, peer), f"expected 0 or 1, got {_kind(state)}", "0 cuts a link, 1 restores it"
+            )
         checked[canonical_address(peer)] = state
     return checked
 
 
-def _as_row(value: dict[str, Any], type: Any) -> Row:
+def _as_row(value: dict[str, Any]) -> Row:
     return _links(value, "$")
 
 
-def _as_matrix(value: dict[str, Any], type: Any) -> Matrix:
+def _as_matrix(value: dict[str, Any]) -> Matrix:
     checked: Matrix = {}
     for sender, row in value.items():
         path = at_key("$", sender)
         if not isinstance(row, dict):
-            raise invalid(path, f"expected an object, got {_kind(row)}", 'send {from: {to: 0 or 1}}')
+            raise invalid(path, f"expected an object, got {_kind(row)}", "send {from: {to: 0 or 1}}")
         checked.setdefault(canonical_address(sender), {}).update(_links(row, path))
     return checked
 
 
-def _as_it_is(value: dict[str, Any], type: Any) -> dict[str, Any]:
+def _as_it_is(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-NEW_CLUSTER: Body[NewCluster] = Body(NewCluster, _as_struct)
-NEW_NODE: Body[NewNode] = Body(NewNode, _as_struct)
-REMOVE_NODE: Body[RemoveNode] = Body(RemoveNode, _as_struct)
+NEW_CLUSTER: Body[NewCluster] = Body(NewCluster, _struct_of(NewCluster))
+NEW_NODE: Body[NewNode] = Body(NewNode, _struct_of(NewNode))
+REMOVE_NODE: Body[RemoveNode] = Body(RemoveNode, _struct_of(RemoveNode))
 ROW: Body[Row] = Body(Row, _as_row)
 MATRIX: Body[Matrix] = Body(Matrix, _as_matrix)
 SERVICE_CALL: Body[dict[str, Any]] = Body(ServiceCall, _as_it_is)

@@ -10,7 +10,7 @@ and an address is spelled one way (`localhost:8002`, see addresses.py).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -165,8 +165,8 @@ class Problem(Exception):
     extension members (`leader="localhost:8003"`).
     """
 
-    status: ClassVar[int] = 500
-    title: ClassVar[str] = "Internal error"
+    status: int = 500
+    title: str = "Internal error"
     code: str = "internal-error"
 
     def __init__(

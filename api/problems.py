@@ -53,7 +53,9 @@ def add_problem_handlers(app: falcon.App[Request, Response], paths: Iterable[str
     """Answer every error of `app` as a problem. `paths` are its route templates, to name the nearest one in a 404."""
     templates = tuple(paths)
 
-    def on_unknown_path(req: Request, resp: Response, error: falcon.HTTPError, params: dict[str, Any]) -> None:
+    def on_unknown_path(
+        req: Request, resp: Response, _error: falcon.HTTPError, _params: dict[str, Any]
+    ) -> None:
         _write(req, resp, _unknown_path(req.path, templates))
 
     app.add_error_handler(Exception, _on_crash)
@@ -69,22 +71,30 @@ def _write(req: Request, resp: Response, problem: Problem) -> None:
     resp.set_headers(problem_headers(problem))
 
 
-def _on_problem(req: Request, resp: Response, error: Problem, params: dict[str, Any]) -> None:
+def _on_problem(req: Request, resp: Response, error: Problem, _params: dict[str, Any]) -> None:
     _write(req, resp, error)
 
 
-def _on_crash(req: Request, resp: Response, error: Exception, params: dict[str, Any]) -> None:
+def _on_crash(req: Request, resp: Response, error: Exception, _params: dict[str, Any]) -> None:
     log.error("request failed method=%s path=%s", req.method, req.path, exc_info=error)
-    _write(req, resp, Problem(f"{req.method} {req.path} failed here", "the server's log says why; please report it"))
+    _write(
+        req,
+        resp,
+        Problem(f"{req.method} {req.path} failed here", "the server's log says why; please report it"),
+    )
 
 
-def _on_http_error(req: Request, resp: Response, error: falcon.HTTPError, params: dict[str, Any]) -> None:
-    problem = Problem(error.description or error.title or "", code="http", headers=dict(error.headers or {}))
-    problem.status, problem.title = error.status_code, error.title or ""  # type: ignore[misc]
+def _on_http_error(req: Request, resp: Response, error: falcon.HTTPError, _params: dict[str, Any]) -> None:
+    """What falcon itself refuses: a URL that is too long, say."""
+    problem = Problem(
+        error.description or error.title or "", code="refused", headers=dict(error.headers or {})
+    )
+    problem.status = error.status_code
+    problem.title = HTTPStatus(error.status_code).phrase
     _write(req, resp, problem)
 
 
-def _on_method(req: Request, resp: Response, error: falcon.HTTPError, params: dict[str, Any]) -> None:
+def _on_method(req: Request, resp: Response, error: falcon.HTTPError, _params: dict[str, Any]) -> None:
     allow = dict(error.headers or {}).get("Allow", "")
     detail = f"{req.method} is not for {req.path}"
     _write(req, resp, NotAllowed(detail, f"use one of: {allow}", headers={"Allow": allow}))
@@ -103,5 +113,3 @@ def _filled(template: list[str], parts: list[str]) -> str:
     return "/".join(
         asked if known.startswith("{") else known for known, asked in zip(template, wanted, strict=False)
     )
-
-

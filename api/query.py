@@ -24,14 +24,20 @@ def check_names(req: Request, *known: str) -> None:
     """Refuse a parameter that the route does not know: a typo would otherwise do nothing, silently."""
     for name in req.params:
         if name not in known:
-            raise Malformed(f"unknown query parameter {name}", did_you_mean(name, known), code="unknown-parameter")
+            raise Malformed(
+                f"unknown query parameter {name}", did_you_mean(name, known), code="unknown-parameter"
+            )
 
 
 def seconds(text: str, name: str) -> float:
     """`5s`, `500ms`, `1.5m` as seconds."""
     found = DURATION.fullmatch(text)
     if found is None:
-        hint = f"say the unit: {name}={text}s" if WHOLE.fullmatch(text) else f"for example {name}=5s, {name}=500ms"
+        hint = (
+            f"say the unit: {name}={text}s"
+            if WHOLE.fullmatch(text)
+            else f"for example {name}=5s, {name}=500ms"
+        )
         raise Malformed(f"{name}={text} is not a duration", hint, code="duration")
     return float(found[1]) * SECONDS[found[2]]
 
@@ -42,13 +48,18 @@ def wait_seconds(req: Request) -> float | None:
     wait, timeout = req.get_param("wait"), req.get_param("timeout")
     if wait is None:
         if timeout is not None:
-            raise Malformed("timeout is only for a call that waits", f"add wait=executed: ?wait=executed&timeout={timeout}")
+            raise Malformed(
+                "timeout is only for a call that waits",
+                f"add wait=executed: ?wait=executed&timeout={timeout}",
+            )
         return None
     if wait != "executed":
         raise Malformed(f"wait={wait} is not known", "use wait=executed, with timeout=5s for how long")
     wanted = DEFAULT_WAIT_S if timeout is None else seconds(timeout, "timeout")
     if wanted > MAX_WAIT_S:
-        raise Malformed(f"timeout={timeout} is too long", f"wait for {MAX_WAIT_S:.0f}s at most, and ask again")
+        raise Malformed(
+            f"timeout={timeout} is too long", f"wait for {MAX_WAIT_S:.0f}s at most, and ask again"
+        )
     return wanted
 
 
@@ -62,7 +73,9 @@ def log_range(req: Request) -> LogRange:
         raise Malformed(f"log={text} is not a range", "for example ?log=10..20, ?log=10.. or ?log=..20")
     first, last = (int(bound) if bound else None for bound in found.groups())
     if first is not None and last is not None and not 0 <= last - first < MAX_LOG_ENTRIES:
-        raise Malformed(f"log={text} is not a range", f"the first index comes first, {MAX_LOG_ENTRIES} entries at most")
+        raise Malformed(
+            f"log={text} is not a range", f"the first index comes first, {MAX_LOG_ENTRIES} entries at most"
+        )
     return LogRange(first, last)
 
 

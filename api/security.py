@@ -98,9 +98,13 @@ class Guard:
         if origin is not None:
             own = f"{environ['wsgi.url_scheme']}://{host}"
             if origin.lower() != own.lower() and origin.lower() not in self._origins:
-                raise Forbidden(f"a page of {origin} may not change anything here", "add it to the allowed origins")
+                raise Forbidden(
+                    f"a page of {origin} may not change anything here", "add it to the allowed origins"
+                )
         elif environ.get("HTTP_SEC_FETCH_SITE", "none") not in ("none", "same-origin"):
-            raise Forbidden("a page of another origin may not change anything here", "use curl, or this server's pages")
+            raise Forbidden(
+                "a page of another origin may not change anything here", "use curl, or this server's pages"
+            )
 
     def _check_token(self, authorization: str) -> None:
         scheme, _, token = authorization.partition(" ")
@@ -139,5 +143,7 @@ def _is_ip_address(name: str) -> bool:
 
 def _refusal(problem: Problem, environ: WSGIEnvironment, start_response: Any) -> Iterable[bytes]:
     body = problem_body(problem, environ.get("PATH_INFO", ""))
-    start_response(status_line(problem.status), [*problem_headers(problem), ("Content-Length", str(len(body)))])
+    start_response(
+        status_line(problem.status), [*problem_headers(problem), ("Content-Length", str(len(body)))]
+    )
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]

@@ -174,7 +174,9 @@ class Server:
         with self._lock:
             if self._extra_threads + change > MAX_EXTRA_THREADS:
                 raise Unavailable(
-                    f"{MAX_EXTRA_THREADS} requests are waiting already", "wait for less, or later", retry_after_s=1
+                    f"{MAX_EXTRA_THREADS} requests are waiting already",
+                    "wait for less, or later",
+                    retry_after_s=1,
                 )
             self._extra_threads += change
             if not self._stopping:
@@ -290,7 +292,9 @@ def _bound_socket(host: str, port: int) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             raise PortInUse(host, port) from None
         raise Conflict(
-            f"cannot listen on {host}:{port}: {error.strerror}", "choose a port between 1024 and 65535", port=port
+            f"cannot listen on {host}:{port}: {error.strerror}",
+            "choose a port between 1024 and 65535",
+            port=port,
         ) from error
     return sock
 

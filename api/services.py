@@ -94,5 +94,7 @@ def _where(cluster: str, call: Answer) -> str:
 def _idempotency_key(req: Request) -> str | None:
     key = req.get_header("Idempotency-Key")
     if key is not None and IDEMPOTENCY_KEY.fullmatch(key) is None:
-        raise Malformed("the Idempotency-Key cannot be used", "send 1 to 255 visible ASCII characters, for example a UUID")
+        raise Malformed(
+            "the Idempotency-Key cannot be used", "send 1 to 255 visible ASCII characters, for example a UUID"
+        )
     return key

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from falcon.testing import Result, TestClient
 from fake_clusters import FakeClusters
+from falcon.testing import Result, TestClient
 
 from raftyard.api.app import create_app
 from raftyard.api.environ import TAG

@@ -46,7 +46,9 @@ class FakeClusters:
     def _row(self, cluster: str, node: str) -> dict[str, int]:
         links = self._known(cluster)
         if node not in links:
-            raise NotFound(f"there is no node {node} in cluster {cluster}", f"known nodes: {', '.join(links)}")
+            raise NotFound(
+                f"there is no node {node} in cluster {cluster}", f"known nodes: {', '.join(links)}"
+            )
         return links[node]
 
     def clusters(self) -> list[Answer]:
@@ -126,9 +128,9 @@ class FakeClusters:
         new = f"{request.host}:{request.port}"
         if new in links:
             raise Conflict(f"there is a node {new} already")
-        for node, row in links.items():
+        for row in links.values():
             row[new] = 1
-        links[new] = {node: 1 for node in links}
+        links[new] = dict.fromkeys(links, 1)
         return {"status": "ok", "address": new}
 
     def remove_node(self, cluster: str, node: str) -> Answer:
