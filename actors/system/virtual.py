@@ -255,16 +255,13 @@ class Virtual(System):
                 continue
             item = mailbox.popleft()
             message, _, cause, via = item
-            if via is not None:
-                if type(via) is not Timer or not via.is_due():
-                    if digest is not None:
-                        digest.mark(cell, item, self.clock_ns)
-                    self._handle(cell, item)
-                    continue
-                via.is_waiting = False
-            elif cell.bound < 0:
+            if cell.bound < 0 or (via is not None and (type(via) is not Timer or not via.is_due())):
+                if digest is not None:
+                    digest.mark(cell, item, self.clock_ns)
                 self._handle(cell, item)
                 continue
+            if via is not None:
+                via.is_waiting = False  # type: ignore[union-attr]
             if marks is not None:
                 number = classes.get(type(message))
                 if number is None or len(marks) > _MARKS:
