@@ -29,6 +29,8 @@ class Agent(Actor):
         super().__init__()
         self._version = -1
         self._running: Ids = np.zeros(0, dtype=np.int64)
+        # What was stopped on the way to each version: told with every report until the leader has it in the log.
+        self._stopped_ids: dict[int, Ids] = {}
         self._started = 0
         self._stopped = 0
 
@@ -36,22 +38,24 @@ class Agent(Actor):
         """Reach the version that is asked for; an older one than the present is answered with the present one."""
         if not isinstance(message, RunTasks):
             return
-        stopped = np.zeros(0, dtype=np.int64)
         if message.assignments.version >= self._version:
-            stopped = self._reach(message.assignments)
-        self.context.send(message.reply_to, AgentReport(version=self._version, updates=self._updates(stopped)))
+            self._reach(message.assignments)
+        for version in [version for version in self._stopped_ids if version <= message.settled]:
+            del self._stopped_ids[version]
+        self.context.send(message.reply_to, AgentReport(version=self._version, updates=self._updates()))
 
-    def _reach(self, assignments: Assignments) -> Ids:
+    def _reach(self, assignments: Assignments) -> None:
         wanted = _task_ids(assignments)
         stopped = np.setdiff1d(self._running, wanted, assume_unique=True)
         self._started += wanted.size - (self._running.size - stopped.size)
         self._stopped += stopped.size
+        if stopped.size:
+            self._stopped_ids[assignments.version] = stopped
         self._running = wanted
         self._version = assignments.version
-        return stopped
 
-    def _updates(self, stopped: Ids) -> bytes:
-        ids = np.concatenate((self._running, stopped))
+    def _updates(self) -> bytes:
+        ids = np.concatenate((self._running, *self._stopped_ids.values()))
         states = np.full(ids.size, int(TaskState.RUNNING), dtype=np.int64)
         states[self._running.size :] = int(TaskState.SHUTDOWN)
         return pack(collect(ids, states), REPORT)

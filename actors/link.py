@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .messages import CutLink, DescribeLink, LinkPolicy, LinkStatus, RestoreLink, SetLinkPolicy
+from .messages import CutLink, DescribeLink, LinkPolicy, LinkStatus, RestoreLink, SetLinkPolicy, node_actor
 from .system import Actor
 from .units import ns_from_s
 
@@ -38,16 +38,17 @@ class _Epoch:
 class Link(Actor):
     """One direction between two nodes of one cluster.
 
-    `source` and `target` are node names, `target_actor` the address of the node's actor. The policy holds delay,
-    jitter, loss and the window (the most messages in flight); `LinkPolicy` has the units.
+    `source` and `target` are names of nodes. The policy holds delay, jitter, loss and the window (the most messages
+    in flight); `LinkPolicy` has the units.
     """
 
-    def __init__(self, source: str, target: str, target_actor: str, policy: LinkPolicy, *, cut: bool = False) -> None:
+    def __init__(self, cluster: str, source: str, target: str, policy: LinkPolicy) -> None:
         super().__init__()
+        self._cluster = cluster
         self._source = source
         self._target = target
-        self._target_actor = target_actor
-        self._cut = cut
+        self._target_actor = node_actor(cluster, target)
+        self._cut = False
         self._epoch = _Epoch()
         self._delivered = 0
         self._lost_cut = 0
@@ -131,7 +132,11 @@ class Link(Actor):
         self._epoch = _Epoch()
         self._last_arrival_ns = 0
         self.context.emit(
-            "LinkCut" if cut else "LinkRestored", node=self._source, source=self._source, target=self._target
+            "link-cut" if cut else "link-restored",
+            cluster=self._cluster,
+            node=self._source,
+            source=self._source,
+            target=self._target,
         )
 
     def _set_policy(self, policy: LinkPolicy) -> None:

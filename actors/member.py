@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from .messages import LinkPolicy, Message, Outcome, Submit, cluster_actor, link_actor, node_actor
+from .link import Link
+from .messages import LinkPolicy, Message, Outcome, Submit, cluster_actor, link_actor
 from .raft.core import Raft
 from .raft.events import (
     Accepted,
@@ -22,7 +23,6 @@ from .raft.events import (
     Event,
     LeaderKnown,
     MembershipChanged,
-    PeerMessage,
     Propose,
     ReadFailed,
     ReadReady,
@@ -33,8 +33,8 @@ from .raft.events import (
 )
 from .raft.config import RaftConfig
 from .raft.sessions import Applied, Machine, Sessions, envelope
-from .storage import Storage
-from .system import Actor, Timer
+from .storage.base import Storage
+from .system import Actor, NameTaken, Timer
 from .units import NS_PER_MS
 
 __all__ = ["Member", "Observer"]
@@ -87,7 +87,6 @@ class Member(Actor):
         self._sessions = Sessions(machine)
         self._config = config
         self._link_policy = link_policy
-        self._link_class: type[Actor] | None = None
         self._observe = observe
         self._wires: dict[str, str] = {}
         self._queued: list[Submit] = []
@@ -238,19 +237,14 @@ class Member(Actor):
         self.context.send(wire, message)
 
     def _open_wire(self, peer: str) -> str:
-        from .link import Link
-
         wire = link_actor(self.cluster, self.node, peer)
         if not self.context.is_alive(wire):
-            self.context.spawn(
-                Link,
-                wire,
-                self.node,
-                peer,
-                node_actor(self.cluster, peer),
-                self._link_policy,
-                parent=cluster_actor(self.cluster),
-            )
+            try:
+                self.context.spawn(
+                    Link, wire, self.cluster, self.node, peer, self._link_policy, parent=cluster_actor(self.cluster)
+                )
+            except NameTaken:
+                pass  # The front door was quicker: somebody cuts a wire that nobody has used yet.
         self._wires[peer] = wire
         return wire
 
@@ -384,4 +378,3 @@ class Member(Actor):
         }
 
 
-_ = PeerMessage  # the union that on_receive's last line stands for

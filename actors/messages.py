@@ -17,6 +17,7 @@ __all__ = [
     "EVENT_KINDS",
     "AddNodeRequest",
     "AgentReport",
+    "AskNode",
     "Assign",
     "Beat",
     "BeatReply",
@@ -36,12 +37,13 @@ __all__ = [
     "LinkPolicy",
     "LinkStatus",
     "ListClusters",
-    "LocateNode",
     "Message",
     "NodeAnswer",
     "NodeSpec",
     "NodeStatus",
     "Outcome",
+    "RecordClusters",
+    "Recorded",
     "Registry",
     "RemoveClusterRequest",
     "RemoveNodeRequest",
@@ -50,6 +52,7 @@ __all__ = [
     "RunTasks",
     "SetConnections",
     "SetLinkPolicy",
+    "SetLinkPolicyRequest",
     "Submit",
     "SubmitServiceCall",
     "TransferRequest",
@@ -119,6 +122,7 @@ class ClusterSpec(Message):
 
     cluster: str
     nodes: tuple[NodeSpec, ...]
+    version: int = 0
 
 
 # -- links ----------------------------------------------------------------------------------------------------------
@@ -173,12 +177,14 @@ class LinkStatus(Message):
 
 
 class Assign(Message):
-    """The leader's word on what a node runs, all of it; a higher version replaces a lower one. `load` is in slots."""
+    """The leader's word on what a node runs, all of it; a higher version replaces a lower one. `load` is in slots;
+    reports up to version `settled` are in the log, so what they said of stopped tasks need not be said again."""
 
     leader: str
     term: int
     load: int
     assignments: Assignments
+    settled: int
 
 
 class Report(Message):
@@ -213,6 +219,7 @@ class RunTasks(Message):
     """Run exactly these; the answer is an `AgentReport`."""
 
     assignments: Assignments
+    settled: int
     reply_to: str
 
 
@@ -292,9 +299,10 @@ class DescribeNode(Message):
 
     ref: int = 0
     reply_to: str | None = None
-    log: tuple[int, int] | None = None
+    log: tuple[int | None, int | None] | None = None
     with_log: bool = True
     with_services: bool = False
+    with_loads: bool = False
 
 
 class DescribeState(Message):
@@ -315,6 +323,15 @@ class NodeAnswer(Message):
     error: str | None = None
 
 
+class AskNode(Message):
+    """To a Cluster: what one node says of itself; `log` as in `DescribeNode`."""
+
+    node: str
+    log: tuple[int | None, int | None] | None = None
+    with_log: bool = True
+    with_loads: bool = False
+
+
 class TransferRequest(Message):
     """Ask the leader to hand over to `target` (None: to whom it likes)."""
 
@@ -327,7 +344,7 @@ class TransferRequest(Message):
 
 
 class ListClusters(Message):
-    """To the Orchestrator: every cluster."""
+    """To the Orchestrator: the ids of every cluster, in order."""
 
 
 class CreateClusterRequest(Message):
@@ -342,12 +359,6 @@ class RemoveClusterRequest(Message):
     """To the Orchestrator."""
 
     cluster: str
-
-
-class LocateNode(Message):
-    """To a Cluster: the name behind an address (`localhost:8002`) or a name."""
-
-    address: str
 
 
 class AddNodeRequest(Message):
@@ -388,16 +399,41 @@ class DescribeCluster(Message):
 
 
 class DescribeConnections(Message):
-    """To a Cluster: the matrix, or one node's row."""
+    """To a Cluster: the matrix `{from: {to: 0 or 1}}`, or one node's row `{to: 0 or 1}`."""
 
     node: str | None = None
 
 
 class SetConnections(Message):
-    """To a Cluster: cut (0) and restore (1) exactly the directions named; answered when in force."""
+    """To a Cluster: cut (0) and restore (1) exactly the directions named; answered when in force, with the matrix,
+    or with the row of `row_of`."""
 
     matrix: dict[str, dict[str, int]]
     row_of: str | None = None
+
+
+class SetLinkPolicyRequest(Message):
+    """To a Cluster: how the wire from `source` to `target` behaves from now on; answered when in force."""
+
+    source: str
+    target: str
+    policy: LinkPolicy
+
+
+class RecordClusters(Message):
+    """The Orchestrator to cluster 0: put this command about further clusters in the log; answered by its outcome."""
+
+    command: Any
+    ref: int
+    reply_to: str
+
+
+class Recorded(Message):
+    """Cluster 0 to the Orchestrator: what became of `RecordClusters`; `error` when it did not happen."""
+
+    ref: int
+    index: int = 0
+    error: Any = None
 
 
 class Registry(Message):
@@ -410,24 +446,28 @@ class Registry(Message):
 
 # Every kind that the actors emit, with what its data holds. Reports and the event stream read this list.
 EVENT_KINDS = {
-    "LeaderElected": "a node won an election and has applied its own term's first entry",
-    "LeaderSteppedDown": "reason",
-    "TermChanged": "a node moved to a higher term",
-    "MembershipChanged": "voters, learners",
-    "NodeAdded": "name, address, capacity",
-    "NodeRemoved": "name",
-    "NodeDown": "name; the leader stopped hearing from it",
-    "NodeReady": "name; the leader hears from it again",
-    "CallSubmitted": "call, log_index",
-    "CallMerged": "call, into",
-    "CallExecuted": "call, placed, pending",
-    "CallFailed": "call, reason",
-    "TasksPlaced": "service, slots (ranges), moved",
-    "TasksStopped": "service, slots (ranges)",
-    "TasksObserved": "node, state, count",
-    "LinkCut": "source, target",
-    "LinkRestored": "source, target",
-    "ClusterCreated": "cluster, nodes",
-    "ClusterRemoved": "cluster",
-    "ActorCrashed": "actor, error",
+    "leader-elected": "a node won the election of `term`",
+    "leader-stepped-down": "reason",
+    "membership-changed": "voters, learners",
+    "node-added": "name, capacity",
+    "node-removed": "name, replicas (that have to move)",
+    "node-down": "name, replicas; the leader stopped hearing from it",
+    "node-ready": "name, replicas; the leader hears from it again",
+    "call-submitted": "call, services",
+    "calls-merged": "into, calls",
+    "call-executed": "call, placed, pending",
+    "call-failed": "call, reason",
+    "service-set": "service, replicas, version",
+    "tasks-placed": "service, replicas, runs [node, first slot, last slot]",
+    "tasks-lost": "service, replicas, runs; their node is down, and others take their place",
+    "tasks-stopped": "service, replicas, runs",
+    "tasks-ended": "service, replicas, runs; they ended by themselves",
+    "tasks-reported": "name (the node), states",
+    "link-cut": "source, target",
+    "link-restored": "source, target",
+    "cluster-created": "id, nodes; in cluster 0's log",
+    "cluster-replaced": "id, nodes; in cluster 0's log",
+    "cluster-removed": "id; in cluster 0's log",
+    "cluster-started": "nodes; its actors run",
+    "cluster-stopped": "its actors are gone",
 }

@@ -42,7 +42,7 @@ from .raft.sessions import Applied
 from .state import commands, views
 from .state.machine import ClusterState
 from .state.records import Outcome
-from .storage import Storage
+from .storage.base import Storage
 
 __all__ = ["Node"]
 
@@ -111,7 +111,7 @@ class Node(Member):
     def on_became_leader(self, term: int) -> None:
         """Claim the lead at the front door, and start the control loop."""
         self.context.log.info("became leader term=%d node=%s cluster=%s", term, self.node, self.cluster)
-        self.context.emit("LeaderElected", cluster=self.cluster, node=self.node, term=term)
+        self.context.emit("leader-elected", cluster=self.cluster, node=self.node, term=term)
         self.context.send(self.front_door, LeaderClaim(node=self.node, term=term))
         self.loop = ControlLoop(self, term)
         self.loop.start()
@@ -119,7 +119,7 @@ class Node(Member):
     def on_stepped_down(self, term: int, reason: str) -> None:
         """Drop everything that only a leader knows; the next leader finds it out anew."""
         self.context.log.info("stepped down term=%d node=%s reason=%r", term, self.node, reason)
-        self.context.emit("LeaderSteppedDown", cluster=self.cluster, node=self.node, term=term, reason=reason)
+        self.context.emit("leader-stepped-down", cluster=self.cluster, node=self.node, term=term, reason=reason)
         self.context.send(self.front_door, LeaderResigned(node=self.node, term=term, reason=reason))
         self.loop = None
 
@@ -128,7 +128,7 @@ class Node(Member):
         membership = self.raft.membership
         if self.loop is not None:
             self.context.emit(
-                "MembershipChanged",
+                "membership-changed",
                 cluster=self.cluster,
                 node=self.node,
                 term=self.raft.term,
@@ -195,7 +195,12 @@ class Node(Member):
         self._worker_load = message.load
         self._replicas = message.assignments.replicas
         self.context.send(
-            self._agent, RunTasks(assignments=message.assignments, reply_to=node_actor(self.cluster, self.node))
+            self._agent,
+            RunTasks(
+                assignments=message.assignments,
+                settled=message.settled,
+                reply_to=node_actor(self.cluster, self.node),
+            ),
         )
 
     def _beaten(self, message: Beat) -> None:
@@ -279,6 +284,8 @@ class Node(Member):
             value["log"] = self._log(question.log)
         if question.with_services:
             value["services"] = views.services(self.state, self.address_of)
+        if question.with_loads:
+            value["loads"] = views.load_table(self.state, self.address_of)
         return value
 
     def _log(self, wanted: tuple[int | None, int | None] | None) -> list[dict[str, Any]]:
@@ -289,7 +296,7 @@ class Node(Member):
         first = max(first, raft.first_index)
         if last < first:
             return []
-        terms, payloads = raft.entries(first, last)
+        terms, payloads = raft.entries(first, last + 1)
         return [
             {"index": first + offset, "term": term, "committed": first + offset <= raft.commit_index}
             | self._sessions.describe(payload, views.describe_command)
@@ -310,13 +317,19 @@ class Node(Member):
 
     def _describe_state(self, question: DescribeState) -> None:
         def answer(error: str | None) -> None:
-            value = None if error else views.state(self.state, self.address_of, question.detail, question.call)
+            value = None if error else self._read_state(question)
             if question.reply_to is not None:
                 self.context.send(
                     question.reply_to, NodeAnswer(ref=question.ref, node=self.node, value=value, error=error)
                 )
 
         self.read(answer)
+
+    def _read_state(self, question: DescribeState) -> dict[str, Any] | None:
+        if question.detail == "state":
+            return views.state_view(self.state, self.address_of)
+        call = self.state.last_call() if question.call is None else self.state.call(question.call)
+        return None if call is None else views.call_view(call, self.address_of)
 
     def _transfer(self, request: TransferRequest) -> None:
         self.step(TransferLeadership(target=request.target, ref=self.new_ref()))

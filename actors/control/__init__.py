@@ -8,6 +8,6 @@
 
 from .liveness import Liveness
 from .loop import ControlLoop, ControlTick
-from .membership import next_change
+from .membership import VOTERS, next_change
 
-__all__ = ["ControlLoop", "ControlTick", "Liveness", "next_change"]
+__all__ = ["VOTERS", "ControlLoop", "ControlTick", "Liveness", "next_change"]

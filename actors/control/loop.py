@@ -49,6 +49,8 @@ class ControlLoop:
         self._proposal = 0
         self._until: int | None = None
         self._reports: dict[str, Report] = {}
+        self._proposed_reports: dict[str, Report] = {}
+        self._settled: dict[str, int] = {}
         self._confirmed: dict[str, int] = {}
         self._sent: dict[str, tuple[int, int]] = {}
         self._ticks = 0
@@ -93,11 +95,15 @@ class ControlLoop:
         """The loop's proposal was not taken; the next tick tries again."""
         if refusal.ref == self._proposal:
             self._proposal = 0
+            for node in self._proposed_reports:
+                self._confirmed.pop(node, None)
+            self._proposed_reports = {}
 
     def applied(self, outcome: Outcome) -> None:
         """A command took effect here."""
-        if outcome.finished:
-            self._host.tell_finished(outcome.finished)
+        call = outcome.call
+        if outcome.queue and call is not None and call.executed_index is not None:
+            self._host.tell_finished((call.id, *call.absorbed))
 
     # -- one round ------------------------------------------------------------------------------------------------------
 
@@ -120,19 +126,22 @@ class ControlLoop:
         if self._until is None or self._host.applied < self._until:
             return False
         self._proposal, self._until = 0, None
+        for node, report in self._proposed_reports.items():
+            self._settled[node] = report.version
+        self._proposed_reports = {}
         return True
 
     def _missing(self) -> list[Command]:
         state = self._host.state
         nodes = state.nodes()
         if not nodes:
-            return list(self._first_nodes()) if not state.had_nodes else []
+            return [] if state.applied_index else list(self._first_nodes())
         changes = self._status_changes(nodes)
         if changes:
             return changes
         missing: list[Command] = []
-        reports, self._reports = self._reports, {}
-        for name, report in reports.items():
+        self._proposed_reports, self._reports = self._reports, {}
+        for name, report in self._proposed_reports.items():
             missing.append(ReportTasks(node=name, incarnation=report.incarnation, updates=report.updates))
         head = state.head()
         if head is not None:
@@ -192,6 +201,7 @@ class ControlLoop:
                     term=self.term,
                     load=host.state.load_of(record.name),
                     assignments=assignments,
+                    settled=self._settled.get(record.name, -1),
                 ),
             )
 
@@ -208,9 +218,10 @@ class ControlLoop:
     def _change_membership(self) -> None:
         host = self._host
         nodes = host.state.nodes()
-        if not nodes or not host.raft.can_change_membership:
+        raft = host.raft
+        if not nodes or not raft.has_committed_own_term or raft.membership.index > raft.commit_index:
             return
-        change = next_change(host.raft.membership, nodes, host.raft.is_caught_up, host.new_ref())
+        change = next_change(raft.membership, nodes, raft.is_caught_up, host.new_ref())
         if change is not None:
             host.step(change)
 
@@ -228,7 +239,9 @@ class ControlLoop:
             voters=membership.voters,
             learners=membership.learners,
             clusters=tuple(
-                ClusterSpec(cluster=record.id, nodes=tuple(_spec(node) for node in record.nodes))
+                ClusterSpec(
+                    cluster=record.id, nodes=tuple(_spec(node) for node in record.nodes), version=record.index
+                )
                 for record in state.clusters()
             ),
         )

@@ -1,0 +1,350 @@
+"""Orchestrator: the clusters by id.
+
+The list of clusters is agreed on like everything else: cluster 0's log records every further cluster, and the
+Orchestrator is a view of it. It starts and stops Cluster actors until they are those of the list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from .cluster import Cluster, ClusterSettings, Home, Ports
+from .errors import Conflict, PortInUse, RaftyardError, TimedOut, UnknownCluster
+from .messages import (
+    ORCHESTRATOR,
+    AddNodeRequest,
+    ClusterSpec,
+    CreateClusterRequest,
+    ListClusters,
+    LinkPolicy,
+    Message,
+    NodeSpec,
+    Recorded,
+    RecordClusters,
+    Registry,
+    RemoveClusterRequest,
+    cluster_actor,
+)
+from .raft.config import RaftConfig
+from .state import commands
+from .system import Actor, Promise, System, Terminated
+
+__all__ = ["Orchestrator", "OrchestratorSettings", "first_cluster", "start_orchestrator"]
+
+PORTS_A_CLUSTER = 100
+NODES_WITH_PORTS = 99
+HIGHEST_PORT = 65_535
+RECORD_S = 8.0
+
+
+class OrchestratorSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How an orchestrator starts: cluster 0 with `nodes` nodes of `capacity` slots; node i listens on `port` + 1 + i.
+
+    `port` None: no node has a port (the usual thing when embedded). `ports` opens and closes them. `observe` sees
+    every (core, event, ready) of every node, for checkers.
+    """
+
+    nodes: int = 5
+    capacity: int = 100
+    host: str = "localhost"
+    port: int | None = None
+    ports: Any = None
+    raft: RaftConfig = RaftConfig()
+    link: LinkPolicy = LinkPolicy()
+    observe: Any = None
+    queue_limit: int = 1000
+
+
+def first_cluster(settings: OrchestratorSettings) -> ClusterSpec:
+    """Cluster 0 as it is on the first start."""
+    nodes = tuple(
+        NodeSpec(
+            name=f"node_{number}",
+            host=settings.host,
+            port=None if settings.port is None or settings.nodes > NODES_WITH_PORTS else settings.port + 1 + number,
+            capacity=settings.capacity,
+        )
+        for number in range(settings.nodes)
+    )
+    return ClusterSpec(cluster="0", nodes=nodes)
+
+
+def start_orchestrator(system: System, settings: OrchestratorSettings | None = None) -> None:
+    """Start an orchestrator, its cluster 0 and its nodes on a system, live or virtual."""
+    settings = settings or OrchestratorSettings()
+    system.spawn(Orchestrator, ORCHESTRATOR, settings, {"0": Home(first_cluster(settings))})
+
+
+class _Expired(Message):
+    """To itself: what was to be recorded should have been by now."""
+
+    ref: int
+
+
+class Orchestrator(Actor):
+    """The clusters of one host. `homes` outlives the actor: what its clusters find again after a restart."""
+
+    def __init__(self, settings: OrchestratorSettings, homes: dict[str, Home]) -> None:
+        super().__init__()
+        self._settings = settings
+        self._homes = homes
+        self._ports: Ports | None = settings.ports
+        self._stopping: dict[str, Home | None] = {}
+        self._next_ref = 0
+        self._recording: dict[int, Callable[[RaftyardError | None, int], None]] = {}
+        self._expected: list[tuple[str, int | None, Promise]] = []
+        self._reserved: dict[str, int] = {}
+
+    def on_start(self) -> None:
+        """Start every cluster that lives here."""
+        for cluster in tuple(self._homes):
+            self._start(cluster)
+
+    def on_receive(self, message: Any) -> Any:
+        """One message, by its class."""
+        match message:
+            case ListClusters():
+                return tuple(sorted(self._homes, key=_order))
+            case CreateClusterRequest():
+                return self._create(message)
+            case RemoveClusterRequest():
+                return self._remove(message)
+            case Recorded():
+                self._recorded(message.ref, message.error, message.index)
+            case _Expired():
+                self._recorded(message.ref, _late(), 0)
+            case Registry():
+                self._follow(message)
+            case Terminated():
+                self._terminated(message)
+        return None
+
+    def _start(self, cluster: str) -> None:
+        settings = self._settings
+        self.context.spawn(
+            Cluster,
+            cluster_actor(cluster),
+            self._homes[cluster],
+            ClusterSettings(
+                raft=settings.raft,
+                link=settings.link,
+                ports=settings.ports,
+                observe=settings.observe,
+                host=settings.host,
+                capacity=settings.capacity,
+                queue_limit=settings.queue_limit,
+            ),
+            parent=self.context.name,
+        )
+
+    # -- orders -------------------------------------------------------------------------------------------------------
+
+    def _create(self, request: CreateClusterRequest) -> Promise:
+        promise = self.context.promise()
+        opened: list[NodeSpec] = []
+        try:
+            cluster = self._next_id() if request.cluster is None else request.cluster
+            self._check_id(cluster, request)
+            nodes = self._place(cluster, request.nodes, opened)
+        except RaftyardError as error:
+            self._close(opened)
+            promise.fail(error)
+            return promise
+        members = tuple(
+            commands.ClusterNode(name=spec.name, host=spec.host, port=spec.port, capacity=spec.capacity)
+            for spec in nodes
+        )
+        command = (
+            commands.ReplaceCluster(id=cluster, nodes=members)
+            if request.replace
+            else commands.CreateCluster(id=cluster, nodes=members)
+        )
+
+        def done(error: RaftyardError | None, index: int) -> None:
+            self._reserved.pop(cluster, None)
+            if error is not None:
+                self._close(opened)
+                promise.fail(error)
+            else:
+                self._expect(cluster, index, promise)
+
+        self._reserved[cluster] = 1
+        self._record(command, done)
+        return promise
+
+    def _next_id(self) -> str:
+        number = 1
+        while str(number) in self._homes or str(number) in self._reserved:
+            number += 1
+        return str(number)
+
+    def _check_id(self, cluster: str, request: CreateClusterRequest) -> None:
+        if cluster == "0":
+            raise Conflict(
+                "cluster 0 records the other clusters, so it is neither made nor replaced",
+                hint="add and remove its nodes under /clusters/0/nodes, or choose another id",
+            )
+        if cluster in self._homes and not request.replace:
+            raise Conflict(f"there is a cluster {cluster!r} already", hint="PUT /clusters/ID replaces it")
+
+    def _remove(self, request: RemoveClusterRequest) -> Promise:
+        promise = self.context.promise()
+        cluster = request.cluster
+        if cluster == "0":
+            promise.fail(
+                Conflict("cluster 0 records the other clusters, so it stays", hint="stop the program to end it")
+            )
+        elif cluster not in self._homes:
+            promise.fail(UnknownCluster(f"no cluster {cluster!r}", hint="GET /clusters lists them"))
+        else:
+
+            def done(error: RaftyardError | None, _: int) -> None:
+                if error is not None:
+                    promise.fail(error)
+                else:
+                    self._expect(cluster, None, promise)
+
+            self._record(commands.RemoveCluster(id=cluster), done)
+        return promise
+
+    def _expect(self, cluster: str, version: int | None, promise: Promise) -> None:
+        """Answer once the actors are as recorded: the cluster runs at that version (None: it runs no more)."""
+        self._expected.append((cluster, version, promise))
+        self._settle()
+
+    def _settle(self) -> None:
+        waiting = []
+        for cluster, version, promise in self._expected:
+            home = self._homes.get(cluster)
+            running = -1 if home is None or cluster in self._stopping else home.spec.version
+            if running == -1 and version is None and home is None or version is not None and running >= version:
+                promise.keep({"status": "ok", "id": cluster})
+            else:
+                waiting.append((cluster, version, promise))
+        self._expected = waiting
+
+    def _record(self, command: commands.Command, done: Callable[[RaftyardError | None, int], None]) -> None:
+        self._next_ref += 1
+        self._recording[self._next_ref] = done
+        self.context.after(RECORD_S, _Expired(ref=self._next_ref))
+        self.context.send(
+            cluster_actor("0"), RecordClusters(command=command, ref=self._next_ref, reply_to=self.context.name)
+        )
+
+    def _recorded(self, ref: int, error: RaftyardError | None, index: int) -> None:
+        done = self._recording.pop(ref, None)
+        if done is not None:
+            done(error, index)
+
+    # -- ports --------------------------------------------------------------------------------------------------------
+
+    def _place(self, cluster: str, wanted: tuple[AddNodeRequest, ...], opened: list[NodeSpec]) -> tuple[NodeSpec, ...]:
+        """Names and ports for a new cluster's nodes; the ports are opened, so that nobody else takes them meanwhile."""
+        if self._settings.port is None or len(wanted) > NODES_WITH_PORTS:
+            return tuple(self._spec(number, node, node.port) for number, node in enumerate(wanted))
+        chosen = [node.port for node in wanted]
+        taken = {
+            spec.port // PORTS_A_CLUSTER
+            for other, home in self._homes.items()
+            for spec in home.nodes.values()
+            if spec.port is not None and other != cluster
+        }
+        first = self._settings.port
+        if all(chosen):
+            return self._open(cluster, [self._spec(n, node, node.port) for n, node in enumerate(wanted)], opened)
+        hundred = first + PORTS_A_CLUSTER
+        while hundred + PORTS_A_CLUSTER <= HIGHEST_PORT:
+            specs = [
+                self._spec(number, node, node.port or hundred + 1 + number) for number, node in enumerate(wanted)
+            ]
+            if (hundred + 1) // PORTS_A_CLUSTER not in taken:
+                try:
+                    return self._open(cluster, specs, opened)
+                except PortInUse as error:
+                    self._close(opened)
+                    opened.clear()
+                    if error.port in chosen:
+                        raise
+            hundred += PORTS_A_CLUSTER
+        raise Conflict(f"no hundred free ports are left above {first}", hint="remove a cluster, or name the ports")
+
+    def _spec(self, number: int, node: AddNodeRequest, port: int | None) -> NodeSpec:
+        return NodeSpec(
+            name=node.name or f"node_{number}",
+            host=node.host or self._settings.host,
+            port=port,
+            capacity=node.capacity or self._settings.capacity,
+        )
+
+    def _open(self, cluster: str, specs: list[NodeSpec], opened: list[NodeSpec]) -> tuple[NodeSpec, ...]:
+        for spec in specs:
+            if self._ports is not None and spec.port is not None:
+                self._ports.open(spec.host, spec.port, cluster, spec.address)
+                opened.append(spec)
+        return tuple(specs)
+
+    def _close(self, opened: list[NodeSpec]) -> None:
+        for spec in opened:
+            if self._ports is not None and spec.port is not None and not self._is_ours(spec):
+                self._ports.close(spec.host, spec.port)
+
+    def _is_ours(self, spec: NodeSpec) -> bool:
+        """Whether a running node listens there; a failed PUT must not take its port away."""
+        return any(
+            spec.port == other.port for home in self._homes.values() for other in home.nodes.values()
+        )
+
+    # -- following cluster 0's list -----------------------------------------------------------------------------------
+
+    def _follow(self, registry: Registry) -> None:
+        """Start what is new, stop what is gone, and do both where a cluster was replaced."""
+        listed = {spec.cluster: spec for spec in registry.clusters}
+        for cluster, home in tuple(self._homes.items()):
+            if cluster == "0" or cluster in self._stopping:
+                continue
+            spec = listed.get(cluster)
+            if spec is None or spec.version != home.spec.version:
+                self._stop(cluster)
+        for cluster, spec in listed.items():
+            if cluster in self._stopping:
+                self._stopping[cluster] = Home(spec)
+            elif cluster not in self._homes:
+                self._homes[cluster] = Home(spec)
+                self._start(cluster)
+                self.context.emit("cluster-started", cluster=cluster, nodes=len(spec.nodes))
+        self._settle()
+
+    def _stop(self, cluster: str) -> None:
+        self._stopping[cluster] = None
+        self.context.watch(cluster_actor(cluster))
+        self.context.stop(cluster_actor(cluster))
+
+    def _terminated(self, message: Terminated) -> None:
+        """A cluster's actors are gone: its place is free for the one that replaces it."""
+        for cluster in tuple(self._stopping):
+            if cluster_actor(cluster) == message.name:
+                del self._homes[cluster]
+                self.context.emit("cluster-stopped", cluster=cluster)
+                home = self._stopping.pop(cluster)
+                if home is not None:
+                    self._homes[cluster] = home
+                    self._start(cluster)
+                    self.context.emit("cluster-started", cluster=cluster, nodes=len(home.spec.nodes))
+        self._settle()
+
+    def statistics(self) -> dict[str, int | float | str]:
+        return super().statistics() | {"clusters": len(self._homes)}
+
+
+def _late() -> TimedOut:
+    return TimedOut("cluster 0 did not record the change in time; it may still happen", hint="GET /clusters shows it")
+
+
+def _order(cluster: str) -> tuple[int, int, str]:
+    """Numbers first, by value."""
+    return (0, int(cluster), "") if cluster.isdigit() else (1, 0, cluster)
+
+

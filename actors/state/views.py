@@ -1,0 +1,154 @@
+"""The state as REST and embedding programs read it: plain values, ready for JSON, with addresses for names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from . import commands
+from .machine import ClusterState
+from .records import CallRecord, ServiceRecord
+
+__all__ = ["call_view", "describe_command", "load_table", "services", "state_view"]
+
+Address = Callable[[str | None], str | None]
+View = dict[str, Any]
+
+
+def services(state: ClusterState, address: Address) -> list[View]:
+    """Every service, in order of creation: what is desired, what runs where, and the newest call that set it.
+
+    Services that are only asked for yet stand at the end.
+    """
+    latest = _latest_calls(state)
+    why = {pending.service: pending.reason for pending in state.pending()}
+    views = [_service(state, record, latest.pop(record.name, None), why, address) for record in state.services()]
+    for name, call in latest.items():
+        wanted = next(request for request in call.services if request.name == name)
+        views.append(
+            {
+                "name": name,
+                "replicas": wanted.replicas,
+                "placed": 0,
+                "pending": wanted.replicas,
+                "reason": "the service call has not been carried out yet",
+                "load_distribution": {},
+            }
+            | _call_fields(call)
+        )
+    return views
+
+
+def _service(
+    state: ClusterState, record: ServiceRecord, call: CallRecord | None, why: dict[str, str], address: Address
+) -> View:
+    view: View = {
+        "name": record.name,
+        "description": record.description,
+        "replicas": record.replicas,
+        "slots_per_replica": record.slots_per_replica,
+        "version": record.version,
+        "placed": record.placed,
+        "pending": record.pending,
+        "load_distribution": _addressed(state.load_distribution(record.name).items(), address),
+    }
+    if record.name in why:
+        view["reason"] = why[record.name]
+    return view | (_call_fields(call) if call is not None else {})
+
+
+def _call_fields(call: CallRecord) -> View:
+    return {"service_id": call.id, "status": call.status, "log_index": call.log_index}
+
+
+def _latest_calls(state: ClusterState) -> dict[str, CallRecord]:
+    latest: dict[str, CallRecord] = {}
+    for call in (*state.finished_calls(), *state.pending_calls()):
+        for request in call.services:
+            known = latest.get(request.name)
+            if known is None or known.log_index < call.log_index:
+                latest[request.name] = call
+    return latest
+
+
+def call_view(call: CallRecord, address: Address) -> View:
+    """A service call: the body it came with, and what became of it."""
+    body = msgspec.json.decode(call.body)
+    view: View = dict(body) if isinstance(body, dict) else {}
+    view |= {
+        "service_id": call.id,
+        "status": call.status,
+        "log_index": call.log_index,
+        "services": [request.name for request in call.services],
+        "load_distribution": _addressed(call.load_distribution, address),
+    }
+    if call.executed_index is not None:
+        view |= {"executed_index": call.executed_index, "placed": call.placed, "pending": call.pending}
+    if call.reason:
+        view["reason"] = call.reason
+    if call.merged_into is not None:
+        view["merged_into"] = call.merged_into
+    return view
+
+
+def state_view(state: ClusterState, address: Address) -> View:
+    """What `/state` adds: the last service call, the calls that wait, and how the load is spread."""
+    last = state.last_call()
+    return {
+        "last_call": None if last is None else call_view(last, address),
+        "calls_waiting": [
+            {"service_id": call.id, "status": call.status, "services": [request.name for request in call.services]}
+            for call in state.pending_calls()[:100]
+        ],
+        "load_distribution": {
+            address(record.name): state.load_of(record.name) for record in state.nodes() if record.status == "ready"
+        },
+        "pending": [
+            {"service": pending.service, "replicas": pending.waiting, "reason": pending.reason}
+            for pending in state.pending()
+        ],
+        "statistics": dict(state.statistics()),
+    }
+
+
+def load_table(state: ClusterState, address: Address) -> View:
+    """`{service_id: {address: replicas}}`, by the newest call of each service."""
+    table: View = {}
+    for name, call in _latest_calls(state).items():
+        row = table.setdefault(call.id, {})
+        for node, replicas in _addressed(state.load_distribution(name).items(), address).items():
+            row[node] = row.get(node, 0) + replicas
+    return table
+
+
+def describe_command(data: bytes) -> View:
+    """One log entry's command, short: its kind and what it is about; not its plan."""
+    try:
+        command = commands.decode(data)
+    except msgspec.DecodeError:
+        return {"type": "unknown", "bytes": len(data)}
+    view: View = {"type": type(command).__name__}
+    match command:
+        case commands.AddNode(name=name, capacity=capacity):
+            view |= {"node": name, "capacity": capacity}
+        case commands.RemoveNode(name=name):
+            view |= {"node": name}
+        case commands.SetNodeStatus(name=name, status=status):
+            view |= {"node": name, "status": status}
+        case commands.SubmitCall(call=call):
+            view |= {"service_id": call.id, "services": {r.name: r.replicas for r in call.services[:20]}}
+        case commands.ExecuteCall(call_id=call_id, plan=plan):
+            view |= {"service_id": call_id, "services": [part.service for part in plan.services[:20]]}
+        case commands.PlaceTasks(plan=plan):
+            view |= {"services": [part.service for part in plan.services[:20]]}
+        case commands.ReportTasks(node=node):
+            view |= {"node": node}
+        case commands.CreateCluster(id=id) | commands.ReplaceCluster(id=id) | commands.RemoveCluster(id=id):
+            view |= {"cluster": id}
+    return view
+
+
+def _addressed(shares: Any, address: Address) -> dict[str, int]:
+    return {str(address(node)): replicas for node, replicas in shares}

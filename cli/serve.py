@@ -1,0 +1,138 @@
+"""`raftyard serve`: starts the actors and their ports, says where and who leads, and stops in reverse order."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from threading import Event
+from types import FrameType
+
+from raftyard.actors import Live
+from raftyard.actors.orchestrator import OrchestratorSettings, first_cluster, start_orchestrator
+from raftyard.actors.system import Event as LogEvent
+from raftyard.api import PortInUse, Problem, Server, UnsafeAddress, create_server
+
+from .settings import Settings
+from .wiring import ActorClusters, PortKeeper
+
+__all__ = ["CannotStart", "serve"]
+
+GRACE_S = 5.0
+ELECTION_S = 2.0
+
+
+class CannotStart(Exception):
+    """Why the program does not start, in one line that says what to do."""
+
+
+def serve(settings: Settings) -> None:
+    """Run until SIGTERM or Ctrl-C. Raises CannotStart."""
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    stop = Event()
+    _stop_on_signal(stop)
+    system = Live()
+    server = _server(system, settings)
+    keeper = PortKeeper(server)
+    try:
+        shown = "localhost" if settings.default_host == "127.0.0.1" else settings.default_host
+        orchestrator = OrchestratorSettings(
+            nodes=settings.nodes, capacity=settings.capacity, host=shown, port=settings.port, ports=keeper
+        )
+        _open_ports(server, keeper, orchestrator, settings)
+        elected = _Elected(system)
+        start_orchestrator(system, orchestrator)
+        server.start()
+        _announce(orchestrator, settings)
+        elected.announce()
+        stop.wait()
+        print("stopping: requests in flight are finished", flush=True)
+    finally:
+        server.stop(GRACE_S)
+        system.close(GRACE_S)
+
+
+def _server(system: Live, settings: Settings) -> Server:
+    try:
+        return create_server(
+            ActorClusters(system), settings.default_host, token=settings.token, threads=settings.threads
+        )
+    except UnsafeAddress as error:
+        system.close()
+        raise CannotStart(f"DEFAULT_HOST={settings.default_host}: {error}; TOKEN in .env or the environment sets one") from None
+
+
+def _open_ports(
+    server: Server, keeper: PortKeeper, orchestrator: OrchestratorSettings, settings: Settings
+) -> None:
+    """All ports before the first actor: a port that is taken is said in one line, and nothing has to be undone."""
+    try:
+        server.open(settings.port)
+    except PortInUse:
+        raise CannotStart(
+            f"port {settings.port} is in use; stop what listens there, or set PORT in .env or the environment "
+            f"(PORT={_elsewhere(settings)} {_program()})"
+        ) from None
+    except Problem as error:
+        raise CannotStart(f"{error.detail}; {error.hint}") from None
+    for spec in first_cluster(orchestrator).nodes:
+        if spec.port is None:
+            continue
+        try:
+            keeper.open(spec.host, spec.port, "0", spec.address)
+        except Exception as error:
+            raise CannotStart(
+                f"port {spec.port} of {spec.name} is in use; stop what listens there, or set PORT in .env or the "
+                f"environment (PORT={_elsewhere(settings)} {_program()})"
+            ) from error
+
+
+def _elsewhere(settings: Settings) -> int:
+    return settings.port + 1000 if settings.port + 1000 + settings.nodes < 65_536 else 9000
+
+
+def _program() -> str:
+    return "python run.py" if sys.argv[0].endswith("run.py") else "raftyard serve"
+
+
+class _Elected:
+    """Waits for the first leader of cluster 0."""
+
+    def __init__(self, system: Live) -> None:
+        self._known = Event()
+        self._said = ""
+        self._forget = system.events.subscribe(self._look)
+
+    def _look(self, event: LogEvent) -> None:
+        if event.kind == "leader-elected" and event.cluster == "0" and not self._known.is_set():
+            self._said = f"{event.node} leads cluster 0 in term {event.term}"
+            self._known.set()
+
+    def announce(self) -> None:
+        """Say who leads; an election takes less than a second."""
+        if self._known.wait(ELECTION_S):
+            print(self._said, flush=True)
+        else:
+            print("no leader yet; GET /clusters/0/stats shows who leads once there is one", flush=True)
+        self._forget()
+
+
+def _announce(orchestrator: OrchestratorSettings, settings: Settings) -> None:
+    specs = first_cluster(orchestrator).nodes
+    base = f"http://{orchestrator.host}:{settings.port}"
+    if specs[0].port is None:
+        where = "without ports of their own"
+    else:
+        where = f"on ports {specs[0].port} to {specs[-1].port}"
+    print(f"Raftyard listens on {base} (cluster 0: {len(specs)} nodes {where})", flush=True)
+    print(f"try: curl {orchestrator.host}:{settings.port}/clusters/0/stats    stop: Ctrl-C", flush=True)
+
+
+def _stop_on_signal(stop: Event) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+
+

@@ -1,0 +1,251 @@
+"""Joins REST to the actors: every question that HTTP has becomes a message, every error of the actors a problem.
+
+    HTTP thread ── ActorClusters.method ── System.ask ──> Orchestrator, Cluster, Node
+    Cluster     ── PortKeeper.open/close ──────────────> Server
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from threading import Lock
+from typing import Any
+
+from raftyard.actors import errors
+from raftyard.actors.messages import (
+    ORCHESTRATOR,
+    AddNodeRequest,
+    AskNode,
+    CreateClusterRequest,
+    DescribeCall,
+    DescribeCluster,
+    DescribeConnections,
+    ListClusters,
+    RemoveClusterRequest,
+    RemoveNodeRequest,
+    SetConnections,
+    SubmitServiceCall,
+    cluster_actor,
+)
+from raftyard.actors.system import ActorCrashed, AskTimeout, MailboxFull, NoSuchActor, System, SystemClosed
+from raftyard.api import ports
+from raftyard.api.server import Server
+
+__all__ = ["ActorClusters", "PortKeeper"]
+
+ANSWER_S = 10.0
+Answer = dict[str, Any]
+
+
+class ActorClusters:
+    """`api.ports.Clusters`, answered by actors. Safe to use from any thread that is not an actor's."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+
+    # -- clusters -----------------------------------------------------------------------------------------------------
+
+    def clusters(self) -> list[Answer]:
+        """Every cluster, as `cluster` shows it with `stats`, in the order of their ids."""
+        shown = []
+        for cluster in self._ask(ORCHESTRATOR, ListClusters()):
+            try:
+                shown.append(self.cluster(cluster, "stats", ports.Page()))
+            except ports.NotFound:
+                continue  # Removed since the list was made.
+        return shown
+
+    def cluster(self, cluster: str, view: ports.View, page: ports.Page) -> Answer:
+        """One cluster: its nodes, its connections, its services, who leads."""
+        question = DescribeCluster(detail=view, offset=page.offset, limit=page.limit)
+        return self._ask_cluster(cluster, question)
+
+    def create_cluster(self, request: ports.NewCluster) -> Answer:
+        """Make a cluster, and show it."""
+        made = self._ask(ORCHESTRATOR, CreateClusterRequest(cluster=request.id, nodes=_wanted(request)))
+        return self.cluster(made["id"], "stats", ports.Page())
+
+    def replace_cluster(self, cluster: str, request: ports.NewCluster) -> Answer:
+        """Make a cluster of that id, in place of the one there is."""
+        order = CreateClusterRequest(cluster=cluster, nodes=_wanted(request), replace=True)
+        self._ask(ORCHESTRATOR, order)
+        return self.cluster(cluster, "stats", ports.Page())
+
+    def delete_cluster(self, cluster: str) -> Answer:
+        """Stop its nodes, close their ports, forget it."""
+        return self._ask_dict(ORCHESTRATOR, RemoveClusterRequest(cluster=cluster))
+
+    # -- service calls ------------------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        cluster: str,
+        body: Mapping[str, Any],
+        *,
+        node: str | None,
+        idempotency_key: str | None,
+        wait_s: float | None,
+    ) -> Answer:
+        """Queue a service call; any node's port takes it, and the front door brings it to the leader."""
+        call = SubmitServiceCall(body=dict(body), idempotency_key=idempotency_key, wait_s=wait_s)
+        return self._ask_cluster(cluster, call, within_s=ANSWER_S + (wait_s or 0.0))
+
+    def last_call(self, cluster: str) -> Answer:
+        """The newest service call."""
+        return self._ask_cluster(cluster, DescribeCall())
+
+    def call(self, cluster: str, call_id: str) -> Answer:
+        """One service call by its id."""
+        return self._ask_cluster(cluster, DescribeCall(call=call_id))
+
+    # -- nodes --------------------------------------------------------------------------------------------------------
+
+    def nodes(self, cluster: str, page: ports.Page) -> Answer:
+        """A page of the nodes, and how many there are."""
+        shown = self._ask_cluster(cluster, DescribeCluster(offset=page.offset, limit=page.limit))
+        return {"metadata": {"count": shown["node_count"]}, "results": shown["nodes"]}
+
+    def add_node(self, cluster: str, request: ports.NewNode) -> Answer:
+        """A node joins, opens its port and takes load."""
+        if not request.spawn:
+            raise ports.Invalid(
+                "spawn is false: a node that runs elsewhere cannot join yet",
+                "leave spawn out, or set it to true, and the node is started here",
+                errors=(ports.FieldError(path="$.spawn", message="must be true"),),
+            )
+        return self._ask_cluster(cluster, _node_request(request, None))
+
+    def remove_node(self, cluster: str, node: str) -> Answer:
+        """Its replicas move, it leaves the membership, its port closes."""
+        return self._ask_cluster(cluster, RemoveNodeRequest(address=node))
+
+    def node(self, cluster: str, node: str, log: ports.LogRange) -> Answer:
+        """What a node says of itself, with its log."""
+        shown = self._ask_cluster(cluster, AskNode(node=node, log=(log.first, log.last)))
+        shown.pop("node_count", None)
+        return shown
+
+    def node_count(self, cluster: str, node: str) -> Answer:
+        """How many other nodes this one knows."""
+        shown = self._ask_cluster(cluster, AskNode(node=node, with_log=False))
+        return {"count": shown["node_count"] - 1}
+
+    def majority(self, cluster: str, node: str) -> Answer:
+        """How many votes elect a leader."""
+        shown = self._ask_cluster(cluster, AskNode(node=node, with_log=False))
+        return {"majority": shown["majority"]}
+
+    def load_lookup_table(self, cluster: str, node: str) -> Answer:
+        """`{service_id: {address: replicas}}`, as this node has it."""
+        shown = self._ask_cluster(cluster, AskNode(node=node, with_log=False, with_loads=True))
+        return dict(shown["loads"])
+
+    # -- connections --------------------------------------------------------------------------------------------------
+
+    def connections(self, cluster: str) -> Answer:
+        """The matrix."""
+        return self._ask_cluster(cluster, DescribeConnections())
+
+    def set_connections(self, cluster: str, matrix: Mapping[str, Mapping[str, int]]) -> Answer:
+        """Cut and restore what the matrix names; the whole matrix once that is in force."""
+        given = {source: dict(row) for source, row in matrix.items()}
+        return self._ask_cluster(cluster, SetConnections(matrix=given))
+
+    def node_connections(self, cluster: str, node: str) -> Answer:
+        """One node's row."""
+        return self._ask_cluster(cluster, DescribeConnections(node=node))
+
+    def set_node_connections(self, cluster: str, node: str, row: Mapping[str, int]) -> Answer:
+        """Cut and restore that node's outgoing links."""
+        return self._ask_cluster(cluster, SetConnections(matrix={node: dict(row)}, row_of=node))
+
+    # -- asking -------------------------------------------------------------------------------------------------------
+
+    def _ask_cluster(self, cluster: str, message: Any, within_s: float = ANSWER_S) -> Answer:
+        try:
+            return self._ask_dict(cluster_actor(cluster), message, within_s)
+        except _Gone:
+            known = ", ".join(self._ask(ORCHESTRATOR, ListClusters()))
+            raise ports.NotFound(f"no cluster {cluster!r}", f"the clusters are {known}") from None
+
+    def _ask_dict(self, actor: str, message: Any, within_s: float = ANSWER_S) -> Answer:
+        answer: Answer = self._ask(actor, message, within_s)
+        return answer
+
+    def _ask(self, actor: str, message: Any, within_s: float = ANSWER_S) -> Any:
+        try:
+            return self._system.ask(actor, message, timeout_s=within_s)
+        except errors.RaftyardError as error:
+            raise _problem(error) from None
+        except NoSuchActor:
+            raise _Gone(actor) from None
+        except MailboxFull:
+            raise ports.Unavailable("too many requests wait already", "retry in 1 s", retry_after_s=1) from None
+        except AskTimeout:
+            raise ports.TimedOut(f"no answer within {within_s:g} s", "it may still happen; look before you repeat") from None
+        except ActorCrashed:
+            raise ports.Unavailable("a part failed and is starting again", "retry in 1 s", retry_after_s=1) from None
+        except SystemClosed:
+            raise ports.Unavailable("the program is stopping", "start it again", retry_after_s=5) from None
+
+
+class _Gone(Exception):
+    """No actor of that name."""
+
+
+class PortKeeper:
+    """`actors.cluster.Ports`, kept by the web server: opens a port once, and again for the same node as often as asked."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._owners: dict[int, ports.NodePort] = {}
+        self._lock = Lock()
+
+    def open(self, host: str, port: int, cluster: str, address: str) -> None:
+        """Listen for that node. Raises `errors.PortInUse`."""
+        owner = ports.NodePort(cluster, address)
+        with self._lock:
+            if self._owners.get(port) == owner:
+                return
+            try:
+                self._server.open(port, owner)
+            except ports.PortInUse as error:
+                raise errors.PortInUse(host, port, hint=error.hint) from None
+            except ports.Conflict as error:
+                raise errors.Conflict(error.detail, hint=error.hint) from None
+            self._owners[port] = owner
+
+    def close(self, host: str, port: int) -> None:
+        """Listen there no more."""
+        with self._lock:
+            if self._owners.pop(port, None) is not None:
+                self._server.close(port)
+
+
+def _wanted(request: ports.NewCluster) -> tuple[AddNodeRequest, ...]:
+    if isinstance(request.nodes, int):
+        return (AddNodeRequest(capacity=request.capacity),) * request.nodes
+    return tuple(_node_request(node, request.capacity) for node in request.nodes)
+
+
+def _node_request(node: ports.NewNode, capacity: int | None) -> AddNodeRequest:
+    return AddNodeRequest(name=node.id, host=node.host, port=node.port, capacity=node.capacity or capacity)
+
+
+def _problem(error: errors.RaftyardError) -> ports.Problem:
+    """The same words, as HTTP's kind of error."""
+    text, hint = str(error), error.hint
+    match error:
+        case errors.InvalidRequest(path=path):
+            return ports.Invalid(text, hint, errors=(ports.FieldError(path=path, message=text),))
+        case errors.UnknownCluster() | errors.UnknownNode() | errors.UnknownCall():
+            return ports.NotFound(text, hint)
+        case errors.PortInUse(host=host, port=port):
+            return ports.PortInUse(host, port)
+        case errors.Conflict():
+            return ports.Conflict(text, hint)
+        case errors.TimedOut():
+            return ports.TimedOut(text, hint)
+        case errors.Unavailable(retry_after_s=retry_after_s):
+            return ports.Unavailable(text, hint, retry_after_s=retry_after_s)
+        case _:
+            return ports.Problem(text, hint)
