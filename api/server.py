@@ -75,8 +75,10 @@ class Server:
         self._lock = threading.Lock()
         self._dispatcher = _Pool()
         self._extra_threads = 0
-        self._trigger = Trigger(self._map)
-        self._stopping = False
+        self._trigger = _Wakeup(self._map)
+        # Two steps of the end: no more ports are opened; then the loop runs no more.
+        self._is_closed = False
+        self._has_ended = False
         self._loop_thread = threading.Thread(target=self._run, name="raftyard-http", daemon=True)
 
     def start(self) -> None:
@@ -89,6 +91,8 @@ class Server:
 
         Raises PortInUse, also when this server has it open, and OSError when the system refuses otherwise.
         """
+        if self._is_closed:
+            raise RuntimeError("the server has been stopped; make a new one")
         sock = _bound_socket(self.host, port)
         actual_port = int(sock.getsockname()[1])
         listener = self._in_loop(lambda: self._listen(sock, tag))
@@ -122,8 +126,10 @@ class Server:
 
     def stop(self, grace_s: float = 5.0) -> None:
         """Close every port, let requests in flight finish for at most `grace_s`, end the threads. May be repeated."""
-        if self._stopping:
-            return
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
         for port in self.ports():
             self.close(port)
         deadline = time.monotonic() + grace_s
@@ -134,16 +140,20 @@ class Server:
     def _end(self, grace_s: float) -> None:
         with self._lock:
             is_running = self._loop_thread.ident is not None
-            self._stopping = True
+            self._has_ended = True
         if is_running:
             self._dispatcher.shutdown(timeout=grace_s)
             self._trigger.pull_trigger()
             self._loop_thread.join()
-        wasyncore.close_all(self._map, ignore_all=True)
+        for thing in tuple(self._map.values()):
+            # Only a channel's handle_close wakes a worker that waits for room to write.
+            thing.handle_close() if isinstance(thing, HTTPChannel) else thing.close()
 
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._has_ended:
             wasyncore.loop(timeout=LOOP_TIMEOUT_S, use_poll=True, map=self._map, count=1)
+        # What was asked of the loop while it turned for the last time.
+        self._trigger.handle_read()
 
     def _listen(self, sock: socket.socket, tag: object) -> _Listener:
         return _Listener(self._tagged(tag), self._map, sock, self._dispatcher, self._settings, self._trigger)
@@ -161,7 +171,7 @@ class Server:
     def _in_loop(self, work: Callable[[], T]) -> T:
         """Do `work` on the loop's thread, which owns the map, and hand back what it returns or raises."""
         with self._lock:
-            if self._loop_thread.ident is None or self._stopping:
+            if self._loop_thread.ident is None or self._has_ended:
                 return work()
             done: Future[T] = Future()
             self._trigger.pull_trigger(lambda: _settle(done, work))
@@ -179,7 +189,7 @@ class Server:
                     retry_after_s=1,
                 )
             self._extra_threads += change
-            if not self._stopping:
+            if not self._has_ended:
                 self._dispatcher.set_thread_count(self._threads + self._extra_threads)
 
 
@@ -196,7 +206,7 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]
         sock: socket.socket,
         dispatcher: ThreadedTaskDispatcher,
         settings: Adjustments,
-        shared_trigger: Trigger,
+        shared_trigger: _Wakeup,
     ) -> None:
         where = (sock.family, sock.type, sock.proto, sock.getsockname())
         super().__init__(app, sockets, False, sock, dispatcher, settings, sockinfo=where, bind_socket=False)
@@ -210,11 +220,16 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]
         wasyncore.dispatcher.close(self)
 
     def drain(self) -> None:
-        """Stop listening, end idle connections, and have each busy one end with its answer."""
+        """Take in whom the system has let in already, stop listening, let everybody finish."""
+        for _ in range(BACKLOG):
+            known = len(self.active_channels)
+            self.handle_accept()
+            if len(self.active_channels) == known:
+                break
         self.is_draining = True
         self.close()
         for channel in tuple(self.active_channels.values()):
-            channel.end_if_idle()
+            channel.finish()
 
 
 class _ClosingTask(WSGITask):  # type: ignore[misc]
@@ -257,13 +272,42 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         super().service()
         # The answer's header may have left before the port began to close.
         if self.server.is_draining:
-            self.end_if_idle()
+            self._end_if_idle()
             self.server.pull_trigger()
 
-    def end_if_idle(self) -> None:
+    def finish(self) -> None:
+        """End, unless a request is being served or has arrived; then with its answer."""
+        if self.readable() and self._has_unread():
+            self.handle_read()
+        self._end_if_idle()
+
+    def _has_unread(self) -> bool:
+        try:
+            return bool(self.socket.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
+    def _end_if_idle(self) -> None:
         with self.requests_lock:
             if not self.requests and self.request is None:
                 self.close_when_flushed = True
+
+
+class _Wakeup(Trigger):  # type: ignore[misc]
+    """Waitress' trigger, that a worker which outlives `stop` may pull: its pipe is gone, its number another's."""
+
+    def __init__(self, sockets: dict[int, Any]) -> None:
+        self._closing = threading.Lock()
+        super().__init__(sockets)
+
+    def close(self) -> None:
+        with self._closing:
+            super().close()
+
+    def _physical_pull(self) -> None:
+        with self._closing:
+            if not self._closed:
+                super()._physical_pull()
 
 
 class _Pool(ThreadedTaskDispatcher):  # type: ignore[misc]

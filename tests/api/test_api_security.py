@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from falcon.testing import TestClient
 from fake_clusters import FakeClusters
+from falcon.testing import TestClient
 
 from raftyard.api.app import create_app, create_server
 from raftyard.api.security import Guard, UnsafeAddress
@@ -23,7 +23,15 @@ def test_this_machines_names_are_served(ask, host, node):
 @pytest.mark.parametrize("node", [None, NODE])
 @pytest.mark.parametrize(
     "host",
-    ["rebind.test", "rebind.test:8000", "localhost.evil.test", "localhost, rebind.test", "", "10.0.0.1", "localhost:"],
+    [
+        "rebind.test",
+        "rebind.test:8000",
+        "localhost.evil.test",
+        "localhost, rebind.test",
+        "",
+        "10.0.0.1",
+        "localhost:",
+    ],
 )
 def test_a_name_that_was_pointed_at_us_is_not_served(ask, host, node):
     answer = ask("GET", "/clusters", node=node, headers={"Host": host})
@@ -116,7 +124,9 @@ def test_with_the_token_another_machine_is_served():
     assert with_token(Authorization="Bearer s3cret").status_code == 200
 
 
-@pytest.mark.parametrize("value", ["", "Bearer", "Bearer ", "Bearer wrong", "s3cret", "Basic s3cret", "Bearer \xe9"])
+@pytest.mark.parametrize(
+    "value", ["", "Bearer", "Bearer ", "Bearer wrong", "s3cret", "Basic s3cret", "Bearer \xe9"]
+)
 def test_without_the_right_token_nobody_is_served(value):
     answer = with_token(Authorization=value)
 
