@@ -12,7 +12,8 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
-    from .cluster import Cluster as Cluster
+    from .agent import Agent as Agent
+    from .cluster import Cluster as Cluster, ClusterSettings as ClusterSettings, Home as Home, Ports as Ports
     from .errors import (
         Conflict as Conflict,
         InvalidRequest as InvalidRequest,
@@ -27,8 +28,14 @@ if typing.TYPE_CHECKING:
         UnknownNode as UnknownNode,
     )
     from .link import Link as Link
+    from .member import Member as Member, Observer as Observer
     from .node import Node as Node
-    from .orchestrator import Orchestrator as Orchestrator
+    from .orchestrator import (
+        Orchestrator as Orchestrator,
+        OrchestratorSettings as OrchestratorSettings,
+        first_cluster as first_cluster,
+        start_orchestrator as start_orchestrator,
+    )
     from .system import (
         Actor as Actor,
         ActorCrashed as ActorCrashed,
@@ -42,6 +49,7 @@ if typing.TYPE_CHECKING:
         MailboxFull as MailboxFull,
         NameTaken as NameTaken,
         NoSuchActor as NoSuchActor,
+        Probe as Probe,
         Promise as Promise,
         Restart as Restart,
         Statistics as Statistics,
@@ -54,17 +62,19 @@ if typing.TYPE_CHECKING:
     )
 
 _NAMES = {
-    "cluster": "Cluster",
+    "agent": "Agent",
+    "cluster": "Cluster ClusterSettings Home Ports",
     "errors": (
         "Conflict InvalidRequest NoLeader PortInUse QueueFull RaftyardError TimedOut Unavailable "
         "UnknownCall UnknownCluster UnknownNode"
     ),
     "link": "Link",
+    "member": "Member Observer",
     "node": "Node",
-    "orchestrator": "Orchestrator",
+    "orchestrator": "Orchestrator OrchestratorSettings first_cluster start_orchestrator",
     "system": (
         "Actor ActorCrashed ActorError AskInHandler AskTimeout Context Event EventLog Live "
-        "MailboxFull NameTaken NoSuchActor Promise Restart Statistics System SystemClosed "
+        "MailboxFull NameTaken NoSuchActor Probe Promise Restart Statistics System SystemClosed "
         "Terminated Timer Traced Virtual"
     ),
 }

@@ -40,6 +40,13 @@ def test_every_path_that_a_page_names_exists() -> None:
     assert not [f"{page.relative_to(ROOT)}: {path}" for page, path in missing]
 
 
+def test_the_map_of_the_actors_names_every_file_and_folder_and_no_other() -> None:
+    named = set(re.findall(r"`(\w+(?:\.py|/))`", (ROOT / "actors/README.md").read_text()))
+    there = {f"{init.parent.name}/" for init in ROOT.glob("actors/*/__init__.py")}
+    there |= {file.name for file in ROOT.glob("actors/[!_]*.py")}
+    assert named == there
+
+
 def test_every_relative_link_leads_somewhere() -> None:
     links = [
         (page, link)
