@@ -261,7 +261,7 @@ class Virtual(System):
                 self._handle(cell, item)
                 continue
             if via is not None:
-                via.is_waiting = False  # type: ignore[union-attr]
+                via.is_waiting = False
             if marks is not None:
                 number = classes.get(type(message))
                 if number is None or len(marks) > _MARKS:
