@@ -26,7 +26,7 @@ from .records import (
     StateEvent,
     TaskRecord,
 )
-from .runs import PLAN, REPORT, Ints, Mask, collect, expand, overlap, unpack
+from .runs import PLAN, REPORT, Ints, Mask, collect, distinct, expand, overlap, unpack
 from .task_states import NUMBERS, TaskState
 from .tasks import Rows, TaskTable
 from .waiting import why_waiting
@@ -410,7 +410,7 @@ class ClusterState:
 
     def _newer_states(self, number: int, updates: Ints) -> tuple[Rows, Ints]:
         """The node's own tasks that a report carries forward, each once, with the furthest state told."""
-        usable = np.array([state in NUMBERS and state >= TaskState.ACCEPTED for state in updates[:, 2].tolist()], dtype=bool)
+        usable = np.array([state in NUMBERS for state in updates[:, 2].tolist()], dtype=bool)
         first, count, state = updates[usable].T
         low, many = self._tasks.between(first, count)
         rows, states = expand(low, many), np.repeat(state, many)
@@ -439,7 +439,7 @@ class ClusterState:
             self._by_number[number].placed += sign * int(placed[number])
         for number in np.flatnonzero(lost).tolist():
             self._by_number[number].lost += sign * int(lost[number])
-        for number in np.unique(tasks.service[rows]).tolist():
+        for number in distinct(tasks.service[rows]):
             self._settle(self._by_number[number])
 
     def _release(self, change: _Change, rows: Rows, kind: str) -> None:
@@ -455,14 +455,14 @@ class ClusterState:
     def _forget_tasks(self, change: _Change, rows: Rows) -> None:
         wanted = self._wanted(rows)
         self._count(wanted, -1)
-        change.nodes.update(dict.fromkeys(np.unique(self._tasks.node[wanted]).tolist()))
+        change.nodes.update(dict.fromkeys(distinct(self._tasks.node[wanted])))
         self._tasks.drop(rows)
 
     def _tell_tasks(self, change: _Change, rows: Rows, kind: str) -> None:
         """One event a service, with runs [node, first slot, last slot]."""
         tasks = self._tasks
-        change.nodes.update(dict.fromkeys(np.unique(tasks.node[rows]).tolist()))
-        for number in np.unique(tasks.service[rows]).tolist():
+        change.nodes.update(dict.fromkeys(distinct(tasks.node[rows])))
+        for number in distinct(tasks.service[rows]):
             mine = rows[tasks.service[rows] == number]
             runs = collect(tasks.slot[mine].astype(np.int64), tasks.node[mine].astype(np.int64)).tolist()
             told = tuple((self._nodes.records[node].name, first, first + count - 1) for first, count, node in runs)

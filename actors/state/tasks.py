@@ -34,9 +34,10 @@ SPARE_ROWS = 1024
 
 
 class Index:
-    """The rows that hold a key (a service's or a node's number), from one sorted list of most rows and one of the newest.
+    """The rows that hold a key (a service's or a node's number), from a sorted list of most rows and one of recent rows.
 
-    Sorting again for each plan would cost the whole table; so new rows gather in `recent` until they are a sixteenth.
+    Sorting again for each plan would cost the whole table; so rows gather in `recent` until they are a sixteenth, and
+    the newest thousand are looked through.
     """
 
     def __init__(self) -> None:
@@ -49,10 +50,11 @@ class Index:
 
     def rows(self, keys: Column, key: int) -> Rows:
         """Rows in ascending order whose key is `key`."""
-        if self._recent_end != keys.size:
+        if keys.size - self._recent_end > SPARE_ROWS:
             self._catch_up(keys)
         old, new = _bucket(self._main, self._main_bounds, key), _bucket(self._recent, self._recent_bounds, key)
-        found: Rows = np.concatenate((old, new))
+        newest = np.flatnonzero(keys[self._recent_end :] == key) + self._recent_end
+        found: Rows = np.concatenate((old, new, newest))
         still: Rows = found[keys[found] == key]
         return still
 

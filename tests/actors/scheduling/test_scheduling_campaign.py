@@ -84,6 +84,12 @@ class Storm(ControlLoop):
             )()  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def small_tables(monkeypatch):
+    """Close up holes and merge indexes all the time, as large clusters do."""
+    monkeypatch.setattr("raftyard.actors.state.tasks.SPARE_ROWS", 2)
+
+
 def assert_converged(storm):
     state = storm.state
     assert state.head() is None

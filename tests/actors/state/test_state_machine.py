@@ -6,7 +6,7 @@ import pytest
 
 from raftyard.actors.state import commands as c
 from raftyard.actors.state.machine import ClusterState, SnapshotError
-from raftyard.actors.state.runs import PLAN, pack, report_updates
+from raftyard.actors.state.runs import PLAN, REPORT, pack, report_updates
 from raftyard.actors.state.task_states import TaskState
 
 
@@ -83,6 +83,7 @@ def test_a_removed_node_takes_its_tasks_along_and_its_name_may_come_back():
     log.run(4, (1, 2, 0), (3, 2, 1))
     outcome = log.do(c.RemoveNode(name="n0"))
     assert outcome.nodes and outcome.services
+    assert outcome.assignments == ()
     assert log.slots() == [(3, 1), (4, 1)]
     assert log.state.service("web").pending == 2
     assert log.do(c.RemoveNode(name="n0")).code == "unknown-node"
@@ -263,6 +264,23 @@ def test_task_states_only_move_forward_whatever_is_reported():
             for task in log.state.tasks_of_service("web"):
                 assert task.state >= seen.get(task.id, 0), f"seed {seed}: {task}"
                 seen[task.id] = task.state
+
+
+def test_the_furthest_of_two_states_in_one_report_counts():
+    log = Log(nodes=1)
+    log.run(3, (1, 3, 0))
+    updates = pack([(1, 3, TaskState.RUNNING), (2, 2, TaskState.STARTING), (3, 1, TaskState.FAILED)], REPORT)
+    log.do(c.ReportTasks(node="n0", incarnation=1, updates=updates))
+    assert [(task.slot, task.state) for task in log.state.tasks_of("n0")] == [(1, TaskState.RUNNING), (2, TaskState.RUNNING)]
+
+
+def test_a_task_that_its_agent_never_saw_is_forgotten_when_it_is_stopped():
+    log = Log(nodes=1)
+    log.run(2, (1, 2, 0))
+    log.report("n0", [(1, TaskState.ACCEPTED)])
+    log.submit(web=0)
+    log.execute(stops=[(1, 2)])
+    assert [task.slot for task in log.state.tasks_of("n0")] == [1]
 
 
 def test_a_node_that_started_anew_no_longer_has_what_it_was_told_to_stop():
