@@ -47,7 +47,8 @@ class ServiceRecord(msgspec.Struct, frozen=True, kw_only=True):
 class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A service call and what became of it. `log_index` is its own entry, `executed_index` the one that carried it out.
 
-    load_distribution: (node name, replicas) of the call's services right after it was executed.
+    absorbed: older calls that are carried out with it. load_distribution: (node name, replicas) of the call's services
+    right after it was executed.
     """
 
     id: str

@@ -77,7 +77,7 @@ def test_a_waiting_call_is_merged_with_a_newer_one_for_its_services():
     log.submit(web=1)
     log.submit(web=2)
     log.submit(api=1)
-    log.submit(web=3)
+    assert log.submit(web=3).call.absorbed == ("call-2", "call-3")
     assert [call.merged_into for call in log.state.pending_calls()] == [None, "call-5", "call-5", None, None]
     assert [log.execute(call=id).ok for id in ("call-1", "call-4", "call-5")] == [True] * 3
     older = [log.state.call(id) for id in ("call-2", "call-3")]
