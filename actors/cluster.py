@@ -19,11 +19,13 @@ from .errors import (
     Conflict,
     InvalidRequest,
     NoLeader,
+    PortInUse,
     QueueFull,
     RaftyardError,
     TimedOut,
     UnknownCall,
     UnknownNode,
+    as_values,
 )
 from .link import Link
 from .member import Observer
@@ -82,6 +84,7 @@ CLAIMS_KEPT = 20
 FULL_MATRIX_NODES = 50
 LOCAL_HOSTS = ("localhost", "127.0.0.1")
 FIRST_CLUSTER = "0"
+PORTS_TRIED = 90
 
 Answer = dict[str, Any]
 Done = Callable[[Any], None]
@@ -428,9 +431,9 @@ class Cluster(Actor):
         """The call is in the log (or refused there): a refusal reaches who waits."""
         if isinstance(result, RaftyardError):
             promise.fail(result)
-        elif not result.ok:
-            promise.fail(QueueFull(result.reason))
-        elif result.call is not None and result.call.status in ("executed", "failed"):
+        elif not result["ok"]:
+            promise.fail(QueueFull(result["reason"]))
+        elif result["is_finished"]:
             self._calls_finished(CallsFinished(calls=(call_id,)))
 
     def _wait_for_call(self, call_id: str, answer: Answer, promise: Promise, wait_s: float) -> None:
@@ -651,19 +654,17 @@ class Cluster(Actor):
     def _add_node(self, request: AddNodeRequest) -> Promise:
         promise = self.context.promise()
         try:
-            spec = self._new_spec(request)
             if self.leader is None:
                 raise self._no_leader()
-            if self._ports is not None and spec.port is not None:
-                self._ports.open(spec.host, spec.port, self.id, spec.address)
+            spec = self._open_new(self._new_spec(request), is_port_given=request.port is not None)
         except RaftyardError as error:
             promise.fail(error)
             return promise
 
         def done(result: Any, _: int) -> None:
-            if isinstance(result, RaftyardError) or not result.ok:
+            if isinstance(result, RaftyardError) or not result["ok"]:
                 self._close_port(spec)
-                promise.fail(result if isinstance(result, RaftyardError) else Conflict(result.reason))
+                promise.fail(result if isinstance(result, RaftyardError) else Conflict(result["reason"]))
                 return
             if spec.name not in self._nodes:
                 self._nodes[spec.name] = spec
@@ -684,9 +685,13 @@ class Cluster(Actor):
         elif name in self._nodes:
             raise Conflict(f"cluster {self.id} has a node {name!r} already", hint="choose another id, or leave it out")
         host = request.host or self._settings.host
+        if self._ports is not None and _one_spelling(f"{host}:0") != _one_spelling(f"{self._settings.host}:0"):
+            raise InvalidRequest(
+                f"{host} is not where this program listens", path="$.host", hint=f"use {self._settings.host}"
+            )
         port = request.port
-        if port is None and self._has_ports():
-            taken = [spec.port for spec in self._nodes.values() if spec.port is not None]
+        taken = [spec.port for spec in self._nodes.values() if spec.port is not None]
+        if port is None and taken:
             port = max(taken) + 1
         spec = NodeSpec(name=name, host=host, port=port, capacity=request.capacity or self._settings.capacity)
         for other in self._nodes.values():
@@ -694,8 +699,20 @@ class Cluster(Actor):
                 raise Conflict(f"{other.address} is node {other.name!r} already", hint="choose another port")
         return spec
 
-    def _has_ports(self) -> bool:
-        return any(spec.port is not None for spec in self._nodes.values())
+    def _open_new(self, spec: NodeSpec, *, is_port_given: bool) -> NodeSpec:
+        """Listen for a new node: on the port that was asked for, or on the next one that is free."""
+        if self._ports is None or spec.port is None:
+            return spec
+        for _ in range(PORTS_TRIED):
+            assert spec.port is not None
+            try:
+                self._ports.open(spec.host, spec.port, self.id, spec.address)
+                return spec
+            except PortInUse:
+                if is_port_given:
+                    raise
+                spec = msgspec.structs.replace(spec, port=spec.port + 1)
+        raise Conflict("no free port was found for the node", hint="name one with port")
 
     def _remove_node(self, request: RemoveNodeRequest) -> Promise:
         promise = self.context.promise()
@@ -712,8 +729,8 @@ class Cluster(Actor):
         def done(result: Any, _: int) -> None:
             if isinstance(result, RaftyardError):
                 promise.fail(result)
-            elif not result.ok:
-                promise.fail(UnknownNode(result.reason))
+            elif not result["ok"]:
+                promise.fail(UnknownNode(result["reason"]))
             elif node not in self._nodes:
                 promise.keep({"status": "ok", "id": node})
             else:
@@ -850,9 +867,10 @@ class Cluster(Actor):
     def _record_clusters(self, request: RecordClusters) -> None:
         def done(result: Any, index: int) -> None:
             error = result if isinstance(result, RaftyardError) else None
-            if error is None and not result.ok:
-                error = Conflict(result.reason)
-            self.context.send(request.reply_to, Recorded(ref=request.ref, index=index, error=error))
+            if error is None and not result["ok"]:
+                error = Conflict(result["reason"])
+            values = None if error is None else as_values(error)
+            self.context.send(request.reply_to, Recorded(ref=request.ref, index=index, error=values))
 
         if self.leader is None:
             done(self._no_leader(), 0)

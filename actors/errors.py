@@ -91,3 +91,20 @@ class QueueFull(Unavailable):
 
 class TimedOut(Unavailable):
     """Accepted, but not finished within the caller's time; it goes on."""
+
+
+_KINDS: dict[str, type[RaftyardError]] = {
+    kind.__name__: kind for kind in (Conflict, NoLeader, QueueFull, TimedOut, UnknownCluster, UnknownNode)
+}
+
+
+def as_values(error: RaftyardError) -> tuple[str, str, str]:
+    """An error as a message can carry it: its kind, what happened, what to do."""
+    kind = type(error).__name__
+    return (kind if kind in _KINDS else "Conflict", str(error), error.hint)
+
+
+def from_values(values: tuple[str, str, str]) -> RaftyardError:
+    """The error that `as_values` took apart."""
+    kind, text, hint = values
+    return _KINDS[kind](text, hint=hint)

@@ -99,6 +99,7 @@ class Member(Actor):
         self._ready_reads: list[ReadReady] = []
         self._timer: Timer | None = None
         self._timer_ns = 0
+        self._forgiven_ns = -1
         self._handlers: dict[type, Callable[[Any], Any]] = {
             Submit: self._submit,
             _Flush: self._flush,
@@ -215,17 +216,16 @@ class Member(Actor):
         late_ns = self.context.now_ns() - deadline_ns
         if late_ns < 0:
             self._set_timer(deadline_ns)
-        elif late_ns > self._config.heartbeat_ms * NS_PER_MS and not self._forgiven():
+        elif late_ns > self._config.heartbeat_ms * NS_PER_MS and self._may_forgive(deadline_ns):
             # The whole process slept, so the leader's heartbeats may wait behind this very message: read them first.
             self._set_timer(self.context.now_ns() + self._config.heartbeat_ms * NS_PER_MS)
-            self._lateness_forgiven_at = deadline_ns
+            self._forgiven_ns = deadline_ns
         else:
             self.step(DeadlineReached())
 
-    _lateness_forgiven_at = -1
-
-    def _forgiven(self) -> bool:
-        return self._lateness_forgiven_at == self.raft.deadline_ns
+    def _may_forgive(self, deadline_ns: int) -> bool:
+        """Once a deadline, and not a leader's: its heartbeats are what the others wait for."""
+        return not self.raft.is_leader and self._forgiven_ns != deadline_ns
 
     # -- links ------------------------------------------------------------------------------------------------------
 

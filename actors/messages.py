@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from .state.commands import CreateCluster, RemoveCluster, ReplaceCluster
 from .state.records import Assignments
 
 __all__ = [
@@ -244,7 +245,8 @@ class Submit(Message):
 
 
 class Outcome(Message):
-    """A command was applied at `index` (result), or could not be proposed (`refused`; try the `leader`)."""
+    """A command was applied at `index`, or could not be proposed (`refused`; try the `leader`). `result` is what the
+    machine answered: plain values, as msgpack has them."""
 
     session: str
     sequence: int
@@ -423,7 +425,7 @@ class SetLinkPolicyRequest(Message):
 class RecordClusters(Message):
     """The Orchestrator to cluster 0: put this command about further clusters in the log; answered by its outcome."""
 
-    command: Any
+    command: CreateCluster | ReplaceCluster | RemoveCluster
     ref: int
     reply_to: str
 
@@ -433,7 +435,7 @@ class Recorded(Message):
 
     ref: int
     index: int = 0
-    error: Any = None
+    error: tuple[str, str, str] | None = None
 
 
 class Registry(Message):

@@ -56,9 +56,13 @@ class _Machine:
 
     def __init__(self, state: ClusterState) -> None:
         self.state = state
+        self.outcome: Outcome | None = None
 
-    def apply(self, index: int, term: int, command: bytes) -> Outcome:
-        return self.state.apply(index, term, commands.decode(command))
+    def apply(self, index: int, term: int, command: bytes) -> dict[str, Any]:
+        """The answer is what a session remembers, so it is short; `outcome` has the whole until the next command."""
+        self.outcome = outcome = self.state.apply(index, term, commands.decode(command))
+        is_finished = outcome.call is not None and outcome.call.executed_index is not None
+        return {"ok": outcome.ok, "reason": outcome.reason, "is_finished": is_finished}
 
     def snapshot(self) -> bytes:
         return self.state.snapshot()
@@ -81,7 +85,8 @@ class Node(Member):
         observe: Observer | None = None,
     ) -> None:
         self.state = ClusterState()
-        super().__init__(cluster, spec.name, storage, _Machine(self.state), config, link_policy, observe)
+        self._cluster_machine = _Machine(self.state)
+        super().__init__(cluster, spec.name, storage, self._cluster_machine, config, link_policy, observe)
         self.spec = spec
         self.first_nodes = first_nodes
         self.front_door = cluster_actor(cluster)
@@ -165,8 +170,8 @@ class Node(Member):
 
     def on_applied(self, index: int, term: int, applied: Applied) -> None:
         """The state changed on this node; the leader writes the event log and looks whether something is to be done."""
-        outcome = applied.result
-        if self.loop is None or not isinstance(outcome, Outcome):
+        outcome, self._cluster_machine.outcome = self._cluster_machine.outcome, None
+        if self.loop is None or outcome is None:
             return
         for event in outcome.events:
             self.context.emit(event.kind, cluster=self.cluster, node=self.node, term=term, **event.data)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from .cluster import Cluster, ClusterSettings, Home, Ports
-from .errors import Conflict, PortInUse, RaftyardError, TimedOut, UnknownCluster
+from .errors import Conflict, PortInUse, RaftyardError, TimedOut, UnknownCluster, from_values
 from .messages import (
     ORCHESTRATOR,
     AddNodeRequest,
@@ -113,7 +113,7 @@ class Orchestrator(Actor):
             case RemoveClusterRequest():
                 return self._remove(message)
             case Recorded():
-                self._recorded(message.ref, message.error, message.index)
+                self._recorded(message.ref, from_values(message.error) if message.error else None, message.index)
             case _Expired():
                 self._recorded(message.ref, _late(), 0)
             case Registry():

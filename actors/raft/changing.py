@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from . import replication, roles
+from . import reading, replication, roles
 from .events import NEVER_NS, Accepted, AddLearner, PromoteLearner, RemoveMember, TimeoutNow, TransferLeadership
 from .membership import Membership, encode_membership
 from .progress import Progress, ProgressState
@@ -88,17 +88,14 @@ def enter(raft: "Raft", membership: Membership) -> None:
     """A membership comes into force, new or as the one before a change that was taken back."""
     raft.membership = membership
     raft.announce_membership()
-    is_voter = membership.is_voter(raft.member)
     if raft.role is roles.Role.LEADER:
         for member in membership.members:
             if member != raft.member and member not in raft.peers:
                 raft.peers[member] = Progress(raft.log.last_index + 1, raft.now_ns)
-    elif is_voter and raft.role is roles.Role.LEARNER:
-        raft.role = roles.Role.FOLLOWER
-        roles.redraw_deadline(raft)
-    elif not is_voter:
-        raft.role = roles.Role.LEARNER
-        raft.is_pre_voting = False
+        # Reads that waited for the member that leaves need not any more.
+        reading.confirm(raft)
+    else:
+        roles.settle(raft)
 
 
 def on_membership_committed(raft: "Raft") -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from . import changing, elections, reading, replication
+from . import changing, elections, reading, replication, roles
 from .config import RaftConfig
 from .events import (
     NEVER_NS,
@@ -132,7 +132,7 @@ class Raft:
         self.log = Log(restored.first_index, restored.base_term, restored.terms, restored.payloads)
         self.memberships = _memberships(restored)
         self.membership = self.memberships[-1]
-        self.role = Role.FOLLOWER if self.membership.is_voter(member) else Role.LEARNER
+        self.role = roles.role_at_rest(self)
         self.commit_index = self.log.base_index
         self.handed_index = self.log.base_index
         self.contacts: dict[str, Contact] = {}
@@ -303,8 +303,10 @@ class Raft:
         """Moves the commit index; the step's end hands the entries out to be applied."""
         self.commit_index = index
         memberships = self.memberships
-        while len(memberships) > 1 and memberships[1].index <= index:
-            del memberships[0]
+        if len(memberships) > 1 and memberships[1].index <= index:
+            while len(memberships) > 1 and memberships[1].index <= index:
+                del memberships[0]
+            roles.settle(self)
 
     def announce_membership(self) -> None:
         self.changes_out.append(MembershipChanged(membership=self.membership))

@@ -31,7 +31,7 @@ def first_deadline(raft: "Raft") -> int:
 
 def on_silence(raft: "Raft") -> None:
     """No leader was heard for too long, or an election came to nothing."""
-    if not raft.membership.is_voter(raft.member):
+    if raft.role is Role.LEARNER:
         raft.timer_ns = NEVER_NS
         know_leader(raft, None)
     elif raft.config.pre_vote:

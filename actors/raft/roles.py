@@ -20,11 +20,31 @@ class Role(Enum):
     """Listens, and has no vote; also a member that is not added yet, or was removed."""
 
 
+def role_at_rest(raft: "Raft") -> Role:
+    """What a member is that neither leads nor campaigns.
+
+    §4.2.2: who is removed may still campaign until the removal is committed: it may hold the only log that can win.
+    """
+    may_campaign = any(membership.is_voter(raft.member) for membership in raft.memberships)
+    return Role.FOLLOWER if may_campaign else Role.LEARNER
+
+
+def settle(raft: "Raft") -> None:
+    """The memberships changed, or which of them are committed: a learner may now campaign, or a voter no longer."""
+    role = role_at_rest(raft)
+    if role is Role.FOLLOWER and raft.role is Role.LEARNER:
+        raft.role = role
+        redraw_deadline(raft)
+    elif role is Role.LEARNER and raft.role is not Role.LEADER:
+        raft.role = role
+        raft.is_pre_voting = False
+
+
 def become_follower(raft: "Raft", term: int, leader: str | None, reason: str) -> None:
     """Follows: in a newer term, or the leader of this one. A voter stays a voter; anybody else is a learner."""
     was_leader = raft.role is Role.LEADER
     old_term = raft.term
-    raft.role = Role.FOLLOWER if raft.membership.is_voter(raft.member) else Role.LEARNER
+    raft.role = role_at_rest(raft)
     raft.is_pre_voting = False
     raft.votes = {}
     if term > raft.term:

@@ -66,6 +66,7 @@ class Cell:
         "end",
         "gate",
         "handled",
+        "has_intake",
         "has_started",
         "incarnation",
         "intake",
@@ -87,8 +88,8 @@ class Cell:
     actor: Actor
     context: Context
     receive: Callable[[Any], Any]
-    intake: Callable[[Any], bool] | None  # only for classes that override it
-    lock: RLock | None  # with intake: held by whoever runs the actor's code
+    intake: Callable[[Any], bool] | None  # only for classes that override it, while the actor lives
+    lock: RLock | None  # live, with intake: held by whoever runs the actor's code
     gate: Any  # live: a lock that is held while the cell is queued for, or running on, a thread
     runq: SimpleQueue[Cell | None] | None  # live: where the cell queues for its turn
 
@@ -101,6 +102,7 @@ class Cell:
         kwargs: dict[str, Any],
         restart: Restart,
         parent: Cell | None,
+        has_intake: bool,
     ) -> None:
         self.name = name
         self.number = number
@@ -124,6 +126,7 @@ class Cell:
         self.dropped = 0
         self.crashes = 0
         self.slow = 0
+        self.has_intake = has_intake
         self.intake = None
         self.lock = None
         self.gate = Lock()

@@ -62,7 +62,7 @@ class ActorLog(logging.LoggerAdapter[logging.Logger]):
 class Context(ABC):
     """What one incarnation of an actor may do. Used from inside its handlers only."""
 
-    __slots__ = ("_log", "_random", "cause", "cell", "cells", "incarnation", "name", "origin", "system")
+    __slots__ = ("_log", "_random", "cause", "cell", "cells", "has_intake", "incarnation", "name", "origin", "system")
 
     def __init__(self, system: System, cell: Cell, cells: dict[str, Cell]) -> None:
         self.name = cell.name
@@ -70,6 +70,7 @@ class Context(ABC):
         self.system = system
         self.cell = cell
         self.cells = cells
+        self.has_intake = cell.has_intake
         self.cause: int | None = None  # seq of the newest event of the chain of handlers that led here
         self.origin: Origin = cell.name  # goes with every message as its sender; while tracing a pair
         self._random: Random | None = None

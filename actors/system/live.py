@@ -7,7 +7,7 @@ import logging
 from heapq import heapify, heappop, heappush
 from queue import SimpleQueue
 from random import SystemRandom
-from threading import Condition, Event, Lock, Thread, get_ident
+from threading import Condition, Event, Lock, RLock, Thread, get_ident
 from time import monotonic, monotonic_ns
 from typing import Any
 
@@ -37,7 +37,7 @@ class LiveContext(Context):
             if cell.gate.acquire(False):
                 cell.runq.put(cell)  # type: ignore[union-attr]
         else:
-            self.system._deliver_to(to, message, self.origin, self.cause)
+            self.system._deliver_to(to, message, self.origin, self.cause, self.has_intake)
 
 
 class Live(System):
@@ -157,6 +157,8 @@ class Live(System):
 
     def _prepare(self, cell: Cell) -> None:
         cell.runq = SimpleQueue() if cell.cls.dedicated_thread else self._queue
+        if cell.has_intake:
+            cell.lock = RLock()
 
     def _launched(self, cell: Cell) -> None:
         if cell.runq is not self._queue:

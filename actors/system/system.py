@@ -214,10 +214,9 @@ class System(ABC):
             parent = self._cells.get(parent_name) if parent_name is not None else None
             if parent_name is not None and parent is None:
                 raise NoSuchActor(parent_name)
-            cell = Cell(name, self._started, cls, args, kwargs, restart, parent)
+            has_intake = cls.intake is not Actor.intake
+            cell = Cell(name, self._started, cls, args, kwargs, restart, parent, has_intake)
             cell.incarnation = self._last_incarnations.pop(name, 0)
-            if cls.intake is not Actor.intake:
-                cell.lock = RLock()
             self._prepare(cell)
             self._embody(cell)
             self._started += 1
@@ -236,7 +235,7 @@ class System(ABC):
         actor.context = cell.context = self._make_context(cell)
         cell.actor = actor
         cell.receive = actor.on_receive if cell.lock is None else self._locked(cell, actor)
-        cell.intake = actor.intake if cell.lock is not None else None
+        cell.intake = actor.intake if cell.has_intake else None
         cell.state = State.RUNNING
         cell.bound = cell.capacity
 
@@ -253,40 +252,44 @@ class System(ABC):
 
     # -- putting messages into mailboxes
 
-    def _deliver_to(self, to: str, message: Any, origin: Origin, cause: int | None) -> None:
+    def _deliver_to(
+        self, to: str, message: Any, origin: Origin, cause: int | None, from_intake: bool = False
+    ) -> None:
         """The complete way of a message from anywhere: intake, bound, dead letters."""
         cell = self._cells.get(to)
         if cell is None or cell.bound < 0:
             self._dead_letter("dead", to, message)
         elif cell.intake is None:
             self._enqueue(cell, (message, origin, cause, None))
-        elif self._sender_has_intake(origin):
+        elif from_intake:
             # Two such actors that send to each other would each hold its own lock and wait for the other's.
             self._enqueue(cell, (message, origin, cause, Control.OFFER))
-        elif not self._offer(cell, message, cause):
+        elif not self._offer(cell, message, origin, cause):
             self._enqueue(cell, (message, origin, cause, None))
 
-    def _sender_has_intake(self, origin: Origin) -> bool:
-        name = origin[0] if isinstance(origin, tuple) else origin
-        sender = self._cells.get(name) if name is not None else None
-        return sender is not None and sender.lock is not None
-
-    def _offer(self, cell: Cell, message: Any, cause: int | None) -> bool:
-        """Whether the actor's intake consumed the message. A crash in it is a crash of the actor, not of the sender."""
-        assert cell.lock is not None
+    def _offer(self, cell: Cell, message: Any, origin: Origin, cause: int | None) -> bool:
+        """Whether the actor's intake consumed the message."""
+        if cell.lock is None:
+            return self._offer_now(cell, message, origin, cause)
         with cell.lock:
-            intake, context = cell.intake, cell.context
-            if intake is None:
-                return False
-            before, context.cause = context.cause, cause
-            try:
-                return intake(message)
-            except Exception as error:
-                self._post_control(cell, Control.CRASH, error, first=True)
-                self._dead_letter("dead", cell.name, message)
-                return True
-            finally:
-                context.cause = before
+            return self._offer_now(cell, message, origin, cause)
+
+    def _offer_now(self, cell: Cell, message: Any, origin: Origin, cause: int | None) -> bool:
+        intake, context = cell.intake, cell.context
+        if intake is None:
+            return False
+        before = context.cause, context.origin
+        context.cause = cause
+        if type(origin) is tuple:  # being traced: what the intake sends has the same cause
+            context.origin = (cell.name, origin[1])
+        try:
+            return intake(message)
+        except Exception as error:  # a crash of this actor, not of the sender
+            self._post_control(cell, Control.CRASH, error, first=True)
+            self._dead_letter("dead", cell.name, message)
+            return True
+        finally:
+            context.cause, context.origin = before
 
     def _enqueue(self, cell: Cell, item: Item) -> None:
         """Queue an ordinary item, within the bound."""
@@ -477,7 +480,7 @@ class System(ABC):
                 self._begin_stop(cell)
             case Control.CRASH:
                 if cell.state is State.RUNNING:
-                    self._crashed(cell, item[0], on_purpose=True)
+                    self._crashed(cell, item[0], on_purpose=isinstance(item[0], ActorError))
             case Control.WIND_DOWN:
                 if cell.state in _WINDING_DOWN:
                     self._wind_down(cell)
@@ -485,7 +488,7 @@ class System(ABC):
                 if cell.state is State.RESTARTING:
                     self._reincarnate(cell)
             case Control.OFFER:
-                if cell.bound < 0 or not self._offer(cell, item[0], item[2]):
+                if cell.bound < 0 or not self._offer(cell, item[0], item[1], item[2]):
                     self._tell(cell, item[0])
             case Control.PYKKA:
                 self._tell_pykka(cell, item[0])

@@ -45,7 +45,7 @@ class VirtualContext(Context):
             cell.mailbox.append((message, self.origin, self.cause, None))
             self._ready.append(cell)
         else:
-            self.system._deliver_to(to, message, self.origin, self.cause)
+            self.system._deliver_to(to, message, self.origin, self.cause, self.has_intake)
 
 
 class Virtual(System):
@@ -235,7 +235,7 @@ class Virtual(System):
 
     def _drain(self) -> None:
         """Handle all that is ready, and what that makes ready: everything of the present time."""
-        is_plain = not (self.observers or self._trace or self._codec or self._raise_crashes)
+        is_plain = not (self.observers or self._trace or self._codec)
         if is_plain and self._shuffle is None:
             self._drain_plain()
         while self.ready:
@@ -259,6 +259,7 @@ class Virtual(System):
                 if digest is not None:
                     digest.mark(cell, item, self.clock_ns)
                 self._handle(cell, item)
+                self._raise_surfaced()
                 continue
             if via is not None:
                 via.is_waiting = False
@@ -274,6 +275,7 @@ class Virtual(System):
                 cell.receive(message)
             except BaseException as error:
                 self._crashed(cell, error)
+                self._raise_surfaced()
 
     def _next(self) -> Cell:
         ready = self.ready
