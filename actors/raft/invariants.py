@@ -1,0 +1,264 @@
+"""What must hold in every cluster after every step, on one page: the promises of Raft as checks.
+
+`check_step` is given a member right after it stepped, the event and what it answered, and looks only at what changed.
+The promises span members and restarts: a member that was started anew is a new `Raft` of the same name.
+"""
+
+from typing import Any
+
+from .core import Raft, Role
+from .events import (
+    AppendReply,
+    BecameLeader,
+    Event,
+    HardState,
+    MembershipChanged,
+    Persist,
+    Ready,
+    StorageDone,
+    VoteReply,
+    VoteRequest,
+)
+
+
+class InvariantViolated(AssertionError):
+    """A promise of Raft was broken; the message says which, by whom and where."""
+
+
+class Seen:
+    """What was last seen of one member, and what is durable there."""
+
+    __slots__ = ("core", "term", "commit", "applied", "last", "led_term", "hard_state", "writes")
+
+    def __init__(self, core: Raft, hard_state: HardState) -> None:
+        self.core = core
+        self.term = core.term
+        self.commit = core.commit_index
+        self.applied = core.log.base_index
+        self.last = core.last_index
+        self.led_term = 0
+        self.hard_state = hard_state
+        """The durable one."""
+        self.writes: list[tuple[int, HardState, tuple[Any, ...]]] = []
+        """Those on their way to the disk, with the messages that wait for them."""
+
+
+class Invariants:
+    """Checks the members of one cluster. Raises InvariantViolated."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, Seen] = {}
+        self.leaders: dict[int, str] = {}
+        self.votes: dict[tuple[str, int], str] = {}
+        self.entries: dict[tuple[int, int], tuple[int, bytes]] = {}
+        """(index, term) -> (term of the entry before, payload): equal pairs have equal prefixes."""
+        self.committed_terms: list[int] = []
+        self.committed_payloads: list[bytes] = []
+        self.first_committed = 1
+        self.states: dict[int, tuple[str, bytes]] = {}
+        self.steps = 0
+
+    @property
+    def committed_index(self) -> int:
+        """The last index that any member handed out to be applied."""
+        return self.first_committed + len(self.committed_terms) - 1
+
+    def check_step(self, core: Raft, event: Event, ready: Ready) -> None:
+        self.steps += 1
+        seen = self.seen.get(core.member)
+        if seen is None or seen.core is not core:
+            seen = self._started(core, seen, ready)
+        if type(event) is StorageDone:
+            self._became_durable(seen, core, event)
+        if core.term != seen.term:
+            self._term_grew(seen, core)
+        if ready.persist is not None:
+            self._wrote(seen, core, ready.persist, ready)
+        if core.commit_index != seen.commit:
+            self._commit_grew(seen, core)
+        if ready.apply is not None:
+            self._applied(seen, core, ready)
+        if ready.send:
+            self._sent(seen, core, ready)
+        if ready.send_after_durable:
+            self._sent_after_durable(core, ready)
+        if ready.changes:
+            self._changed(seen, core, ready)
+        if type(event) is AppendReply and core.role is Role.LEADER:
+            self._heard_reply(core, event.sender)
+        seen.last = core.log.last_index
+
+    def forget(self, member: str) -> None:
+        """The member's storage was wiped on purpose: it is somebody new."""
+        self.seen.pop(member, None)
+
+    def check_state(self, member: str, index: int, digest: bytes) -> None:
+        """State machine safety seen from above: the same state (with its session table) after the same entries."""
+        first, known = self.states.setdefault(index, (member, digest))
+        self._demand(known == digest, "equal states", member, f"state after {index} differs from {first}'s")
+
+    def _demand(self, holds: bool, promise: str, member: str, what: str) -> None:
+        if not holds:
+            raise InvariantViolated(f"{promise}: {member}: {what} (after {self.steps} steps)")
+
+    # --- Persistence ---
+
+    def _started(self, core: Raft, before: Seen | None, ready: Ready) -> Seen:
+        durable = before.hard_state if before is not None else HardState()
+        if ready.persist is None or ready.persist.hard_state is None:
+            durable = HardState(term=core.term, voted_for=core.voted_for)
+        seen = Seen(core, durable)
+        self.seen[core.member] = seen
+        self._register(core, core.log.base_term, core.first_index, *core.entries(core.first_index, core.last_index + 1))
+        if before is None:
+            return seen
+        durable = before.hard_state
+        self._demand(core.term >= durable.term, "terms survive", core.member, f"{core.term} after {durable.term}")
+        if core.term == durable.term and durable.voted_for is not None and core.voted_for != durable.voted_for:
+            # The first step of the new life is over: its vote may only have been added, never changed.
+            self._demand(False, "votes survive", core.member, f"{core.voted_for} after {durable.voted_for}")
+        index = before.core.durable_index
+        overwritten = ready.persist is not None and ready.persist.first_index <= index
+        if index >= core.first_index and not overwritten:
+            kept = core.log.term_at(index) == before.core.log.term_at(index)
+            self._demand(kept, "durable entries survive", core.member, f"lost {index}")
+        return seen
+
+    def _became_durable(self, seen: Seen, core: Raft, event: StorageDone) -> None:
+        writes = seen.writes
+        while writes and writes[0][0] <= event.sequence:
+            _, seen.hard_state, messages = writes.pop(0)
+            for message in messages:
+                self._check_vote(core, message)
+
+    def _term_grew(self, seen: Seen, core: Raft) -> None:
+        self._demand(core.term > seen.term, "terms only grow", core.member, f"{core.term} after {seen.term}")
+        seen.term = core.term
+
+    def _wrote(self, seen: Seen, core: Raft, persist: Persist, ready: Ready) -> None:
+        if persist.hard_state is not None:
+            waiting = ready.send_after_durable
+            seen.writes.append((persist.done.sequence, persist.hard_state, waiting))
+        first = persist.first_index
+        if persist.terms:
+            self._demand(first > seen.commit, "committed entries stay", core.member, f"{first} is overwritten")
+            self._register(core, core.log.term_at(first - 1), first, persist.terms, persist.payloads)
+        if core.role is Role.LEADER and seen.led_term == core.term:
+            # §3.6 Leader Append-Only.
+            self._demand(first == seen.last + 1, "a leader only appends", core.member, f"{first} after {seen.last}")
+
+    def _register(
+        self, core: Raft, before: int, first: int, terms: tuple[int, ...], payloads: tuple[bytes, ...]
+    ) -> None:
+        """§3.5 Log Matching: one index and term, one entry with one history."""
+        entries = self.entries
+        for index, (term, payload) in enumerate(zip(terms, payloads), first):
+            known = entries.setdefault((index, term), (before, payload))
+            if known[0] != before or known[1] != payload or term < before:
+                self._demand(False, "log matching", core.member, f"another entry {index} of term {term}")
+            before = term
+
+    # --- Commitment ---
+
+    def _commit_grew(self, seen: Seen, core: Raft) -> None:
+        commit = core.commit_index
+        self._demand(commit > seen.commit, "commit only grows", core.member, f"{commit} after {seen.commit}")
+        self._demand(commit <= core.last_index, "commit within the log", core.member, f"{commit} > {core.last_index}")
+        if core.role is Role.LEADER:
+            self._demand(core.log.term_at(commit) == core.term, "own term only", core.member, f"commits {commit}")
+            self._demand(self._is_on_quorum(core, commit), "committed on a quorum", core.member, f"commits {commit}")
+        seen.commit = commit
+
+    def _is_on_quorum(self, core: Raft, index: int) -> bool:
+        """The entry is durable on a quorum of the membership that is in force."""
+        term = core.log.term_at(index)
+        have = [
+            name
+            for name, seen in self.seen.items()
+            if seen.core.durable_index >= index and seen.core.log.term_at(index) == term
+        ]
+        return core.membership.is_quorum(tuple(have))
+
+    def _applied(self, seen: Seen, core: Raft, ready: Ready) -> None:
+        """State Machine Safety: everybody applies the same entries in the same order, each once."""
+        assert ready.apply is not None
+        first, terms, payloads = ready.apply.first_index, ready.apply.terms, ready.apply.payloads
+        self._demand(first == seen.applied + 1, "applied once", core.member, f"{first} after {seen.applied}")
+        seen.applied = first + len(terms) - 1
+        self._demand(seen.applied <= core.commit_index, "applied is committed", core.member, f"{seen.applied}")
+        known = len(self.committed_terms)
+        start = first - self.first_committed
+        self._demand(start <= known, "applied in order", core.member, f"{first} before {self.committed_index}")
+        shared = min(known - start, len(terms))
+        agree = (
+            self.committed_terms[start : start + shared] == list(terms[:shared])
+            and self.committed_payloads[start : start + shared] == list(payloads[:shared])
+        )  # fmt: skip
+        self._demand(agree, "state machine safety", core.member, f"applies other entries from {first}")
+        self.committed_terms.extend(terms[shared:])
+        self.committed_payloads.extend(payloads[shared:])
+
+    # --- Messages ---
+
+    def _sent(self, seen: Seen, core: Raft, ready: Ready) -> None:
+        """No message of a term before that term is durable; nothing acknowledged that is not."""
+        durable_term = seen.hard_state.term
+        for message in ready.send:
+            if message.term > durable_term:
+                self._demand(False, "term durable before use", core.member, f"{message.term} > {durable_term}")
+            if type(message) is AppendReply:
+                if message.success and message.match > core.durable_index:
+                    self._demand(False, "durable before acknowledged", core.member, f"acknowledges {message.match}")
+            else:
+                self._check_vote(core, message)
+
+    def _sent_after_durable(self, core: Raft, ready: Ready) -> None:
+        self._demand(ready.persist is not None, "sent after a write", core.member, "there is nothing to wait for")
+        for message in ready.send_after_durable:
+            if type(message) is AppendReply and message.success:
+                within = message.match <= core.last_index
+                self._demand(within, "durable before acknowledged", core.member, f"acknowledges {message.match}")
+
+    def _check_vote(self, core: Raft, message: Any) -> None:
+        """§3.4: at most one vote a term, the own one among them."""
+        kind = type(message)
+        if kind is VoteRequest:
+            candidate = core.member
+        elif kind is VoteReply and message.granted:
+            candidate = message.to
+        else:
+            return
+        known = self.votes.setdefault((core.member, message.term), candidate)
+        self._demand(known == candidate, "one vote a term", core.member, f"{candidate} after {known}")
+
+    def _heard_reply(self, core: Raft, peer: str) -> None:
+        progress = core.peers.get(peer)
+        if progress is None:
+            return
+        self._demand(progress.next > progress.match, "next after match", core.member, f"for {peer}")
+        seen = self.seen.get(peer)
+        if seen is not None and seen.core.term == core.term:
+            within = progress.match <= seen.core.durable_index
+            self._demand(within, "match is durable", core.member, f"{progress.match} of {peer}")
+
+    # --- Roles ---
+
+    def _changed(self, seen: Seen, core: Raft, ready: Ready) -> None:
+        for change in ready.changes:
+            if type(change) is BecameLeader:
+                self._became_leader(seen, core, change.term)
+            elif type(change) is MembershipChanged and core.role is Role.LEADER and len(core.memberships) > 1:
+                before = core.memberships[-2].index
+                done = before <= core.commit_index
+                self._demand(done, "one change at a time", core.member, f"the one at {before} is not committed")
+
+    def _became_leader(self, seen: Seen, core: Raft, term: int) -> None:
+        """§3.6: Election Safety and Leader Completeness."""
+        known = self.leaders.setdefault(term, core.member)
+        self._demand(known == core.member, "one leader a term", core.member, f"term {term} has {known}")
+        self._demand(seen.led_term != term, "one leader a term", core.member, f"leads term {term} twice")
+        seen.led_term = term
+        last = self.committed_index
+        if last >= core.first_index:
+            holds = core.log.term_at(last) == self.committed_terms[-1]
+            self._demand(holds, "leader completeness", core.member, f"term {term} lacks committed entry {last}")

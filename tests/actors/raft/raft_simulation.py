@@ -1,0 +1,444 @@
+"""A cluster of bare cores in virtual time: messages with delay, loss, duplication and reordering, slow disks, crashes.
+
+Everything is drawn from one seed.  All invariants are checked after every step; reads are checked for linearizability.
+"""
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from raftyard.actors.raft.core import Raft, RaftConfig, Restored
+from raftyard.actors.raft.events import (
+    NEVER_NS,
+    Accepted,
+    AddLearner,
+    DeadlineReached,
+    Event,
+    Persist,
+    PromoteLearner,
+    Propose,
+    ReadFailed,
+    ReadReady,
+    ReadRequest,
+    Ready,
+    Refused,
+    RemoveMember,
+    TransferLeadership,
+)
+from raftyard.actors.raft.invariants import Invariants
+from raftyard.actors.storage.memory import MemoryStorage
+
+MS = 1_000_000
+
+
+class Member:
+    """One member's life: its storage outlasts its cores."""
+
+    def __init__(self, name: str, restored: Restored) -> None:
+        self.name = name
+        self.storage = MemoryStorage(restored)
+        self.incarnation = 0
+        self.core: Raft | None = None
+        self.armed_ns = NEVER_NS
+        self.writes: deque[tuple[Persist, tuple[Any, ...]]] = deque()
+        self.applied: list[tuple[int, bytes]] = []
+        self.readies: list[Ready] = []
+
+
+class Simulation:
+    """`delay_ms` and `disk_ms` are ranges; `loss` and `duplicate` probabilities; cut directions are pairs of names."""
+
+    def __init__(
+        self,
+        voters: int = 3,
+        spare: int = 0,
+        seed: int = 0,
+        config: RaftConfig | None = None,
+        delay_ms: tuple[float, float] = (1, 1),
+        disk_ms: tuple[float, float] = (0, 0),
+        in_order: bool = True,
+        core_class: type[Raft] = Raft,
+    ) -> None:
+        self.seed = seed
+        self.random = random.Random(f"simulation/{seed}")
+        self.config = config or RaftConfig()
+        self.delay_ms, self.disk_ms, self.in_order = delay_ms, disk_ms, in_order
+        self.loss = self.duplicate = 0.0
+        self.core_class = core_class
+        self.now_ns = 0
+        self.heap: list[tuple[int, int, str, int, str, Any]] = []
+        self.count = 0
+        self.invariants = Invariants()
+        self.cuts: dict[tuple[str, str], bool] = {}
+        self.last_arrival: dict[tuple[str, str], int] = {}
+        self.sent: dict[str, int] = {}
+        self.names = tuple(f"n{i}" for i in range(voters + spare))
+        restored = Restored.bootstrap(self.names[:voters])
+        self.members = {
+            name: Member(name, restored if name in self.names[:voters] else Restored.bootstrap())
+            for name in self.names
+        }
+        self.reads: dict[int, int] = {}
+        self.reads_answered: list[int] = []
+        self.reads_failed: list[int] = []
+        self.accepted: list[Accepted] = []
+        self.refused: list[Refused] = []
+        self.observers: list[Callable[[str, Event, Ready], None]] = []
+        for name in self.names:
+            self.start(name)
+
+    # --- Time ---
+
+    def run(self, ms: float) -> None:
+        end = self.now_ns + int(ms * MS)
+        while self.heap and self.heap[0][0] <= end:
+            self.one()
+        self.now_ns = end
+
+    def run_until(self, condition: Callable[[], bool], within_ms: float) -> bool:
+        end = self.now_ns + int(within_ms * MS)
+        while not condition():
+            if not self.heap or self.heap[0][0] > end:
+                return False
+            self.one()
+        return True
+
+    def one(self) -> None:
+        self.now_ns, _, kind, incarnation, name, what = heapq.heappop(self.heap)
+        member = self.members[name]
+        if kind == "message":
+            if member.core is not None:
+                self.step(name, what)
+        elif member.core is None or incarnation != member.incarnation:
+            return
+        elif kind == "timer":
+            if what == member.armed_ns:
+                member.armed_ns = NEVER_NS
+                self.step(name, DeadlineReached())
+        else:
+            self.written(member)
+
+    def at(self, time_ns: int, kind: str, name: str, what: Any) -> None:
+        self.count += 1
+        heapq.heappush(self.heap, (time_ns, self.count, kind, self.members[name].incarnation, name, what))
+
+    # --- Members ---
+
+    def start(self, name: str) -> None:
+        member = self.members[name]
+        member.incarnation += 1
+        member.applied = []
+        member.writes.clear()
+        member.armed_ns = NEVER_NS
+        member.core = self.core_class(
+            member=name,
+            cluster="c",
+            incarnation=member.incarnation,
+            config=self.config,
+            random=random.Random(f"{self.seed}/{name}/{member.incarnation}"),
+            restored=member.storage.load(),
+            now_ns=self.now_ns,
+        )
+        self.arm(member, member.core.deadline_ns)
+
+    def crash(self, name: str) -> None:
+        """What was given to the disk and is not acknowledged may be there or not."""
+        member = self.members[name]
+        for _ in range(self.random.randint(0, len(member.writes))):
+            member.storage.save(member.writes.popleft()[0])
+        member.writes.clear()
+        member.core = None
+
+    def step(self, name: str, event: Event) -> Ready:
+        member = self.members[name]
+        core = member.core
+        assert core is not None
+        ready = core.step(self.now_ns, event)
+        self.invariants.check_step(core, event, ready)
+        for observer in self.observers:
+            observer(name, event, ready)
+        self.carry_out(member, ready)
+        return ready
+
+    def carry_out(self, member: Member, ready: Ready) -> None:
+        if ready.persist is not None:
+            self.write(member, ready.persist, ready.send_after_durable)
+        for message in ready.send:
+            self.send(message)
+        if ready.apply is not None:
+            for index, payload in enumerate(ready.apply.payloads, ready.apply.first_index):
+                member.applied.append((index, payload))
+        for answer in ready.reads:
+            self.read_answered(answer)
+        self.accepted.extend(ready.accepted)
+        self.refused.extend(ready.refused)
+        if member.core is not None:
+            self.arm(member, ready.deadline_ns)
+
+    def arm(self, member: Member, deadline_ns: int) -> None:
+        """One timer a member; an earlier one than needed may ring, a later one may not."""
+        if deadline_ns < member.armed_ns and deadline_ns < NEVER_NS:
+            member.armed_ns = max(deadline_ns, self.now_ns)
+            self.at(member.armed_ns, "timer", member.name, member.armed_ns)
+
+    # --- Disk ---
+
+    def write(self, member: Member, persist: Persist, after: tuple[Any, ...]) -> None:
+        member.writes.append((persist, after))
+        low, high = self.disk_ms
+        if not high:
+            self.written(member)
+        elif len(member.writes) == 1:
+            self.at(self.now_ns + int(self.random.uniform(low, high) * MS), "disk", member.name, None)
+
+    def written(self, member: Member) -> None:
+        """Everything queued is written at once, and only the last is reported (group commit)."""
+        batch = list(member.writes)
+        member.writes.clear()
+        for persist, _ in batch:
+            member.storage.save(persist)
+        for _, after in batch:
+            for message in after:
+                self.send(message)
+        self.step(member.name, batch[-1][0].done)
+
+    # --- Network ---
+
+    def send(self, message: Any) -> None:
+        self.sent[type(message).__name__] = self.sent.get(type(message).__name__, 0) + 1
+        if self.cuts.get((message.sender, message.to)) or self.random.random() < self.loss:
+            return
+        copies = 2 if self.random.random() < self.duplicate else 1
+        for _ in range(copies):
+            arrival = self.now_ns + int(self.random.uniform(*self.delay_ms) * MS)
+            if self.in_order:
+                wire = (message.sender, message.to)
+                arrival = self.last_arrival[wire] = max(arrival, self.last_arrival.get(wire, 0))
+            if message.to in self.members:
+                self.at(arrival, "message", message.to, message)
+
+    def cut(self, sender: str, to: str) -> None:
+        self.cuts[sender, to] = True
+
+    def isolate(self, *names: str) -> None:
+        """Cuts both ways between these and everybody else; among themselves they keep talking."""
+        for one in names:
+            for other in self.names:
+                if other not in names:
+                    self.cuts[one, other] = self.cuts[other, one] = True
+
+    def heal(self, *names: str) -> None:
+        """Restores all links, or those of these members."""
+        for wire in list(self.cuts):
+            if not names or wire[0] in names or wire[1] in names:
+                self.cuts[wire] = False
+
+    # --- What tests ask and do ---
+
+    def core(self, name: str) -> Raft:
+        core = self.members[name].core
+        assert core is not None, f"{name} is down"
+        return core
+
+    @property
+    def cores(self) -> dict[str, Raft]:
+        return {name: member.core for name, member in self.members.items() if member.core is not None}
+
+    def leaders(self) -> list[str]:
+        return [name for name, core in self.cores.items() if core.is_leader]
+
+    def leader(self) -> str | None:
+        """The leader of the highest term."""
+        leading = [(core.term, name) for name, core in self.cores.items() if core.is_leader]
+        return max(leading)[1] if leading else None
+
+    def elect(self, within_ms: float = 5_000, among: tuple[str, ...] | None = None) -> str:
+        """Waits for a leader that may serve, and returns its name."""
+
+        def ready() -> bool:
+            return self._serving(among) is not None
+
+        assert self.run_until(ready, within_ms), f"no leader within {within_ms} ms"
+        name = self._serving(among)
+        assert name is not None
+        return name
+
+    def _serving(self, among: tuple[str, ...] | None) -> str | None:
+        serving = [
+            (core.term, name)
+            for name, core in self.cores.items()
+            if core.has_committed_own_term and (among is None or name in among)
+        ]
+        return max(serving)[1] if serving else None
+
+    def propose(self, name: str, *payloads: bytes, ref: int = 0, forward: bool = True) -> Ready:
+        return self.step(name, Propose(payloads=payloads, ref=ref, forward=forward))
+
+    def applied(self, name: str) -> list[bytes]:
+        """The application's entries that this life of the member has applied."""
+        return [payload for _, payload in self.members[name].applied if payload[:1] > b"\x00"]
+
+    def agree(self, payload: bytes, on: tuple[str, ...], within_ms: float = 10_000) -> None:
+        """MIT's `one`: give it to whoever leads until all of these members have applied it."""
+        end = self.now_ns + int(within_ms * MS)
+        while self.now_ns < end:
+            for name in on:
+                if name in self.cores and self.core(name).is_leader:
+                    self.propose(name, payload)
+            if self.run_until(lambda: self.all_applied(payload, on), 2_000):
+                return
+        raise AssertionError(f"no agreement on {payload!r} within {within_ms} ms")
+
+    def all_applied(self, payload: bytes, on: tuple[str, ...]) -> bool:
+        return all(
+            name in self.cores and any(known == payload for _, known in reversed(self.members[name].applied))
+            for name in on
+        )
+
+    def read(self, name: str, ref: int) -> None:
+        """A read must see everything that anybody knew to be committed when it was asked."""
+        self.reads[ref] = self.invariants.committed_index
+        self.step(name, ReadRequest(ref=ref))
+
+    def read_answered(self, answer: ReadReady | ReadFailed) -> None:
+        needed = self.reads.pop(answer.ref, 0)
+        if isinstance(answer, ReadFailed):
+            self.reads_failed.append(answer.ref)
+            return
+        assert answer.index >= needed, f"stale read {answer.ref}: index {answer.index}, {needed} was committed"
+        self.reads_answered.append(answer.ref)
+
+
+class Chaos:
+    """Random faults and random work on a simulation, then peace, in which everything must come right."""
+
+    def __init__(self, seed: int, core_class: type[Raft] = Raft) -> None:
+        draw = random.Random(f"chaos/{seed}")
+        self.random = draw
+        voters = draw.choice((1, 2, 3, 3, 3, 4, 5, 5))
+        config = RaftConfig(
+            pre_vote=draw.random() < 0.8,
+            check_quorum=draw.random() < 0.9,
+            max_inflight_messages=draw.choice((1, 3, 128)),
+            max_batch_entries=draw.choice((1, 2, 4096)),
+            caught_up_entries=draw.choice((0, 10, 256)),
+        )
+        self.simulation = Simulation(
+            voters=voters,
+            spare=draw.choice((0, 1, 3)),
+            seed=seed,
+            config=config,
+            delay_ms=draw.choice(((1, 1), (0, 5), (1, 60), (10, 300))),
+            disk_ms=draw.choice(((0, 0), (0, 3), (1, 50), (0, 600))),
+            in_order=draw.random() < 0.5,
+            core_class=core_class,
+        )
+        self.simulation.loss = draw.choice((0.0, 0.0, 0.05, 0.3))
+        self.simulation.duplicate = draw.choice((0.0, 0.1, 0.5))
+        self.proposed = 0
+
+    def run(self, actions: int = 60) -> None:
+        for _ in range(actions):
+            self.act()
+            self.simulation.run(self.random.choice((0, 1, 20, 100, 400)))
+        self.peace()
+
+    def act(self) -> None:
+        kinds = (
+            (self.propose, 10), (self.read, 4), (self.cut, 3), (self.isolate, 2), (self.heal, 4), (self.crash, 3),
+            (self.restart, 4), (self.change, 4), (self.transfer, 2), (self.crash_all, 0.2), (self.split, 2),
+        )  # fmt: skip
+        self.random.choices([act for act, _ in kinds], [weight for _, weight in kinds])[0]()
+
+    def any_alive(self) -> str | None:
+        alive = list(self.simulation.cores)
+        leaders = self.simulation.leaders()
+        if leaders and self.random.random() < 0.6:
+            return self.random.choice(leaders)
+        return self.random.choice(alive) if alive else None
+
+    def propose(self) -> None:
+        name = self.any_alive()
+        if name is not None:
+            count = self.random.choice((1, 1, 1, 5, 20))
+            payloads = tuple(b"p%d" % (self.proposed + i) for i in range(count))
+            self.proposed += count
+            self.simulation.propose(name, *payloads)
+
+    def read(self) -> None:
+        name = self.any_alive()
+        if name is not None:
+            self.proposed += 1
+            self.simulation.read(name, self.proposed)
+
+    def cut(self) -> None:
+        self.simulation.cut(*self.random.choices(self.simulation.names, k=2))
+
+    def isolate(self) -> None:
+        self.simulation.isolate(self.any_alive() or "n0")
+
+    def split(self) -> None:
+        names = self.simulation.names
+        self.simulation.isolate(*self.random.sample(names, self.random.randint(1, len(names))))
+
+    def heal(self) -> None:
+        self.simulation.heal()
+
+    def crash(self) -> None:
+        name = self.any_alive()
+        if name is not None:
+            self.simulation.crash(name)
+
+    def crash_all(self) -> None:
+        for name in list(self.simulation.cores):
+            self.simulation.crash(name)
+
+    def restart(self) -> None:
+        for name in self.simulation.names:
+            if name not in self.simulation.cores:
+                self.simulation.start(name)
+                return
+
+    def change(self) -> None:
+        leader = self.simulation.leader()
+        if leader is None:
+            return
+        member = self.random.choice(self.simulation.names)
+        event = self.random.choice((AddLearner, PromoteLearner, PromoteLearner, RemoveMember))
+        self.simulation.step(leader, event(member=member, ref=1))
+
+    def transfer(self) -> None:
+        leader = self.simulation.leader()
+        if leader is not None:
+            target = self.random.choice((None, *self.simulation.names))
+            self.simulation.step(leader, TransferLeadership(target=target, ref=2))
+
+    def peace(self) -> None:
+        """Faults end; within a bounded time there is one leader, new work is done, and all members agree."""
+        simulation = self.simulation
+        simulation.heal()
+        simulation.loss = simulation.duplicate = 0.0
+        simulation.delay_ms, simulation.disk_ms = (1, 5), (0, 2)
+        for name in simulation.names:
+            if name not in simulation.cores:
+                simulation.start(name)
+        simulation.run(5_000)
+        leader = simulation.elect(within_ms=10_000)
+        before = simulation.core(leader).term
+        simulation.propose(leader, b"peace")
+        simulation.read(leader, -1)
+        members = simulation.core(leader).membership.members
+        done = simulation.run_until(lambda: simulation.all_applied(b"peace", members), 10_000)
+        assert done, f"not everybody of {members} applied the last entry"
+        simulation.run(3_000)
+        assert -1 in simulation.reads_answered, "a read in peace was not answered"
+        if simulation.config.check_quorum:
+            # Without it a member that was removed unawares may depose leaders for ever (§4.2.3).
+            core = simulation.core(leader)
+            assert core.is_leader and core.term == before, "peace was disturbed"
+        log = simulation.core(leader)
+        for name in members:
+            core = simulation.core(name)
+            assert core.entries(1, core.last_index + 1) == log.entries(1, log.last_index + 1), f"{name} differs"
