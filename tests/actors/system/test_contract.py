@@ -722,6 +722,20 @@ def test_a_trace_says_who_sent_what_to_whom_and_which_message_caused_it(system: 
     assert not [t for t in seen if t.message == 1]
 
 
+def test_a_trace_follows_a_message_through_an_intake(system: System) -> None:
+    seen: list[Traced] = []
+    probe = Probe(system)
+    system.spawn(Wire, "wire")
+    system.spawn(Scripted, "a")
+    system.trace(seen.append)
+    system.ask("a", Say(lambda a: a.context.send("wire", 2)))
+    probe.expect(int)
+    system.trace(None)
+    arrived = next(t for t in seen if t.to == "probe")
+    cause = next(t for t in seen if t.number == arrived.caused_by)
+    assert (arrived.sender, cause.to) == ("wire", "a")
+
+
 def test_an_event_names_the_event_that_led_to_it_through_messages_and_timers(system: System) -> None:
     probe = Probe(system)
     system.spawn(Scripted, "a")
