@@ -28,7 +28,7 @@ class Timer:
     the mailbox already.
     """
 
-    __slots__ = ("_cancelled_by", "cause", "cell", "incarnation", "is_waiting", "message")
+    __slots__ = ("_system", "cause", "cell", "incarnation", "is_waiting", "message")
 
     def __init__(self, context: Context, message: Any) -> None:
         self.cell = context.cell
@@ -36,14 +36,14 @@ class Timer:
         self.message = message
         self.cause = context.cause
         self.is_waiting = True
-        self._cancelled_by: Callable[[], None] = context.system.timer_cancelled
+        self._system = context.system
 
     def cancel(self) -> None:
         """Take the message back. Harmless when it was handled or cancelled before."""
         if self.is_waiting:
             self.is_waiting = False
             self.message = None
-            self._cancelled_by()
+            self._system.timer_cancelled()
 
     def is_due(self) -> bool:
         """Whether it may be handled now: not cancelled, and its incarnation lives."""

@@ -379,8 +379,8 @@ class System(ABC):
 
     def fire(self, timer: Timer) -> None:
         """A timer's time has come: its message goes into the mailbox, whatever the bound."""
-        if timer.is_due():
-            cell = timer.cell
+        cell = timer.cell
+        if timer.is_waiting and timer.incarnation == cell.incarnation and cell.state is State.RUNNING:
             cell.mailbox.append((timer.message, cell.name, timer.cause, timer))
             self._wake(cell)
         elif timer.is_waiting:

@@ -38,6 +38,17 @@ class VirtualContext(Context):
         """Nanoseconds of virtual time."""
         return self._clock.clock_ns
 
+    def after_ns(self, delay_ns: int, message: Any) -> Timer:
+        """See Context.after_ns."""
+        timer = Timer(self, message)
+        clock = self._clock
+        if delay_ns <= 0:
+            clock.fire(timer)
+        else:
+            clock.sequence = sequence = clock.sequence + 1
+            heappush(clock.heap, (clock.clock_ns + delay_ns, sequence, timer))
+        return timer
+
     def send(self, to: str, message: Any) -> None:
         """See Context.send."""
         cell = self.cells.get(to)
@@ -73,8 +84,8 @@ class Virtual(System):
         self.ready: deque[Cell] | list[Cell] = deque() if shuffle_seed is None else []
         self.observers: list[Callable[[str, Any], None]] = []
         """Called with name and message after every handled message; to check invariants."""
-        self._heap: list[tuple[int, int, Scheduled]] = []
-        self._sequence = 0
+        self.heap: list[tuple[int, int, Scheduled]] = []
+        self.sequence = 0
         self._cancelled = 0
         self._is_running = False
         self._shuffle = None if shuffle_seed is None else Random(f"shuffle/{shuffle_seed}")
@@ -133,7 +144,7 @@ class Virtual(System):
         promise = self._post_ask(name, message)
         if not self._run_to_promise(promise, timeout_s):
             detail = f"within {timeout_s:g} s of virtual time"
-            if not self.ready and not self._heap:
+            if not self.ready and not self.heap:
                 detail = "and nothing is left to happen: a deadlock"
             raise AskTimeout(f"{name!r} did not answer {type(message).__name__} {detail}")
         return promise.result()
@@ -162,22 +173,22 @@ class Virtual(System):
                 if cell.state is not State.ENDED:
                     self._begin_stop(cell)
         self.ready.clear()
-        self._heap.clear()
+        self.heap.clear()
 
     # -- for contexts, timers and futures
 
     def schedule(self, t_ns: int, thing: Scheduled) -> None:
         """See System.schedule."""
-        self._sequence += 1
-        heappush(self._heap, (t_ns, self._sequence, thing))
+        self.sequence += 1
+        heappush(self.heap, (t_ns, self.sequence, thing))
 
     def timer_cancelled(self) -> None:
         """Clean the heap when most of it is cancelled timers."""
         self._cancelled += 1
-        if self._cancelled > _MANY_CANCELLED and self._cancelled * 2 > len(self._heap):
+        if self._cancelled > _MANY_CANCELLED and self._cancelled * 2 > len(self.heap):
             # In place: the loops hold on to the list.
-            self._heap[:] = [e for e in self._heap if type(e[2]) is not Timer or e[2].is_waiting]
-            heapify(self._heap)
+            self.heap[:] = [e for e in self.heap if type(e[2]) is not Timer or e[2].is_waiting]
+            heapify(self.heap)
             self._cancelled = 0
 
     def await_promise(self, promise: Promise, timeout_s: float | None) -> None:
@@ -191,7 +202,7 @@ class Virtual(System):
         end = None if timeout_s is None else self.clock_ns + round(timeout_s * 1e9)
         while not promise.kept:
             if not self._step(end):
-                if end is not None and self._heap:
+                if end is not None and self.heap:
                     self.clock_ns = end
                 return promise.kept
         return True
@@ -208,26 +219,30 @@ class Virtual(System):
 
     def _advance(self, end: int | None) -> bool:
         """Go on to the next time at which something is due and make all of it ready. False: nothing until `end`."""
-        heap = self._heap
+        heap = self.heap
         while heap:
             t_ns = heap[0][0]
             if end is not None and t_ns > end:
                 return False
             while heap and heap[0][0] == t_ns:
                 thing = heappop(heap)[2]
-                if type(thing) is Timer and not thing.is_waiting:
+                if type(thing) is not Timer:
+                    self.clock_ns = t_ns
+                    self._happen(thing)
+                elif not thing.is_waiting:
                     self._cancelled -= 1
-                    continue
-                self.clock_ns = t_ns
-                self._happen(thing)
+                elif thing.incarnation == (cell := thing.cell).incarnation and cell.bound >= 0:
+                    self.clock_ns = t_ns
+                    cell.mailbox.append((thing.message, cell.name, thing.cause, thing))
+                    self.ready.append(cell)
+                else:
+                    self.fire(thing)  # which says why not
             if self.ready:
                 return True
         return False
 
     def _happen(self, thing: Scheduled) -> None:
-        if type(thing) is Timer:
-            self.fire(thing)
-        elif type(thing) is tuple:
+        if type(thing) is tuple:
             self.arrive(thing)
         else:
             assert callable(thing)
@@ -255,7 +270,10 @@ class Virtual(System):
                 continue
             item = mailbox.popleft()
             message, _, cause, via = item
-            if cell.bound < 0 or (via is not None and (type(via) is not Timer or not via.is_due())):
+            if cell.bound < 0 or (
+                via is not None
+                and not (type(via) is Timer and via.is_waiting and via.incarnation == cell.incarnation)
+            ):
                 if digest is not None:
                     digest.mark(cell, item, self.clock_ns)
                 self._handle(cell, item)

@@ -277,7 +277,7 @@ def test_cancelled_timers_do_not_pile_up() -> None:
 
         probe.do(rearm)
         system.run(0.5)
-        assert len(system._heap) < 2_000
+        assert len(system.heap) < 2_000
         system.run(1)
         assert probe.received == ("once",)
 
