@@ -28,7 +28,7 @@ from .errors import (
     as_values,
 )
 from .link import Link
-from .member import Observer
+from .member import SESSION_EXPIRED, Observer
 from .messages import (
     ORCHESTRATOR,
     AddNodeRequest,
@@ -225,9 +225,13 @@ class Cluster(Actor):
         """Start every node that lives here."""
         self._started = self.context.now()
         # A new incarnation is a new client: what the old one sent may still be applied, once, under its own name.
-        self._session = f"{self.id}/{self.context.incarnation}/{self.context.random.getrandbits(48):012x}"
+        self._new_session(base=0)
         for spec in tuple(self._nodes.values()):
             self._start_node(spec)
+
+    def _new_session(self, base: int) -> None:
+        self._session = f"{self.id}/{self.context.incarnation}/{self.context.random.getrandbits(48):012x}"
+        self._base = base
 
     def on_stop(self) -> None:
         """Close every node's port; the system has stopped the nodes before."""
@@ -355,6 +359,7 @@ class Cluster(Actor):
                 sequence=entry.sequence,
                 acknowledged=next(iter(self._commands)) - 1,
                 command=entry.command,
+                base=self._base,
                 reply_to=self.context.name,
             ),
         )
@@ -383,8 +388,12 @@ class Cluster(Actor):
             self._retry = self.context.after(RETRY_S, _Retry())
 
     def _outcome(self, outcome: Outcome) -> None:
-        if outcome.session != self._session or outcome.refused is not None:
+        if outcome.session != self._session:
+            return
+        if outcome.refused is not None:
             # Not taken: the retry, or the next leader's claim, sends it again.
+            if outcome.refused == SESSION_EXPIRED:
+                self._new_session(base=outcome.index)
             return
         entry = self._commands.pop(outcome.sequence, None)
         if entry is not None:

@@ -42,6 +42,7 @@ __all__ = ["Member", "Observer"]
 # No handler may hold a thread for long: so many entries are applied in one turn, the rest in the next.
 APPLY_SLICE = 256
 WAITING_LIMIT = 20_000
+SESSION_EXPIRED = "the session has expired"
 
 Observer = Callable[[Raft, Any, Ready], None]
 
@@ -265,7 +266,8 @@ class Member(Actor):
             # Their clients ask again: a command that was applied meanwhile is answered from the session.
             self._waiting.pop(next(iter(self._waiting)))
         payloads = tuple(
-            envelope(message.session, message.sequence, message.command, message.acknowledged) for message in queued
+            envelope(message.session, message.sequence, message.command, message.acknowledged, message.base)
+            for message in queued
         )
         ref = self.new_ref()
         self._proposals[ref] = keys
@@ -335,7 +337,13 @@ class Member(Actor):
             if reply_to is not None:
                 self.context.send(
                     reply_to,
-                    Outcome(session=applied.session, sequence=applied.sequence, index=index, result=applied.result),
+                    Outcome(
+                        session=applied.session,
+                        sequence=applied.sequence,
+                        index=index,
+                        result=applied.result,
+                        refused=SESSION_EXPIRED if applied.is_expired else None,
+                    ),
                 )
         self.on_applied(index, term, applied)
 

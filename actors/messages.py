@@ -235,13 +235,16 @@ class AgentReport(Message):
 
 
 class Submit(Message):
-    """Propose a command on behalf of a session; sent again with the same sequence until an `Outcome` comes."""
+    """Propose a command on behalf of a session; sent again with the same sequence until an `Outcome` comes.
+
+    What the numbers mean stands in raft/sessions.py."""
 
     session: str
     sequence: int
     acknowledged: int
     command: bytes
     reply_to: str
+    base: int = 0
 
 
 class Outcome(Message):

@@ -1,0 +1,171 @@
+"""Client sessions: a command that is sent again, because its answer was lost, is applied once (§6.3).
+
+`Sessions` wraps any machine.  A client names its session, numbers its commands, and repeats a number when it retries.
+What is remembered, and what is forgotten, follows from the log alone, so it is the same on every member.
+"""
+
+from typing import Any, Protocol
+
+import msgspec
+
+
+class Machine(Protocol):
+    """What is replicated. `apply` must depend on nothing but what was applied before."""
+
+    def apply(self, index: int, command: bytes) -> Any: ...
+
+    def snapshot(self) -> bytes: ...
+
+    def restore(self, data: bytes) -> None: ...
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one log entry."""
+
+    session: str
+    sequence: int
+    result: Any = None
+    duplicate: bool = False
+    """It had been applied before; the result is the one of then."""
+    refused: str = ""
+    """Why it was not applied: `session expired`, `result forgotten`, `no envelope`."""
+
+
+def encode(session: str, sequence: int, command: bytes, acknowledged: int = 0) -> bytes:
+    """The log entry for a command. An empty session: apply it as often as it comes.
+
+    `acknowledged`: the client has the answers up to this number and will not ask for them again.
+    """
+    return _ENCODER.encode((session, sequence, acknowledged, command))
+
+
+def decode(payload: bytes) -> tuple[str, int, int, bytes]:
+    """(session, sequence, acknowledged, command). Raises msgspec.DecodeError."""
+    return _ENVELOPE.decode(payload)
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_ENVELOPE = msgspec.msgpack.Decoder(tuple[str, int, int, bytes])
+
+
+class _Session:
+    __slots__ = ("last_index", "acknowledged", "results")
+
+    def __init__(self, last_index: int, acknowledged: int, results: dict[int, bytes]) -> None:
+        self.last_index = last_index
+        self.acknowledged = acknowledged
+        self.results = results
+        """Sequence -> encoded result, in the order of application."""
+
+
+class Sessions:
+    """A machine whose commands may be retried.
+
+    A session that is not used for `idle_entries` log entries expires, and the one unused longest when there are more
+    than `max_sessions`; its commands are then refused, never run again.  Its name is remembered until `max_expired`
+    others expired.  A session keeps `max_results` answers that its client has not acknowledged.
+    Results must be what msgpack can carry; `result_type` gives them their type back.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        idle_entries: int = 1_000_000,
+        max_sessions: int = 10_000,
+        max_expired: int = 100_000,
+        max_results: int = 1_000,
+        result_type: Any = Any,
+    ) -> None:
+        self.machine = machine
+        self._idle_entries = idle_entries
+        self._max_sessions = max_sessions
+        self._max_expired = max_expired
+        self._max_results = max_results
+        self._decode_result = msgspec.msgpack.Decoder(result_type).decode
+        # Both from the longest unused to the last used: a dict keeps the order of insertion.
+        self._sessions: dict[str, _Session] = {}
+        self._expired: dict[str, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def apply(self, index: int, payload: bytes) -> Applied:
+        """Applies the entry at index, or finds the answer that it had. Never raises for what a client sent."""
+        try:
+            session, sequence, acknowledged, command = _ENVELOPE.decode(payload)
+        except msgspec.DecodeError:
+            return Applied(session="", sequence=0, refused="no envelope")
+        if not session:
+            return Applied(session="", sequence=sequence, result=self.machine.apply(index, command))
+        self._expire(index - self._idle_entries)
+        known = self._use(session, index, acknowledged)
+        if known is None:
+            return Applied(session=session, sequence=sequence, refused="session expired")
+        if sequence in known.results:
+            result = self._decode_result(known.results[sequence])
+            return Applied(session=session, sequence=sequence, result=result, duplicate=True)
+        if sequence <= known.acknowledged:
+            return Applied(session=session, sequence=sequence, duplicate=True, refused="result forgotten")
+        encoded = _ENCODER.encode(self.machine.apply(index, command))
+        known.results[sequence] = encoded
+        self._forget_results(known, acknowledged)
+        # The first answer is decoded too, so that a retry's cannot differ from it (a tuple comes back as a list).
+        return Applied(session=session, sequence=sequence, result=self._decode_result(encoded))
+
+    def snapshot(self) -> bytes:
+        """The machine's state and the session table: neither is any good without the other."""
+        table = [
+            (name, known.last_index, known.acknowledged, list(known.results.items()))
+            for name, known in self._sessions.items()
+        ]
+        return _ENCODER.encode((table, list(self._expired), self.machine.snapshot()))
+
+    def restore(self, data: bytes) -> None:
+        """Puts everything back as it was at the snapshot. Raises msgspec.DecodeError, and changes nothing then."""
+        table, expired, machine = _SNAPSHOT.decode(data)
+        self.machine.restore(machine)
+        self._sessions = {
+            name: _Session(last_index, acknowledged, dict(results))
+            for name, last_index, acknowledged, results in table
+        }
+        self._expired = dict.fromkeys(expired)
+
+    def _use(self, name: str, index: int, acknowledged: int) -> _Session | None:
+        """The session, opened if it is new; None if it expired. Who acknowledges an answer cannot be new."""
+        known = self._sessions.pop(name, None)
+        if known is None:
+            if acknowledged or name in self._expired:
+                return None
+            known = _Session(index, 0, {})
+        known.last_index = index
+        self._sessions[name] = known
+        self._expire(0)
+        self._forget_results(known, acknowledged)
+        return known
+
+    def _expire(self, unused_since: int) -> None:
+        sessions = self._sessions
+        while sessions:
+            name = next(iter(sessions))
+            if len(sessions) <= self._max_sessions and sessions[name].last_index >= unused_since:
+                return
+            del sessions[name]
+            self._expired[name] = None
+            if len(self._expired) > self._max_expired:
+                del self._expired[next(iter(self._expired))]
+
+    def _forget_results(self, known: _Session, acknowledged: int) -> None:
+        results = known.results
+        if acknowledged > known.acknowledged:
+            known.acknowledged = acknowledged
+            known.results = results = {number: result for number, result in results.items() if number > acknowledged}
+        while len(results) > self._max_results:
+            oldest = min(results)
+            known.acknowledged = max(known.acknowledged, oldest)
+            del results[oldest]
+
+
+_SNAPSHOT = msgspec.msgpack.Decoder(
+    tuple[list[tuple[str, int, int, list[tuple[int, bytes]]]], list[str], bytes],
+)
