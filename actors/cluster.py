@@ -28,7 +28,7 @@ from .errors import (
     as_values,
 )
 from .link import Link
-from .member import SESSION_EXPIRED, Observer
+from .member import Observer
 from .messages import (
     ORCHESTRATOR,
     AddNodeRequest,
@@ -225,13 +225,12 @@ class Cluster(Actor):
         """Start every node that lives here."""
         self._started = self.context.now()
         # A new incarnation is a new client: what the old one sent may still be applied, once, under its own name.
-        self._new_session(base=0)
+        self._new_session()
         for spec in tuple(self._nodes.values()):
             self._start_node(spec)
 
-    def _new_session(self, base: int) -> None:
+    def _new_session(self) -> None:
         self._session = f"{self.id}/{self.context.incarnation}/{self.context.random.getrandbits(48):012x}"
-        self._base = base
 
     def on_stop(self) -> None:
         """Close every node's port; the system has stopped the nodes before."""
@@ -359,7 +358,6 @@ class Cluster(Actor):
                 sequence=entry.sequence,
                 acknowledged=next(iter(self._commands)) - 1,
                 command=entry.command,
-                base=self._base,
                 reply_to=self.context.name,
             ),
         )
@@ -391,9 +389,10 @@ class Cluster(Actor):
         if outcome.session != self._session:
             return
         if outcome.refused is not None:
-            # Not taken: the retry, or the next leader's claim, sends it again.
-            if outcome.refused == SESSION_EXPIRED:
-                self._new_session(base=outcome.index)
+            # Not taken: the retry, or the next leader's claim, sends it again. Where it stands in the log, and yet
+            # was not run, the cluster has forgotten this client; service calls have ids that make them safe to repeat.
+            if outcome.index:
+                self._new_session()
             return
         entry = self._commands.pop(outcome.sequence, None)
         if entry is not None:

@@ -30,9 +30,11 @@ from .raft.events import (
     Ready,
     Refused,
     SteppedDown,
+    is_application,
 )
 from .raft.config import RaftConfig
-from .raft.sessions import Applied, Machine, Sessions, envelope
+from .raft import sessions
+from .raft.sessions import Applied, Machine, Sessions
 from .storage.base import Storage
 from .system import Actor, NameTaken, Timer
 from .units import NS_PER_MS
@@ -42,7 +44,6 @@ __all__ = ["Member", "Observer"]
 # No handler may hold a thread for long: so many entries are applied in one turn, the rest in the next.
 APPLY_SLICE = 256
 WAITING_LIMIT = 20_000
-SESSION_EXPIRED = "the session has expired"
 
 Observer = Callable[[Raft, Any, Ready], None]
 
@@ -83,6 +84,7 @@ class Member(Actor):
         self.node = node
         self.raft: Raft
         self.applied = 0
+        self.entry_term = 0
         self._storage = storage
         self._machine = machine
         self._sessions = Sessions(machine)
@@ -266,7 +268,7 @@ class Member(Actor):
             # Their clients ask again: a command that was applied meanwhile is answered from the session.
             self._waiting.pop(next(iter(self._waiting)))
         payloads = tuple(
-            envelope(message.session, message.sequence, message.command, message.acknowledged, message.base)
+            sessions.encode(message.session, message.sequence, message.command, message.acknowledged)
             for message in queued
         )
         ref = self.new_ref()
@@ -329,9 +331,10 @@ class Member(Actor):
 
     def _apply_entry(self, index: int, term: int, payload: bytes) -> None:
         self.applied = index
-        applied = self._sessions.apply(index, term, payload)
-        if applied is None:
+        if not is_application(payload):
             return
+        self.entry_term = term
+        applied = self._sessions.apply(index, payload)
         if applied.session:
             reply_to = self._waiting.pop((applied.session, applied.sequence), None)
             if reply_to is not None:
@@ -342,7 +345,7 @@ class Member(Actor):
                         sequence=applied.sequence,
                         index=index,
                         result=applied.result,
-                        refused=SESSION_EXPIRED if applied.is_expired else None,
+                        refused=applied.refused or None,
                     ),
                 )
         self.on_applied(index, term, applied)

@@ -244,7 +244,6 @@ class Submit(Message):
     acknowledged: int
     command: bytes
     reply_to: str
-    base: int = 0
 
 
 class Outcome(Message):

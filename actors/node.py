@@ -10,6 +10,7 @@ that is applied, and looks again. It never remembers what it meant to do, so a l
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .control import ControlLoop, ControlTick
@@ -37,7 +38,8 @@ from .messages import (
 )
 from .raft.config import RaftConfig
 from .raft.core import Role
-from .raft.events import Accepted, Refused, TransferLeadership
+from .raft import sessions
+from .raft.events import NO_OP, Accepted, Refused, TransferLeadership, is_application
 from .raft.sessions import Applied
 from .state import commands, views
 from .state.machine import ClusterState
@@ -54,13 +56,14 @@ class _Reconcile(Message):
 class _Machine:
     """The cluster's state as the sessions want a machine: bytes in, outcome out, the term of the entry at hand."""
 
-    def __init__(self, state: ClusterState) -> None:
+    def __init__(self, state: ClusterState, term: Callable[[], int]) -> None:
         self.state = state
+        self._term = term
         self.outcome: Outcome | None = None
 
-    def apply(self, index: int, term: int, command: bytes) -> dict[str, Any]:
+    def apply(self, index: int, command: bytes) -> dict[str, Any]:
         """The answer is what a session remembers, so it is short; `outcome` has the whole until the next command."""
-        self.outcome = outcome = self.state.apply(index, term, commands.decode(command))
+        self.outcome = outcome = self.state.apply(index, self._term(), commands.decode(command))
         is_finished = outcome.call is not None and outcome.call.executed_index is not None
         return {"ok": outcome.ok, "reason": outcome.reason, "is_finished": is_finished}
 
@@ -85,7 +88,7 @@ class Node(Member):
         observe: Observer | None = None,
     ) -> None:
         self.state = ClusterState()
-        self._cluster_machine = _Machine(self.state)
+        self._cluster_machine = _Machine(self.state, lambda: self.entry_term)
         super().__init__(cluster, spec.name, storage, self._cluster_machine, config, link_policy, observe)
         self.spec = spec
         self.first_nodes = first_nodes
@@ -304,7 +307,7 @@ class Node(Member):
         terms, payloads = raft.entries(first, last + 1)
         return [
             {"index": first + offset, "term": term, "committed": first + offset <= raft.commit_index}
-            | self._sessions.describe(payload, views.describe_command)
+            | _describe_entry(payload)
             for offset, (term, payload) in enumerate(zip(terms, payloads, strict=True))
         ]
 
@@ -341,3 +344,12 @@ class Node(Member):
 
     def statistics(self) -> dict[str, int | float | str]:
         return super().statistics() | {"state": self.member_state, "replicas": self._replicas}
+
+
+def _describe_entry(payload: bytes) -> dict[str, Any]:
+    """One log entry for people to read."""
+    if payload == NO_OP:
+        return {"type": "no-op"}
+    if not is_application(payload):
+        return {"type": "membership"}
+    return views.describe_command(sessions.decode(payload)[3])

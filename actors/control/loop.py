@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..messages import Assign, Beat, ClusterSpec, ClusterView, Message, NodeSpec, Report
 from ..raft.events import Accepted, Propose, Refused
-from ..raft.sessions import envelope
+from ..raft import sessions
 from ..scheduling.reconcile import plan_call, plan_repair
 from ..state import commands
 from ..state.commands import AddNode, Command, ExecuteCall, PlaceTasks, ReportTasks, SetNodeStatus
@@ -177,7 +177,7 @@ class ControlLoop:
     def _propose(self, missing: list[Command]) -> None:
         host = self._host
         self._proposal, self._until = host.new_ref(), None
-        payloads = tuple(envelope("", 0, commands.encode(command)) for command in missing)
+        payloads = tuple(sessions.encode("", 0, commands.encode(command)) for command in missing)
         host.step(Propose(payloads=payloads, ref=self._proposal, forward=False))
 
     # -- what goes out ----------------------------------------------------------------------------------------------------
