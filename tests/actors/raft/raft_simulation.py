@@ -339,16 +339,17 @@ class Chaos:
         self.simulation.duplicate = draw.choice((0.0, 0.1, 0.5))
         self.proposed = 0
 
-    def run(self, actions: int = 60) -> None:
+    def run(self, actions: int = 100) -> None:
         for _ in range(actions):
             self.act()
-            self.simulation.run(self.random.choice((0, 1, 20, 100, 400)))
+            self.simulation.run(self.random.choice((0, 1, 20, 100, 400, 1_000)))
         self.peace()
 
     def act(self) -> None:
         kinds = (
             (self.propose, 10), (self.read, 4), (self.cut, 3), (self.isolate, 2), (self.heal, 4), (self.crash, 3),
-            (self.restart, 4), (self.change, 4), (self.transfer, 2), (self.crash_all, 0.2), (self.split, 2),
+            (self.restart, 6), (self.change, 6), (self.transfer, 2), (self.crash_all, 0.2), (self.split, 2),
+            (self.strand, 3),
         )  # fmt: skip
         self.random.choices([act for act, _ in kinds], [weight for _, weight in kinds])[0]()
 
@@ -383,6 +384,15 @@ class Chaos:
         names = self.simulation.names
         self.simulation.isolate(*self.random.sample(names, self.random.randint(1, len(names))))
 
+    def strand(self) -> None:
+        """A leader that is cut off, perhaps with a friend, goes on taking work that will be overwritten."""
+        leader = self.simulation.leader()
+        if leader is not None:
+            self.simulation.isolate(leader, *self.random.sample(self.simulation.names, self.random.choice((0, 1))))
+            for _ in range(self.random.choice((1, 3))):
+                self.propose()
+                self.simulation.propose(leader, b"s%d" % self.simulation.count)
+
     def heal(self) -> None:
         self.simulation.heal()
 
@@ -397,9 +407,8 @@ class Chaos:
 
     def restart(self) -> None:
         for name in self.simulation.names:
-            if name not in self.simulation.cores:
+            if name not in self.simulation.cores and self.random.random() < 0.7:
                 self.simulation.start(name)
-                return
 
     def change(self) -> None:
         leader = self.simulation.leader()
