@@ -97,9 +97,6 @@ class _WhoseNode:
 def _falcon_app(routes: Routes) -> falcon.App[Request, Response]:
     app: falcon.App[Request, Response] = falcon.App()
     app.req_options.strip_url_path_trailing_slash = True
-    for media_type in tuple(app.req_options.media_handlers):
-        # body.py reads bodies. Falcon's form parsers would let a form of any web page in.
-        del app.req_options.media_handlers[media_type]
     for path, resource in routes.items():
         # Falcon leaves HEAD to us, and cuts the body off itself.
         if hasattr(resource, "on_get"):

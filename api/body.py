@@ -148,7 +148,11 @@ def _links(row: dict[str, Any], path: str) -> Row:
             raise invalid(
                 at_key(path, peer), f"expected 0 or 1, got {_kind(state)}", "0 cuts a link, 1 restores it"
             )
-        checked[canonical_address(peer)] = state
+        address = canonical_address(peer)
+        if checked.setdefault(address, state) != state:
+            raise invalid(
+                at_key(path, peer), f"{address} is named twice, as 0 and as 1", "name each node once"
+            )
     return checked
 
 

@@ -17,8 +17,8 @@ from .shapes import ClusterList, ClusterView, Done
 class ClusterListResource:
     """/clusters"""
 
-    takes: ClassVar = {"POST": NEW_CLUSTER}
-    gives: ClassVar = {"GET": ClusterList, "POST": ClusterView}
+    takes: ClassVar[dict[str, Any]] = {"POST": NEW_CLUSTER}
+    gives: ClassVar[dict[str, Any]] = {"GET": ClusterList, "POST": ClusterView}
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters
@@ -38,8 +38,8 @@ class ClusterListResource:
 class ClusterResource:
     """/clusters/{cluster}"""
 
-    takes: ClassVar = {"PUT": NEW_CLUSTER}
-    gives: ClassVar = {"GET": ClusterView, "PUT": ClusterView, "DELETE": Done}
+    takes: ClassVar[dict[str, Any]] = {"PUT": NEW_CLUSTER}
+    gives: ClassVar[dict[str, Any]] = {"GET": ClusterView, "PUT": ClusterView, "DELETE": Done}
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters
@@ -61,7 +61,7 @@ class ClusterViewResource:
     """/clusters/{cluster}/stats and /clusters/{cluster}/state"""
 
     takes: ClassVar[dict[str, Any]] = {}
-    gives: ClassVar = {"GET": ClusterView}
+    gives: ClassVar[dict[str, Any]] = {"GET": ClusterView}
 
     def __init__(self, clusters: Clusters, view: View) -> None:
         self._clusters = clusters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from falcon import Request, Response
 
@@ -16,8 +16,8 @@ from .shapes import Matrix, Row
 class ConnectionsResource:
     """/clusters/{cluster}/connections"""
 
-    takes: ClassVar = {"PUT": MATRIX}
-    gives: ClassVar = {"GET": Matrix, "PUT": Matrix}
+    takes: ClassVar[dict[str, Any]] = {"PUT": MATRIX}
+    gives: ClassVar[dict[str, Any]] = {"GET": Matrix, "PUT": Matrix}
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters
@@ -34,8 +34,8 @@ class ConnectionsResource:
 class NodeConnectionsResource:
     """/connections on a node's port, and /clusters/{cluster}/nodes/{node}/connections"""
 
-    takes: ClassVar = {"POST": ROW}
-    gives: ClassVar = {"GET": Row, "POST": Row}
+    takes: ClassVar[dict[str, Any]] = {"POST": ROW}
+    gives: ClassVar[dict[str, Any]] = {"GET": Row, "POST": Row}
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters

@@ -20,8 +20,8 @@ Question = Literal["count", "majority", "load_lookup_table"]
 class NodeListResource:
     """/clusters/{cluster}/nodes"""
 
-    takes: ClassVar = {"POST": NEW_NODE, "DELETE": REMOVE_NODE}
-    gives: ClassVar = {"GET": NodeList, "POST": Done, "DELETE": Done}
+    takes: ClassVar[dict[str, Any]] = {"POST": NEW_NODE, "DELETE": REMOVE_NODE}
+    gives: ClassVar[dict[str, Any]] = {"GET": NodeList, "POST": Done, "DELETE": Done}
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters
@@ -40,10 +40,10 @@ class NodeListResource:
 
 
 class NodeResource:
-    """/clusters/{cluster}/nodes/{node}, and / and /stats on the node's port"""
+    """/ and /stats on a node's port, and /clusters/{cluster}/nodes/{node}/stats"""
 
     takes: ClassVar[dict[str, Any]] = {}
-    gives: ClassVar = {"GET": NodeDetail, "DELETE": Done}
+    gives: ClassVar[dict[str, Any]] = {"GET": NodeDetail}
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters
@@ -58,6 +58,8 @@ class NodeResource:
 class RemovableNodeResource(NodeResource):
     """/clusters/{cluster}/nodes/{node}, where a node can be removed, too"""
 
+    gives: ClassVar[dict[str, Any]] = {"GET": NodeDetail, "DELETE": Done}
+
     def on_delete(self, req: Request, resp: Response, cluster: str, node: str) -> None:
         """The node leaves."""
         answer(resp, self._clusters.remove_node(cluster, canonical_address(node)))
@@ -66,8 +68,8 @@ class RemovableNodeResource(NodeResource):
 class PeerResource:
     """/nodes/{peer} on a node's port: the original's way to add and remove nodes"""
 
-    takes: ClassVar = {"POST": NEW_NODE}
-    gives: ClassVar = {"POST": Done, "DELETE": Done}
+    takes: ClassVar[dict[str, Any]] = {"POST": NEW_NODE}
+    gives: ClassVar[dict[str, Any]] = {"POST": Done, "DELETE": Done}
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters

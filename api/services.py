@@ -21,8 +21,8 @@ IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 class ServiceResource:
     """/clusters/{cluster}/service"""
 
-    takes: ClassVar = {"POST": SERVICE_CALL}
-    gives: ClassVar = {"GET": CallView, "POST": CallView}
+    takes: ClassVar[dict[str, Any]] = {"POST": SERVICE_CALL}
+    gives: ClassVar[dict[str, Any]] = {"GET": CallView, "POST": CallView}
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters
@@ -39,8 +39,8 @@ class ServiceResource:
 class NodeServiceResource:
     """/service on a node's port: any node takes a call, and sees that the leader gets it."""
 
-    takes: ClassVar = {"POST": SERVICE_CALL}
-    gives: ClassVar = {"POST": CallView}
+    takes: ClassVar[dict[str, Any]] = {"POST": SERVICE_CALL}
+    gives: ClassVar[dict[str, Any]] = {"POST": CallView}
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters
@@ -54,7 +54,7 @@ class CallResource:
     """/clusters/{cluster}/service/{call}"""
 
     takes: ClassVar[dict[str, Any]] = {}
-    gives: ClassVar = {"GET": CallView}
+    gives: ClassVar[dict[str, Any]] = {"GET": CallView}
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters

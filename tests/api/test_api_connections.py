@@ -41,6 +41,15 @@ def test_a_link_is_0_or_1_and_nothing_else(ask, clusters, state):
     assert clusters.links["0"][HERE]["localhost:8002"] == 1
 
 
+def test_a_peer_that_is_named_twice_must_be_named_alike(ask):
+    assert (
+        ask("POST", "/connections", {"localhost:8002": 0, "127.0.0.1:8002": 0}, node=HERE).status_code == 200
+    )
+    assert (
+        ask("POST", "/connections", {"localhost:8002": 0, "127.0.0.1:8002": 1}, node=HERE).status_code == 422
+    )
+
+
 @pytest.mark.parametrize("body", [[], [0], "localhost:8002", 5, True])
 def test_a_body_that_is_no_object_is_refused(ask, body):
     answer = ask("POST", "/connections", body, node=HERE)

@@ -6,7 +6,7 @@ import http.client
 import os
 import socket
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,8 @@ from raftyard.api.environ import TAG, room_to_wait
 from raftyard.api.ports import Conflict
 
 JSON = {"Content-Type": "application/json"}
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+BIG = b"x" * (12 << 20)
 CALL = '{"container": {"id": 5, "replicas": 25}}'
 
 
@@ -202,6 +204,33 @@ def test_an_answer_on_a_closing_port_says_that_the_connection_ends(server, gate)
     connection.close()
 
 
+def test_a_connection_whose_answer_has_begun_ends_with_it_when_its_port_closes():
+    half, rest = threading.Event(), threading.Event()
+
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Length", "10")])
+        yield b"begin"
+        half.set()
+        assert rest.wait(10)
+        yield b"-over"
+
+    server = Server(app)
+    server.start()
+    port = server.open(0)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(REQUEST)
+        assert half.wait(10)
+        server.close(port)
+        rest.set()
+        answer = b""
+        while more := client.recv(1000):
+            answer += more
+
+    assert answer.endswith(b"begin-over")
+    assert b"Connection: close" not in answer
+    server.stop()
+
+
 def test_stop_lets_requests_in_flight_finish_and_leaves_nothing_running(gate):
     files = open_files()
     server = Server(gate)
@@ -227,15 +256,41 @@ def test_stop_lets_requests_in_flight_finish_and_leaves_nothing_running(gate):
     assert open_files() == files
 
 
-def test_a_request_that_has_arrived_is_answered_though_nobody_had_read_it_yet(gate):
-    server = Server(gate)
+def test_a_request_that_has_arrived_is_answered_though_nobody_had_read_it_yet():
+    server = Server(lambda environ, start: [start("204 No Content", []), b""][1:])
     port = server.open(0)
     with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
-        client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        client.sendall(REQUEST)
+        # Before start nobody accepts or reads.
+        server.close(port)
         server.start()
-        server.stop(10)
 
-        assert client.recv(100).startswith(b"HTTP/1.1 200 OK")
+        assert client.recv(100).startswith(b"HTTP/1.1 204 No Content")
+    server.stop()
+
+
+def test_stop_lets_a_slow_reader_have_the_whole_answer():
+    answered = threading.Event()
+
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Length", str(len(BIG)))])
+        answered.set()
+        return [BIG]
+
+    server = Server(app)
+    server.start()
+    with socket.create_connection(("127.0.0.1", server.open(0)), timeout=10) as client:
+        client.sendall(REQUEST)
+        assert answered.wait(10)
+        with ThreadPoolExecutor(1) as pool:
+            stopping = pool.submit(server.stop, 10)
+            wait([stopping], timeout=0.2)
+            assert not stopping.done()
+            answer = b""
+            while more := client.recv(1 << 20):
+                answer += more
+            stopping.result(10)
+    assert answer.endswith(BIG)
 
 
 def test_stop_waits_no_longer_than_its_grace(gate):
@@ -276,6 +331,21 @@ def test_requests_that_wait_hold_up_nobody(gate):
         assert all(answer.result(10) for answer in waiting)
     server.stop()
     assert threads() == []
+
+
+def test_more_waiting_requests_than_there_may_be_threads_for_are_told_to_come_again(live, monkeypatch):
+    clusters, server = live
+    monkeypatch.setattr("raftyard.api.server.MAX_EXTRA_THREADS", 1)
+    port = server.open(0)
+    clusters.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask, port, "POST", "/clusters/0/service?wait=executed", CALL)
+        assert clusters.arrived.wait(10)
+        status, headers, _ = ask(port, "POST", "/clusters/0/service?wait=executed", CALL)
+        clusters.gate.set()
+
+        assert (status, headers["Retry-After"]) == (503, "1")
+        assert first.result(10)[0] == 200
 
 
 @pytest.fixture

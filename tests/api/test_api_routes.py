@@ -1,0 +1,63 @@
+"""The table of routes: each says what it takes and gives, and what it gives is what the ports promise."""
+
+from __future__ import annotations
+
+import inspect
+from types import MappingProxyType
+
+import msgspec
+import pytest
+from fake_clusters import FakeClusters
+
+import raftyard.api
+from raftyard.api.app import node_routes, orchestrator_routes
+from raftyard.api.ports import Clusters
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+ROUTES = {"orchestrator": orchestrator_routes, "node": node_routes}
+NO_BODY = MappingProxyType(
+    {"DELETE": {"/clusters/{cluster}", "/clusters/{cluster}/nodes/{node}", "/nodes/{peer}"}}
+)
+
+
+def routes():
+    for port, table in ROUTES.items():
+        for path, resource in table(FakeClusters()).items():
+            yield pytest.param(path, resource, id=f"{port} {path}")
+
+
+@pytest.mark.parametrize(("path", "resource"), [*routes()])
+def test_a_route_describes_each_of_its_methods(path, resource):
+    methods = {method for method in METHODS if hasattr(resource, f"on_{method.lower()}")}
+    with_body = {method for method in methods - {"GET"} if path not in NO_BODY.get(method, ())}
+
+    assert set(resource.gives) == methods
+    assert set(resource.takes) == with_body
+    assert msgspec.json.schema_components(tuple(resource.gives.values()))
+    assert msgspec.json.schema_components(tuple(body.type for body in resource.takes.values()))
+
+
+@pytest.mark.parametrize(("path", "resource"), [*routes()])
+def test_a_get_answers_what_it_says(path, resource, ask):
+    where = path.format(cluster="0", node="localhost:8001", call="call-0", peer="localhost:8002")
+    node = None if path.startswith("/clusters") else "localhost:8001"
+    ask("POST", "/clusters/0/service", {"container": {"id": 1, "replicas": 1}})
+    if "GET" in resource.gives:
+        answer = ask("GET", where, node=node)
+
+        assert answer.status_code == 200
+        msgspec.convert(answer.json, resource.gives["GET"])
+
+
+def test_the_fake_is_asked_as_the_ports_say():
+    promised = {name: inspect.signature(f) for name, f in vars(Clusters).items() if not name.startswith("_")}
+
+    for name, signature in promised.items():
+        assert list(inspect.signature(getattr(FakeClusters, name)).parameters) == list(signature.parameters)
+
+
+def test_every_public_name_is_there():
+    for name in raftyard.api.__all__:
+        assert getattr(raftyard.api, name)
+    with pytest.raises(AttributeError, match="nothing"):
+        raftyard.api.nothing  # noqa: B018
