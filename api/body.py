@@ -12,7 +12,7 @@ from falcon import Request
 from .addresses import canonical_address
 from .nearest import did_you_mean
 from .ports import FieldError, Invalid, Malformed, TooLarge, UnsupportedMedia
-from .shapes import Matrix, NewCluster, NewNode, RemoveNode, Row, ServiceCall
+from .shapes import Matrix, NewCluster, NewNode, NewPeer, RemoveNode, Row, ServiceCall
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -176,6 +176,7 @@ def _as_it_is(value: dict[str, Any]) -> dict[str, Any]:
 
 NEW_CLUSTER: Body[NewCluster] = Body(NewCluster, _struct_of(NewCluster))
 NEW_NODE: Body[NewNode] = Body(NewNode, _struct_of(NewNode))
+NEW_PEER: Body[NewPeer] = Body(NewPeer, _struct_of(NewPeer))
 REMOVE_NODE: Body[RemoveNode] = Body(RemoveNode, _struct_of(RemoveNode))
 ROW: Body[Row] = Body(Row, _as_row)
 MATRIX: Body[Matrix] = Body(Matrix, _as_matrix)

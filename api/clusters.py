@@ -8,7 +8,7 @@ import falcon
 from falcon import Request, Response
 
 from .answers import answer
-from .body import NEW_CLUSTER
+from .body import NEW_CLUSTER, invalid
 from .ports import Clusters, View
 from .query import page
 from .shapes import ClusterList, ClusterView, Done
@@ -50,7 +50,12 @@ class ClusterResource:
 
     def on_put(self, req: Request, resp: Response, cluster: str) -> None:
         """A new cluster in the old one's place."""
-        answer(resp, self._clusters.replace_cluster(cluster, NEW_CLUSTER.read(req)))
+        wanted = NEW_CLUSTER.read(req)
+        if wanted.id not in (None, cluster):
+            raise invalid(
+                "$.id", f"the path says cluster {cluster}, the body {wanted.id}", "leave the id out"
+            )
+        answer(resp, self._clusters.replace_cluster(cluster, wanted))
 
     def on_delete(self, req: Request, resp: Response, cluster: str) -> None:
         """Stop its nodes and forget it."""

@@ -9,10 +9,20 @@ from falcon import Request, Response
 
 from .addresses import address, canonical_address
 from .answers import answer
-from .body import NEW_NODE, REMOVE_NODE, invalid
+from .body import NEW_NODE, NEW_PEER, REMOVE_NODE, invalid
 from .ports import Answer, Clusters, Invalid
 from .query import check_names, log_range, page
-from .shapes import CountView, Done, LoadTable, MajorityView, NewNode, NodeDetail, NodeList, RemoveNode
+from .shapes import (
+    CountView,
+    Done,
+    LoadTable,
+    MajorityView,
+    NewNode,
+    NewPeer,
+    NodeDetail,
+    NodeList,
+    RemoveNode,
+)
 
 Question = Literal["count", "majority", "load_lookup_table"]
 
@@ -68,7 +78,7 @@ class RemovableNodeResource(NodeResource):
 class PeerResource:
     """/nodes/{peer} on a node's port: the original's way to add and remove nodes"""
 
-    takes: ClassVar[dict[str, Any]] = {"POST": NEW_NODE}
+    takes: ClassVar[dict[str, Any]] = {"POST": NEW_PEER}
     gives: ClassVar[dict[str, Any]] = {"POST": Done, "DELETE": Done}
 
     def __init__(self, clusters: Clusters) -> None:
@@ -76,7 +86,7 @@ class PeerResource:
 
     def on_post(self, req: Request, resp: Response, cluster: str, node: str, peer: str) -> None:
         """A node joins this node's cluster at that address; the body may say its id and capacity."""
-        wanted = NEW_NODE.read_if_any(req, NewNode())
+        wanted = NEW_PEER.read_if_any(req, NewPeer())
         host, port = _host_and_port(peer)
         request = NewNode(id=wanted.id, host=host, port=port, capacity=wanted.capacity, spawn=wanted.spawn)
         answer(resp, self._clusters.add_node(cluster, request), falcon.HTTP_201)

@@ -31,6 +31,14 @@ class NewNode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     spawn: bool = True
 
 
+class NewPeer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The same where the path says the address: `POST /nodes/localhost:8099` on a node's port. May be left out."""
+
+    id: Id | None = None
+    capacity: Capacity | None = None
+    spawn: bool = True
+
+
 class NewCluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A cluster that is to be made: `{"nodes": 3}`, or `{"nodes": [{"port": 8201}, …]}` to choose for each node."""
 

@@ -78,6 +78,11 @@ def test_put_replaces_a_cluster(ask):
     assert len(ask("GET", "/clusters/0").json["nodes"]) == 2
 
 
+def test_put_does_not_rename_a_cluster(ask):
+    assert ask("PUT", "/clusters/0", {"id": "0", "nodes": 2}).status_code == 200
+    assert ask("PUT", "/clusters/0", {"id": "1", "nodes": 2}).status_code == 422
+
+
 def test_delete_removes_a_cluster(ask):
     assert ask("DELETE", "/clusters/0").json["status"] == "ok"
     assert ask("GET", "/clusters/0").status_code == 404

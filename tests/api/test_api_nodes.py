@@ -116,6 +116,9 @@ def test_a_node_takes_others_in_and_out(ask, clusters):
     assert ask("DELETE", "/nodes/localhost:8099", node=HERE).status_code == 200
     assert ask("DELETE", "/nodes/localhost:8099", node=HERE).status_code == 404
     assert ask("POST", "/nodes/nonsense", node=HERE).status_code == 422
+    assert ask("POST", "/nodes/localhost:8098", {"capacity": 7}, node=HERE).status_code == 201
+    assert clusters.asked[-1][-1] == NewNode(host="localhost", port=8098, capacity=7)
+    assert ask("POST", "/nodes/localhost:8097", {"port": 7}, node=HERE).status_code == 422
 
 
 @pytest.mark.parametrize("path", ["/data", "/rpc", "/exit", "/clusters"])
