@@ -187,20 +187,20 @@ class ControlLoop:
         host = self._host
         now_ns = host.context.now_ns()
         for record in host.state.nodes():
-            assignments = host.state.assignments(record.name)
-            if self._confirmed.get(record.name) == assignments.version:
+            version = host.state.assignments_version(record.name)
+            if self._confirmed.get(record.name) == version:
                 continue
-            version, sent_ns = self._sent.get(record.name, (-1, 0))
-            if version == assignments.version and now_ns - sent_ns < RESEND_MS * NS_PER_MS:
+            sent, sent_ns = self._sent.get(record.name, (-1, 0))
+            if sent == version and now_ns - sent_ns < RESEND_MS * NS_PER_MS:
                 continue
-            self._sent[record.name] = (assignments.version, now_ns)
+            self._sent[record.name] = (version, now_ns)
             host.send_to_node(
                 record.name,
                 Assign(
                     leader=host.node,
                     term=self.term,
                     load=host.state.load_of(record.name),
-                    assignments=assignments,
+                    assignments=host.state.assignments(record.name),
                     settled=self._settled.get(record.name, -1),
                 ),
             )
