@@ -1,7 +1,7 @@
 """Where replicas go: spread over free capacity, level by level, and taken away again from the fullest.
 
-Both are what one gets by moving one replica at a time, in closed form: the level at which the last one lands is found
-by binary search, so that a hundred thousand replicas on five thousand nodes take a millisecond.
+Both are what one gets by moving one replica at a time, in closed form: the level at which the last one lands
+is found by binary search, so that a hundred thousand replicas on five thousand nodes take a millisecond.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from ..state.runs import Ints
 def spread(free: Ints, count: int, slots_per_replica: int = 1) -> Ints:
     """int64[nodes]: how many of `count` replicas go to each node; their sum is less where not all fit.
 
-    free: int64[nodes], slots. Each replica goes to the node with the most free slots at that moment, the first of equals.
+    free: int64[nodes], slots. Each replica goes to the node with the most free slots at that moment, the
+    first of equals.
     """
     size = slots_per_replica
     count = min(count, int((np.maximum(free, 0) // size).sum()))
@@ -42,8 +43,8 @@ def spread(free: Ints, count: int, slots_per_replica: int = 1) -> Ints:
 def take_away(free: Ints, held: Ints, count: int, slots_per_replica: int = 1) -> Ints:
     """int64[nodes]: how many of `count` replicas leave each node, the exact reverse of `spread`.
 
-    free: int64[nodes], slots; held: int64[nodes], the service's replicas. Each time one leaves the node with the fewest
-    free slots that still holds one, the last of equals.
+    free: int64[nodes], slots; held: int64[nodes], the service's replicas. Each time one leaves the node with
+    the fewest free slots that still holds one, the last of equals.
     """
     size = slots_per_replica
     count = min(count, int(held.sum()))

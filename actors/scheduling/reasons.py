@@ -9,7 +9,7 @@ from ..state.records import NodeRecord, Pending
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """`summary` counts the nodes by what keeps them from taking a replica, the most frequent first; `nodes` has each."""
+    """`summary` counts nodes by what keeps them from taking a replica; `nodes` has the reason of each."""
 
     pending: Pending
     summary: str

@@ -1,7 +1,8 @@
 """What should change: the plan that carries out a call, and the plan that repairs what was lost.
 
-Both compare what is desired with what runs on ready nodes and move no more than the difference: a lost replica starts
-anew in its slot, a missing one in the lowest unused slot, and of too many the lost ones go first.
+Both compare what is desired with what runs on ready nodes and move no more than the difference: a lost
+replica starts anew in its slot, a missing one in the lowest unused slot, and of too many the lost ones go
+first.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ..state.task_states import TaskState
 from .placement import spread, take_away
 
 MAX_RUNS = 60_000
-"""Runs in one plan: 720 kB, well below the 1 MB that a log entry may have. The next plan takes up the rest."""
+"""Runs in one plan: 720 kB, below the 1 MB that a log entry may have. The next plan takes up the rest."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +32,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Running(msgspec.Struct, frozen=True, kw_only=True):
-    """What a service has: slots in ascending order, with the node of each and whether its replica runs there yet."""
+    """What a service has: slots in ascending order, with the node of each and whether it runs there yet."""
 
     slots: Ints
     nodes: Ints
@@ -43,12 +44,15 @@ def plan_call(state: ClusterState, call: CallRecord | ServiceCall) -> Plan:
     """The plan for a call's services: what is too many stops, what is missing starts where there is room."""
     return _plan(
         state,
-        [Target(name=r.name, replicas=r.replicas, slots_per_replica=r.slots_per_replica) for r in call.services],
+        [
+            Target(name=r.name, replicas=r.replicas, slots_per_replica=r.slots_per_replica)
+            for r in call.services
+        ],
     )
 
 
 def plan_repair(state: ClusterState) -> Plan | None:
-    """The plan that brings every service nearer to what is desired; None where nothing is to be done, or can be."""
+    """The plan that brings every service nearer to what is desired; None where nothing can be done."""
     unsettled = state.unsettled()
     if not unsettled:
         return None
@@ -75,7 +79,9 @@ def _plan(state: ClusterState, targets: Iterable[Target]) -> Plan:
         starts = _starts(target, running, free, room)
         room -= len(starts)
         if len(starts) or len(stops):
-            services.append(ServicePlan(service=target.name, starts=pack(starts, PLAN), stops=pack(stops, PLAN)))
+            services.append(
+                ServicePlan(service=target.name, starts=pack(starts, PLAN), stops=pack(stops, PLAN))
+            )
     return Plan(services=tuple(services))
 
 
@@ -98,13 +104,15 @@ def _stops(target: Target, running: _Running, free: Ints, room: int) -> tuple[In
     free += np.bincount(gone, minlength=free.size) * target.slots_per_replica
     left = ~chosen
     return runs, _Running(
-        slots=running.slots[left], nodes=running.nodes[left], is_running=running.is_running[left],
+        slots=running.slots[left],
+        nodes=running.nodes[left],
+        is_running=running.is_running[left],
         is_lost=running.is_lost[left],
-    )  # fmt: skip
+    )
 
 
 def _fullest(target: Target, running: _Running, free: Ints, count: int) -> Mask:
-    """Replicas on the fullest nodes; of a node's, those that do not run yet, then those in the highest slots."""
+    """Replicas on the fullest nodes; of a node's, those not running yet first, then the highest slots."""
     alive = np.flatnonzero(~running.is_lost)
     nodes = running.nodes[alive]
     held = np.bincount(nodes, minlength=free.size)
@@ -125,7 +133,10 @@ def _starts(target: Target, running: _Running, free: Ints, room: int) -> Ints:
         return np.zeros((0, 3), dtype=np.int64)
     slots = _open_slots(running, count)
     runs = collect(slots, np.repeat(np.arange(placed.size), placed))[:room]
-    free -= np.bincount(runs[:, 2], weights=runs[:, 1], minlength=free.size).astype(np.int64) * target.slots_per_replica
+    free -= (
+        np.bincount(runs[:, 2], weights=runs[:, 1], minlength=free.size).astype(np.int64)
+        * target.slots_per_replica
+    )
     return runs
 
 

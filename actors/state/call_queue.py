@@ -1,4 +1,4 @@
-"""Service calls in line: worked one at a time in order, merged while they wait, and remembered when they are done."""
+"""Service calls in line: worked one at a time, merged while they wait, remembered when they are done."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHARES_KEPT = 250_000
 
 
 class QueuedCall(msgspec.Struct, kw_only=True, array_like=True):
-    """A call while it waits and after; `absorbed` are the ids of older calls that will be carried out with it."""
+    """A call while it waits and after; `absorbed` are the older calls that are carried out with it."""
 
     call: ServiceCall
     log_index: int
@@ -34,11 +34,21 @@ class QueuedCall(msgspec.Struct, kw_only=True, array_like=True):
     def record(self) -> CallRecord:
         call = self.call
         return CallRecord(
-            id=call.id, status=self.status, services=call.services, body=call.body, received_ms=call.received_ms,
-            idempotency_key=call.idempotency_key, log_index=self.log_index, executed_index=self.executed_index,
-            merged_into=self.merged_into, absorbed=self.absorbed, placed=self.placed, pending=self.pending, reason=self.reason,
+            id=call.id,
+            status=self.status,
+            services=call.services,
+            body=call.body,
+            received_ms=call.received_ms,
+            idempotency_key=call.idempotency_key,
+            log_index=self.log_index,
+            executed_index=self.executed_index,
+            merged_into=self.merged_into,
+            absorbed=self.absorbed,
+            placed=self.placed,
+            pending=self.pending,
+            reason=self.reason,
             load_distribution=self.shares,
-        )  # fmt: skip
+        )
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

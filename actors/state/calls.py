@@ -1,7 +1,7 @@
 """What a user posts as a service call, read into what is asked of each service.
 
-Three bodies are understood: `{"container": {...}}`, `{"containers": [{...}, ...]}`, and either with `replicas` beside it.
-A mistake is answered with its path, what is wrong there, and the nearest right word.
+Three bodies are understood: `{"container": {...}}`, `{"containers": [{...}, ...]}`, and either with
+`replicas` beside it. A mistake is answered with its path, what is wrong there, and the nearest right word.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NAME = re.compile(r"[^\s/?#%\x00-\x1f\x7f]+")
 
 
 class InvalidCall(ValueError):
-    """A service call that cannot be read: `path` says where (`$.containers[0].replicas`), `hint` what to do."""
+    """A service call that cannot be read: `path` says where (`$.container.replicas`), `hint` what to do."""
 
     def __init__(self, path: str, message: str, hint: str) -> None:
         super().__init__(f"{path}: {message}; {hint}")
@@ -64,11 +64,15 @@ def _containers(body: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
         raise InvalidCall("$", "no container is given", f"send for example {EXAMPLE}")
     listed = body["containers"]
     if not isinstance(listed, list | tuple):
-        raise InvalidCall("$.containers", f"expected a list, got {_kind(listed)}", "put the containers in [ ]")
+        raise InvalidCall(
+            "$.containers", f"expected a list, got {_kind(listed)}", "put the containers in [ ]"
+        )
     if not listed:
         raise InvalidCall("$.containers", "the list is empty", "name at least one container")
     if len(listed) > MAX_SERVICES:
-        raise InvalidCall("$.containers", f"{len(listed)} containers", f"send at most {MAX_SERVICES} in one call")
+        raise InvalidCall(
+            "$.containers", f"{len(listed)} containers", f"send at most {MAX_SERVICES} in one call"
+        )
     return [(f"$.containers[{i}]", _container(value, f"$.containers[{i}]")) for i, value in enumerate(listed)]
 
 
@@ -84,10 +88,15 @@ def _request(container: Mapping[str, Any], path: str, shared: int | None) -> Ser
         raise InvalidCall(f"{path}.replicas", "replicas is given here and at the top", "keep one of the two")
     replicas = _replicas(container, path) if "replicas" in container else shared
     if replicas is None:
-        raise InvalidCall(f"{path}.replicas", "the number of replicas is missing", 'add for example "replicas": 3')
+        raise InvalidCall(
+            f"{path}.replicas", "the number of replicas is missing", 'add for example "replicas": 3'
+        )
     slots = _whole(container["slots"], f"{path}.slots", least=1) if "slots" in container else 1
     return ServiceRequest(
-        name=_name(container, path), replicas=replicas, slots_per_replica=slots, description=_description(container)
+        name=_name(container, path),
+        replicas=replicas,
+        slots_per_replica=slots,
+        description=_description(container),
     )
 
 
@@ -95,7 +104,9 @@ def _name(container: Mapping[str, Any], path: str) -> str:
     """`name`, else `id-N` from `id` or `uniq_id`, else a slug of `description` or `label`."""
     for field in ("name", "id", "uniq_id", "description", "label"):
         if field in container:
-            _check_naming_field(container[field], f"{path}.{field}", number_allowed=field in ("id", "uniq_id"))
+            _check_naming_field(
+                container[field], f"{path}.{field}", number_allowed=field in ("id", "uniq_id")
+            )
     if "name" in container:
         return _given_name(container["name"], f"{path}.name")
     for field in ("id", "uniq_id"):
@@ -110,7 +121,9 @@ def _name(container: Mapping[str, Any], path: str) -> str:
 def _check_naming_field(value: object, path: str, *, number_allowed: bool) -> None:
     if isinstance(value, str):
         if not value.strip():
-            raise InvalidCall(path, "the text is empty", "write at least one letter or digit, or leave the field out")
+            raise InvalidCall(
+                path, "the text is empty", "write at least one letter or digit, or leave the field out"
+            )
         return
     if number_allowed and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**20:
         return
@@ -122,7 +135,9 @@ def _given_name(name: str, path: str) -> str:
     if len(name) > MAX_NAME:
         raise InvalidCall(path, f"the name has {len(name)} characters", f"use at most {MAX_NAME}")
     if not _NAME.fullmatch(name) or name in (".", ".."):
-        raise InvalidCall(path, f"{name!r} cannot stand in a URL", "use letters, digits, - _ . : @ without spaces")
+        raise InvalidCall(
+            path, f"{name!r} cannot stand in a URL", "use letters, digits, - _ . : @ without spaces"
+        )
     return name
 
 
@@ -131,7 +146,9 @@ def _slug(text: str, path: str) -> str:
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     words = _WORD.findall(plain)
     if not words:
-        raise InvalidCall(path, f"no name can be made from {text[:40]!r}", 'add "name" with letters or digits')
+        raise InvalidCall(
+            path, f"no name can be made from {text[:40]!r}", 'add "name" with letters or digits'
+        )
     return "-".join(words)[:MAX_NAME]
 
 
@@ -145,7 +162,9 @@ def _replicas(container: Mapping[str, Any], path: str) -> int:
 
 def _whole(value: object, path: str, *, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidCall(path, f"expected a whole number, got {_kind(value)}", f"use {least} to {MAX_REPLICAS}")
+        raise InvalidCall(
+            path, f"expected a whole number, got {_kind(value)}", f"use {least} to {MAX_REPLICAS}"
+        )
     if not least <= value <= MAX_REPLICAS:
         shown = str(value) if abs(value) < 10**20 else "the number"
         problem = "is too small" if value < least else "is too large"

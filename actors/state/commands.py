@@ -1,8 +1,8 @@
 """What the nodes of a cluster agree to do: the commands that go through the log, and their bytes.
 
-A command holds everything that its application needs: ids, times and placements are decided before it is proposed,
-so that applying it gives the same state on every member. Commands are msgpack arrays that begin with their tag, so a
-payload is never empty and never begins with 0x00 (which marks membership entries).
+A command holds everything that its application needs: ids, times and placements are decided before it is
+proposed, so that applying it gives the same state on every member. Commands are msgpack arrays that begin
+with their tag, so a payload is never empty and never begins with 0x00 (which marks membership entries).
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ MAX_QUEUED_CALLS = 10_000
 
 MAX_REPLICAS = 10_000_000
 """Replicas that one service may ask for: more is taken for a typing mistake."""
+
+
+MAX_CAPACITY = 1_000_000_000
+"""Slots that one node may have."""
 
 
 class ServiceRequest(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -97,7 +101,7 @@ class SubmitCall(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag
 
 
 class ExecuteCall(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="execute-call"):
-    """Work the oldest call: set its services' desired replicas and place them. `made_at` is the index planned on."""
+    """Work the oldest call: set its services' replicas and place them. `made_at` is the index planned on."""
 
     call_id: str
     term: int
@@ -122,7 +126,7 @@ class PlaceTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag
 
 
 class ReportTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="report-tasks"):
-    """What a node's agent saw. `updates` are runs of (first task id, count, state), little-endian int64 (`runs.py`)."""
+    """What a node's agent saw: runs of (first task id, count, state), little-endian int64 (`runs.py`)."""
 
     node: str
     incarnation: int

@@ -49,7 +49,7 @@ class ClusterState(Reading):
     # applying
 
     def apply(self, index: int, term: int, command: c.Command) -> Outcome:
-        """Carry out the command of entry (index, term). Deterministic; never raises for what a command says."""
+        """Carry out the command of entry (index, term): deterministic, and refusals are values."""
         change = Change(index)
         match command:
             case c.ReportTasks():
@@ -304,7 +304,7 @@ class ClusterState(Reading):
         return hashlib.sha256(self.snapshot()).hexdigest()
 
     def check(self) -> None:
-        """Raises AssertionError where the state breaks a promise of its own; for tests and invariant checkers."""
+        """Raise AssertionError where the state breaks a promise of its own; for tests and checkers."""
         invariants.check(self._replicas)
 
 

@@ -14,11 +14,20 @@ class NodeTable:
 
     def __init__(self, records: tuple[NodeRecord, ...] = (), versions: Ints | None = None) -> None:
         self.records = list(records)
-        self._numbers = {record.name: record.number for record in records if record.status != "removed"}
+        self._numbers: dict[str, int] = {}
+        self._addresses: dict[tuple[str, int | None], int] = {}
+        for record in records:
+            if record.status != "removed":
+                self._name(record)
         self.capacity = np.array([record.capacity for record in records], dtype=np.int64)
         self.used = np.zeros(len(records), dtype=np.int64)
         self.ready = np.array([record.status == "ready" for record in records], dtype=bool)
         self.versions = np.zeros(len(records), dtype=np.int64) if versions is None else versions
+
+    def _name(self, record: NodeRecord) -> None:
+        self._numbers[record.name] = record.number
+        if record.port is not None:
+            self._addresses[record.host, record.port] = record.number
 
     def number(self, name: str) -> int | None:
         return self._numbers.get(name)
@@ -33,14 +42,15 @@ class NodeTable:
 
     def at(self, host: str, port: int | None) -> NodeRecord | None:
         """The node at this address; a node without a port has none."""
-        return None if port is None else next((n for n in self.present() if n.host == host and n.port == port), None)
+        number = self._addresses.get((host, port))
+        return None if number is None else self.records[number]
 
-    def names(self, numbers: Ints) -> tuple[str, ...]:
-        return tuple(self.records[number].name for number in numbers.tolist())
+    def names(self, numbers: list[int]) -> tuple[str, ...]:
+        return tuple(self.records[number].name for number in numbers)
 
     def add(self, record: NodeRecord, index: int) -> None:
         self.records.append(record)
-        self._numbers[record.name] = record.number
+        self._name(record)
         self.capacity = np.append(self.capacity, record.capacity)
         self.used = np.append(self.used, 0)
         self.ready = np.append(self.ready, True)
@@ -50,12 +60,15 @@ class NodeTable:
         """Keep the name, for what calls remember, and nothing else."""
         record = self.records[number]
         del self._numbers[record.name]
+        self._addresses.pop((record.host, record.port), None)
         self.records[number] = msgspec.structs.replace(record, status="removed")
         self.capacity[number] = self.used[number] = 0
         self.ready[number] = False
 
     def set_ready(self, number: int, ready: bool) -> None:
-        self.records[number] = msgspec.structs.replace(self.records[number], status="ready" if ready else "down")
+        self.records[number] = msgspec.structs.replace(
+            self.records[number], status="ready" if ready else "down"
+        )
         self.ready[number] = ready
 
     def set_incarnation(self, number: int, incarnation: int) -> None:

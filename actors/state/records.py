@@ -1,4 +1,4 @@
-"""What one may ask of the agreed state, as plain values: nodes, services, calls, clusters, and what a command led to."""
+"""What the agreed state tells, as plain values: nodes, services, tasks, calls, and what a command led to."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServiceRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A service: what is desired, and how much of it there is. pending = replicas that run on no ready node."""
+    """A service: what is desired, and how much of it there is. Pending replicas are on no ready node."""
 
     number: int
     name: str
@@ -45,10 +45,11 @@ class ServiceRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A service call and what became of it. `log_index` is its own entry, `executed_index` the one that carried it out.
+    """A service call and what became of it. `log_index` is its own entry, `executed_index` the one that
+    carried it out.
 
-    absorbed: older calls that are carried out with it. load_distribution: (node name, replicas) of the call's services
-    right after it was executed.
+    absorbed: older calls that are carried out with it. load_distribution: (node name, replicas) of the
+    call's services right after it was executed.
     """
 
     id: str
@@ -99,7 +100,7 @@ class AssignedTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class Assignments(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a node should run. `version` (a log index) changes only when this does; a higher one wins."""
+    """Everything that a node should run. `version`, a log index, changes only when this does."""
 
     node: str
     version: int

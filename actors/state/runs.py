@@ -1,4 +1,5 @@
-"""Long lists of neighbouring numbers, written short: a hundred thousand replicas on five thousand nodes are 60 kB.
+"""Long lists of neighbouring numbers, written short: a hundred thousand replicas on five thousand nodes are
+60 kB.
 
 A run is (first, count, …): slots or task ids first .. first + count - 1 share what follows. Runs are rows of
 little-endian integers, int32 in plans, int64 in reports.
@@ -18,18 +19,20 @@ PLAN = np.dtype("<i4")
 REPORT = np.dtype("<i8")
 
 
-def pack(rows: Iterable[tuple[int, ...]] | npt.NDArray[np.integer], dtype: np.dtype[np.signedinteger]) -> bytes:
+def pack(
+    rows: Iterable[tuple[int, ...]] | npt.NDArray[np.integer], dtype: np.dtype[np.signedinteger]
+) -> bytes:
     """Rows of equal width as bytes."""
     array = rows if isinstance(rows, np.ndarray) else np.array(tuple(rows), dtype=np.int64)
     return array.astype(dtype).tobytes()
 
 
 def unpack(data: bytes, width: int, dtype: np.dtype[np.signedinteger]) -> Ints | None:
-    """Bytes as int64[rows, width], or None where they are not whole rows or a count is not positive."""
+    """Bytes as int64[rows, width]; None where rows are not whole, or a first or count is out of range."""
     if len(data) % (width * dtype.itemsize):
         return None
     rows = np.frombuffer(data, dtype=dtype).reshape(-1, width).astype(np.int64)
-    if rows.size and (rows[:, 0].min() < 0 or rows[:, 1].min() < 1):
+    if rows.size and (rows[:, 0].min() < 0 or rows[:, 1].min() < 1 or rows[:, :2].max() >= 2**62):
         return None
     return rows
 

@@ -1,4 +1,4 @@
-"""How far a task has come: SwarmKit's fourteen states with SwarmKit's numbers. A task only ever moves to a higher one."""
+"""How far a task has come: SwarmKit's fourteen states and numbers. A task only moves to a higher one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class TaskState(IntEnum):
-    """Below COMPLETE a task is alive; up to ASSIGNED the leader decides, from ACCEPTED on the node's agent reports."""
+    """Below COMPLETE a task is alive. Up to ASSIGNED the leader decides, from there on the agent reports."""
 
     NEW = 0
     PENDING = 64

@@ -1,7 +1,9 @@
-"""All tasks of a cluster in columns: 40 bytes a task, so that two million fit and a plan is applied in milliseconds.
+"""All tasks of a cluster in columns: 40 bytes a task, so that two million fit and a plan is applied in
+milliseconds.
 
-Rows are in the order of task ids, which only grow: a task is found by binary search. A task that has ended leaves a
-hole; when holes outnumber tasks the columns are closed up. Two indexes find the tasks of a service or of a node.
+Rows are in the order of task ids, which only grow: a task is found by binary search. A task that has ended
+leaves a hole; when holes outnumber tasks the columns are closed up. Two indexes find the tasks of a service
+or of a node.
 """
 
 from __future__ import annotations
@@ -34,10 +36,11 @@ SPARE_ROWS = 1024
 
 
 class Index:
-    """The rows that hold a key (a service's or a node's number), from a sorted list of most rows and one of recent rows.
+    """The rows that hold a key (a service's or a node's number), from a sorted list of most rows and one of
+    recent rows.
 
-    Sorting again for each plan would cost the whole table; so rows gather in `recent` until they are a sixteenth, and
-    the newest thousand are looked through.
+    Sorting again for each plan would cost the whole table; so rows gather in `recent` until they are a
+    sixteenth, and the newest thousand are looked through.
     """
 
     def __init__(self) -> None:
@@ -52,7 +55,10 @@ class Index:
         """Rows in ascending order whose key is `key`."""
         if keys.size - self._recent_end > SPARE_ROWS:
             self._catch_up(keys)
-        old, new = _bucket(self._main, self._main_bounds, key), _bucket(self._recent, self._recent_bounds, key)
+        old, new = (
+            _bucket(self._main, self._main_bounds, key),
+            _bucket(self._recent, self._recent_bounds, key),
+        )
         newest = np.flatnonzero(keys[self._recent_end :] == key) + self._recent_end
         found: Rows = np.concatenate((old, new, newest))
         still: Rows = found[keys[found] == key]
@@ -71,7 +77,7 @@ def _no_rows() -> Rows:
 
 
 def _sorted_rows(keys: Column, start: int) -> tuple[npt.NDArray[Any], Ints]:
-    """The rows from `start` on in order of their keys, and where each key's part begins; holes come first, as key -1."""
+    """Rows from `start` on in order of their keys, and where each key's part ends; holes come first."""
     part = keys[start:] + 1
     # numpy sorts 16-bit keys by radix, ten times as fast.
     narrow = part.astype(np.uint16) if part.size and int(part.max()) < 65_536 else part
@@ -102,7 +108,11 @@ class TaskTable:
         end, data = self._end, self._data
         self.id, self.updated, self.service = data["id"][:end], data["updated"][:end], data["service"][:end]
         self.slot, self.node, self.size = data["slot"][:end], data["node"][:end], data["size"][:end]
-        self.version, self.state, self.desired = data["version"][:end], data["state"][:end], data["desired"][:end]
+        self.version, self.state, self.desired = (
+            data["version"][:end],
+            data["state"][:end],
+            data["desired"][:end],
+        )
 
     def __len__(self) -> int:
         return self._end - self._holes
@@ -143,7 +153,9 @@ class TaskTable:
             return
         kept = self.service != HOLE
         for name, column in self._data.items():
-            self._data[name] = np.concatenate((column[: self._end][kept], np.zeros(SPARE_ROWS, dtype=column.dtype)))
+            self._data[name] = np.concatenate(
+                (column[: self._end][kept], np.zeros(SPARE_ROWS, dtype=column.dtype))
+            )
         self._end, self._holes = int(kept.sum()), 0
         self._by_service.forget()
         self._by_node.forget()

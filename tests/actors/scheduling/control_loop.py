@@ -33,7 +33,8 @@ class ControlLoop:
     def submit(self, size=1, **replicas):
         self.calls += 1
         services = tuple(
-            c.ServiceRequest(name=name, replicas=count, slots_per_replica=size) for name, count in replicas.items()
+            c.ServiceRequest(name=name, replicas=count, slots_per_replica=size)
+            for name, count in replicas.items()
         )
         return self.do(c.SubmitCall(call=c.ServiceCall(id=f"call-{self.calls}", services=services)))
 
@@ -61,7 +62,10 @@ class ControlLoop:
     def all_run(self, node):
         """The node's agent reports that everything it was assigned is running, and the rest stopped."""
         tasks = self.state.tasks_of(node)
-        wanted = {task.id: TaskState.RUNNING if task.desired == TaskState.RUNNING else TaskState.SHUTDOWN for task in tasks}
+        wanted = {
+            task.id: TaskState.RUNNING if task.desired == TaskState.RUNNING else TaskState.SHUTDOWN
+            for task in tasks
+        }
         return self.do(c.ReportTasks(node=node, incarnation=1, updates=report_updates(wanted.items())))
 
     def tasks(self, service="web"):

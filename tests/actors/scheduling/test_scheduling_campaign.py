@@ -1,4 +1,4 @@
-"""Random faults on the pure pieces: whatever happens, left alone the cluster reaches what is desired or says why not."""
+"""Random faults on the pure pieces: left alone, the cluster reaches what is desired or says why not."""
 
 import os
 import random
@@ -51,7 +51,9 @@ class Storm(ControlLoop):
     def agent(self):
         node = self.somebody()
         states = {
-            task.id: self.rng.choice(list(TaskState)) for task in self.state.tasks_of(node) if self.rng.random() < 0.4
+            task.id: self.rng.choice(list(TaskState))
+            for task in self.state.tasks_of(node)
+            if self.rng.random() < 0.4
         }
         incarnation = self.rng.randrange(1, 3)
         self.do(c.ReportTasks(node=node, incarnation=incarnation, updates=report_updates(states.items())))
@@ -79,9 +81,21 @@ class Storm(ControlLoop):
     def rage(self, steps):
         for _ in range(steps):
             self.rng.choice(
-                [self.join, self.leave, self.change_status, self.change_status, self.call, self.agent, self.work,
-                 self.work, self.plan_and_wait, self.arrive_late, self.new_leader, self.make_anew]
-            )()  # fmt: skip
+                [
+                    self.join,
+                    self.leave,
+                    self.change_status,
+                    self.change_status,
+                    self.call,
+                    self.agent,
+                    self.work,
+                    self.work,
+                    self.plan_and_wait,
+                    self.arrive_late,
+                    self.new_leader,
+                    self.make_anew,
+                ]
+            )()
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +118,9 @@ def assert_converged(storm):
     for number in range(storm.calls):
         call = state.call(f"call-{number + 1}")
         assert call.status == "executed"
-        assert storm.ended.get(call.id, 0) == (0 if call.merged_into else 1), f"{call.id} was carried out again"
+        assert storm.ended.get(call.id, 0) == (0 if call.merged_into else 1), (
+            f"{call.id} was carried out again"
+        )
 
 
 def run(seed):

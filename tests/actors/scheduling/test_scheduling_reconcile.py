@@ -89,7 +89,9 @@ def test_a_node_that_comes_back_shuts_down_what_was_replaced_and_keeps_the_rest(
     assert loop.settle() == []
     assert loop.tasks() == before
     assert loop.state.service("web").placed == 25
-    assert sum(task.desired == TaskState.SHUTDOWN for task in loop.state.tasks_of("n0")) == 25 - 5 - (25 - kept)
+    assert sum(task.desired == TaskState.SHUTDOWN for task in loop.state.tasks_of("n0")) == 25 - 5 - (
+        25 - kept
+    )
 
 
 def test_scaling_up_and_down_again_restores_the_same_tasks():
@@ -141,7 +143,11 @@ def test_a_failed_task_is_replaced_in_its_slot():
     loop = ControlLoop(nodes=2)
     loop.ask(web=4)
     before = loop.tasks()
-    loop.do(c.ReportTasks(node=before[2][0], incarnation=1, updates=report_updates([(before[2][1], TaskState.FAILED)])))
+    loop.do(
+        c.ReportTasks(
+            node=before[2][0], incarnation=1, updates=report_updates([(before[2][1], TaskState.FAILED)])
+        )
+    )
     loop.settle()
     after = loop.tasks()
     assert [slot for slot in before if before[slot] != after[slot]] == [2]
@@ -178,7 +184,9 @@ def test_why_replicas_wait_is_told_node_by_node():
     assert explain(loop.state, "nobody") is None
     for name in ("n0", "n1"):
         loop.status(name, "down")
-    assert loop.state.pending()[0].reason.startswith("no node is ready: 12 of 12 replicas wait; 3 nodes are known")
+    assert loop.state.pending()[0].reason.startswith(
+        "no node is ready: 12 of 12 replicas wait; 3 nodes are known"
+    )
 
 
 def test_a_plan_of_many_runs_is_cut_and_the_next_one_goes_on(monkeypatch):
@@ -223,9 +231,12 @@ def test_equal_commands_give_equal_states_in_any_process_and_hash_seed():
     digests = [
         subprocess.run(
             [sys.executable, "-c", SCRIPT, here],
-            env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for seed in ("1", "77")
-    ]  # fmt: skip
+    ]
     assert digests[0] == digests[1]
     assert len(digests[0].strip()) == hashlib.sha256().digest_size * 2

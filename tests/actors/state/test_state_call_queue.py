@@ -3,8 +3,7 @@
 import pytest
 from test_state_machine import Log
 
-from raftyard.actors.state import call_queue
-from raftyard.actors.state import commands as c
+from raftyard.actors.state import call_queue, commands as c
 from raftyard.actors.state.machine import ClusterState
 
 

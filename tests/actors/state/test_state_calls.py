@@ -82,8 +82,16 @@ def one(**fields):
         ({"container": {"name": "..", "replicas": 1}}, "$.container.name", "URL"),
         ({"container": {"name": "n" * 201, "replicas": 1}}, "$.container.name", "201 characters"),
         ({"container": {"label": "***", "replicas": 1}}, "$.container.label", "no name can be made"),
-        ({"containers": [{"id": 1, "replicas": 1}, {"name": "id-1", "replicas": 1}]}, "$.containers[1]", "used already"),
-        ({"containers": [{"id": 1, "replicas": 1}, {"id": 2, "replicas": -3}]}, "$.containers[1].replicas", "small"),
+        (
+            {"containers": [{"id": 1, "replicas": 1}, {"name": "id-1", "replicas": 1}]},
+            "$.containers[1]",
+            "used already",
+        ),
+        (
+            {"containers": [{"id": 1, "replicas": 1}, {"id": 2, "replicas": -3}]},
+            "$.containers[1].replicas",
+            "small",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_path_and_what_to_do(body, path, words):

@@ -9,8 +9,12 @@ import pytest
 from raftyard.actors.state import commands as c
 from raftyard.actors.state.runs import PLAN, collect, expand, overlap, pack, report_updates, unpack
 
-CALL = c.ServiceCall(id="a", services=(c.ServiceRequest(name="web", replicas=3),), body=b"{}", idempotency_key="k")
-PLACED = c.Plan(services=(c.ServicePlan(service="web", starts=pack([(1, 3, 0)], PLAN), stops=pack([(9, 1)], PLAN)),))
+CALL = c.ServiceCall(
+    id="a", services=(c.ServiceRequest(name="web", replicas=3),), body=b"{}", idempotency_key="k"
+)
+PLACED = c.Plan(
+    services=(c.ServicePlan(service="web", starts=pack([(1, 3, 0)], PLAN), stops=pack([(9, 1)], PLAN)),)
+)
 EVERY_COMMAND = (
     c.AddNode(name="n", host="h", port=None, capacity=1, labels=(("zone", "a"),)),
     c.RemoveNode(name="n"),

@@ -11,7 +11,7 @@ from raftyard.actors.state.task_states import TaskState
 
 
 class Log:
-    """A state and the log that it applies; every command goes through its bytes, and every promise is checked after it."""
+    """A state and its log: every command goes through its bytes, every promise is checked after it."""
 
     def __init__(self, nodes=0, capacity=10):
         self.state, self.index, self.term, self.calls = ClusterState(), 0, 1, 0
@@ -33,15 +33,26 @@ class Log:
     def submit(self, id=None, key=None, **replicas):
         self.calls += 1
         services = tuple(c.ServiceRequest(name=name, replicas=count) for name, count in replicas.items())
-        return self.do(c.SubmitCall(call=c.ServiceCall(id=id or f"call-{self.calls}", services=services, idempotency_key=key)))
+        return self.do(
+            c.SubmitCall(
+                call=c.ServiceCall(id=id or f"call-{self.calls}", services=services, idempotency_key=key)
+            )
+        )
 
     def execute(self, *, starts=(), stops=(), service="web", call=None):
         return self.do(
-            c.ExecuteCall(call_id=call or self.state.head().id, term=self.term, made_at=self.index, plan=plan(service, starts, stops))
+            c.ExecuteCall(
+                call_id=call or self.state.head().id,
+                term=self.term,
+                made_at=self.index,
+                plan=plan(service, starts, stops),
+            )
         )
 
     def place(self, *, starts=(), stops=(), service="web", term=None):
-        return self.do(c.PlaceTasks(term=term or self.term, made_at=self.index, plan=plan(service, starts, stops)))
+        return self.do(
+            c.PlaceTasks(term=term or self.term, made_at=self.index, plan=plan(service, starts, stops))
+        )
 
     def run(self, replicas, *starts):
         """A service `web` with these starts."""
@@ -57,7 +68,9 @@ class Log:
 
 
 def plan(service, starts, stops):
-    return c.Plan(services=(c.ServicePlan(service=service, starts=pack(starts, PLAN), stops=pack(stops, PLAN)),))
+    return c.Plan(
+        services=(c.ServicePlan(service=service, starts=pack(starts, PLAN), stops=pack(stops, PLAN)),)
+    )
 
 
 # nodes
@@ -76,6 +89,9 @@ def test_a_name_or_address_in_use_is_refused():
     assert log.add("n0", capacity=5, port=8001).code == "exists"
     assert log.add("n1", port=8001).code == "address-taken"
     assert log.add("n1", capacity=-1).code == "invalid"
+    assert log.add("n1", capacity=2**60).code == "invalid"
+    log.do(c.RemoveNode(name="n0"))
+    assert log.add("n1", port=8001).ok
 
 
 def test_a_removed_node_takes_its_tasks_along_and_its_name_may_come_back():
@@ -192,9 +208,14 @@ def test_stops_never_take_more_than_are_too_many():
 
 @pytest.mark.parametrize(
     ("starts", "stops"),
-    [(b"123", b""), (b"", b"123"), (pack([(1, 0, 0)], PLAN), b""), (pack([(1, 3, 0), (2, 1, 0)], PLAN), b""),
-     (pack([(2**31 - 1, 5, 0)], PLAN), b"")],
-)  # fmt: skip
+    [
+        (b"123", b""),
+        (b"", b"123"),
+        (pack([(1, 0, 0)], PLAN), b""),
+        (pack([(1, 3, 0), (2, 1, 0)], PLAN), b""),
+        (pack([(2**31 - 1, 5, 0)], PLAN), b""),
+    ],
+)
 def test_a_plan_that_cannot_be_read_changes_nothing(starts, stops):
     log = Log(nodes=1)
     log.submit(web=3)
@@ -245,10 +266,13 @@ def test_a_report_of_another_node_an_older_incarnation_or_an_unknown_state_chang
     assert log.report("n1", [(1, TaskState.RUNNING)]).ok
     assert log.report("n0", [(1, TaskState.RUNNING)], incarnation=2).code == "stale-incarnation"
     assert log.report("n7", [(1, TaskState.RUNNING)]).code == "unknown-node"
-    assert log.do(c.ReportTasks(node="n0", incarnation=3, updates=b"xx")).code == "malformed"
+    for updates in (b"xx", pack([(1, 2**62, 512)], REPORT), pack([(2**63 - 1, 1, 512)], REPORT)):
+        assert log.do(c.ReportTasks(node="n0", incarnation=3, updates=updates)).code == "malformed"
     for state in (513, -1, 65_536 + 512, TaskState.PENDING):
         log.report("n0", [(1, state)], incarnation=3)
-    log.report("n0", [(0, TaskState.FAILED), (2, TaskState.FAILED), (10**18, TaskState.FAILED)], incarnation=3)
+    log.report(
+        "n0", [(0, TaskState.FAILED), (2, TaskState.FAILED), (10**18, TaskState.FAILED)], incarnation=3
+    )
     assert log.state.tasks_of("n0") == before
 
 
@@ -271,7 +295,10 @@ def test_the_furthest_of_two_states_in_one_report_counts():
     log.run(3, (1, 3, 0))
     updates = pack([(1, 3, TaskState.RUNNING), (2, 2, TaskState.STARTING), (3, 1, TaskState.FAILED)], REPORT)
     log.do(c.ReportTasks(node="n0", incarnation=1, updates=updates))
-    assert [(task.slot, task.state) for task in log.state.tasks_of("n0")] == [(1, TaskState.RUNNING), (2, TaskState.RUNNING)]
+    assert [(task.slot, task.state) for task in log.state.tasks_of("n0")] == [
+        (1, TaskState.RUNNING),
+        (2, TaskState.RUNNING),
+    ]
 
 
 def test_a_task_that_its_agent_never_saw_is_forgotten_when_it_is_stopped():
@@ -325,7 +352,9 @@ def test_a_restored_state_is_the_same_and_goes_on_the_same():
     other.check()
     assert other.digest() == log.state.digest()
     assert other.pending_calls() == log.state.pending_calls()
-    finish = c.ExecuteCall(call_id=log.state.head().id, term=1, made_at=0, plan=plan("web", [(1, 1, 2)], [(5, 4)]))
+    finish = c.ExecuteCall(
+        call_id=log.state.head().id, term=1, made_at=0, plan=plan("web", [(1, 1, 2)], [(5, 4)])
+    )
     assert other.apply(log.index + 1, 1, finish) == log.do(finish)
     assert other.digest() == log.state.digest()
 

@@ -1,0 +1,20 @@
+"""What one command touches, gathered while it is applied."""
+
+from __future__ import annotations
+
+from .records import StateEvent
+
+
+class Change:
+    """`nodes` are the numbers of those whose assignments changed; a dict keeps them in a fixed order."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.nodes: dict[int, None] = {}
+        self.events: list[StateEvent] = []
+
+    def touch(self, nodes: list[int]) -> None:
+        self.nodes.update(dict.fromkeys(nodes))
+
+    def emit(self, kind: str, **data: object) -> None:
+        self.events.append(StateEvent(kind=kind, data=data))

@@ -1,0 +1,59 @@
+"""What is true of the agreed state after every command; tests and virtual runs check it each time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .plans import MAX_SLOT
+from .replicas import Replicas
+from .task_states import TaskState
+from .tasks import Rows
+
+
+def check(replicas: Replicas) -> None:
+    """Raises AssertionError where the state breaks a promise of its own; for tests and invariant checkers."""
+    t, nodes = replicas.tasks, replicas.nodes
+    live = np.flatnonzero(t.service >= 0)
+    assert np.all(np.diff(t.id) > 0), "task ids are not in ascending order"
+    assert len(t) == live.size, f"{len(t)} tasks counted, {live.size} found"
+    assert np.all(t.state[live] < TaskState.COMPLETE), "a task that has ended is still kept"
+    wanted = replicas.wanted(live)
+    used = np.bincount(t.node[wanted], weights=t.size[wanted], minlength=nodes.used.size)
+    assert np.array_equal(used.astype(np.int64), nodes.used), (
+        f"slots used: counted {nodes.used}, found {used}"
+    )
+    assert np.all(nodes.used <= nodes.capacity), f"over capacity: {nodes.used} of {nodes.capacity}"
+    removed = np.array([record.status == "removed" for record in nodes.records], dtype=bool)
+    assert not np.any(removed[t.node[live]]), "a task is on a node that was removed"
+    places = t.service[wanted].astype(np.int64) * (MAX_SLOT + 1) + t.slot[wanted]
+    assert np.unique(places).size == wanted.size, "two tasks are wanted running in one slot"
+    ready = nodes.ready[t.node[wanted]]
+    _check_counts(replicas, wanted[ready], wanted[~ready])
+    _check_indexes(replicas)
+
+
+def _check_counts(replicas: Replicas, placed: Rows, lost: Rows) -> None:
+    t, many = replicas.tasks, len(replicas.services.all)
+    on_ready, on_down = (
+        np.bincount(t.service[placed], minlength=many),
+        np.bincount(t.service[lost], minlength=many),
+    )
+    for service in replicas.services.all:
+        found = (int(on_ready[service.number]), int(on_down[service.number]))
+        assert found == (service.placed, service.lost), f"{service.name}: {found} found, {service} counted"
+    unsettled = [service.number for service in replicas.services.unsettled()]
+    assert unsettled == [s.number for s in replicas.services.all if not s.is_settled], (
+        f"unsettled: {unsettled}"
+    )
+
+
+def _check_indexes(replicas: Replicas) -> None:
+    t = replicas.tasks
+    for service in replicas.services.all:
+        found = t.of_service(service.number)
+        assert np.array_equal(found, np.flatnonzero(t.service == service.number)), (
+            f"{service.name}: tasks not found"
+        )
+    for node in replicas.nodes.records:
+        found = t.of_node(node.number)
+        assert np.array_equal(found, np.flatnonzero(t.node == node.number)), f"{node.name}: tasks not found"

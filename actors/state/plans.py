@@ -1,0 +1,37 @@
+"""A plan read from its bytes, or found unreadable before anything is changed."""
+
+from __future__ import annotations
+
+import msgspec
+
+from .commands import MAX_REPLICAS, Plan
+from .runs import PLAN, Ints, overlap, unpack
+
+MAX_SLOT = 2 * MAX_REPLICAS
+"""The lowest unused slots are taken first, so that a number beyond this is a mistake."""
+
+
+class ParsedPlan(msgspec.Struct, frozen=True):
+    """One service's part: starts are rows (first slot, count, node number), stops (first slot, count)."""
+
+    service: str
+    starts: Ints
+    stops: Ints
+
+
+def parse(plan: Plan) -> tuple[ParsedPlan, ...] | None:
+    """The plan as rows; None where a part cannot be read or names a slot twice."""
+    parts: list[ParsedPlan] = []
+    for part in plan.services:
+        starts, stops = unpack(part.starts, 3, PLAN), unpack(part.stops, 2, PLAN)
+        if starts is None or stops is None or not (_is_sound(starts) and _is_sound(stops)):
+            return None
+        parts.append(ParsedPlan(part.service, starts, stops))
+    return tuple(parts)
+
+
+def _is_sound(runs: Ints) -> bool:
+    if not runs.size:
+        return True
+    first, count = runs[:, 0], runs[:, 1]
+    return int((first + count).max()) <= MAX_SLOT and not overlap(first, count)

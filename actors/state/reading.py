@@ -1,0 +1,208 @@
+"""What one may ask of the agreed state; nothing here changes it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .call_queue import CallQueue, QueuedCall
+from .nodes import NodeTable
+from .records import (
+    AssignedTasks,
+    Assignments,
+    CallRecord,
+    ClusterRecord,
+    NodeRecord,
+    Pending,
+    ServiceRecord,
+    TaskRecord,
+)
+from .replicas import Replicas
+from .runs import Ints, Mask, collect
+from .services import ServiceTable
+from .task_states import TaskState
+from .tasks import Rows, TaskTable
+from .waiting import why_waiting
+
+
+class Reading:
+    """The questions; `machine.ClusterState` adds the changes. Answers are plain values, made when asked."""
+
+    def __init__(self) -> None:
+        self.applied_index = 0
+        self._replicas = Replicas(NodeTable(), ServiceTable(), TaskTable())
+        self._queue = CallQueue()
+        self._clusters: dict[str, ClusterRecord] = {}
+
+    # nodes
+
+    def nodes(self) -> tuple[NodeRecord, ...]:
+        """Present nodes in order of joining."""
+        return self._replicas.nodes.present()
+
+    def node(self, name: str) -> NodeRecord | None:
+        return self._replicas.nodes.find(name)
+
+    def free_slots(self) -> Ints:
+        """int64[nodes]: free slots by node number; 0 where a node is down or was removed."""
+        return self._replicas.nodes.free()
+
+    def ready_nodes(self) -> Mask:
+        """bool[nodes], by node number."""
+        return self._replicas.nodes.ready
+
+    def load_of(self, name: str) -> int:
+        """Slots taken on a node; 0 for an unknown one."""
+        number = self._replicas.nodes.number(name)
+        return 0 if number is None else int(self._replicas.nodes.used[number])
+
+    # services and tasks
+
+    def services(self) -> tuple[ServiceRecord, ...]:
+        """In order of creation; a service that was scaled to 0 is still one."""
+        return tuple(service.record() for service in self._replicas.services.all)
+
+    def service(self, name: str) -> ServiceRecord | None:
+        service = self._replicas.services.find(name)
+        return None if service is None else service.record()
+
+    def unsettled(self) -> tuple[ServiceRecord, ...]:
+        """Services that have not exactly what is desired on ready nodes, in order of creation."""
+        return tuple(service.record() for service in self._replicas.services.unsettled())
+
+    def load_distribution(self, service: str) -> dict[str, int]:
+        """Replicas of a service by node name, wanted running on ready nodes, in order of joining."""
+        found = self._replicas.services.find(service)
+        return {} if found is None else dict(self._replicas.shares([found.number]))
+
+    def running(self, service: str) -> tuple[Ints, Ints, Ints]:
+        """(slots, node numbers, states) of a service's tasks that are wanted running, by slot."""
+        found, t = self._replicas.services.find(service), self._replicas.tasks
+        if found is None:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
+        rows = self._replicas.wanted(t.of_service(found.number))
+        rows = rows[np.argsort(t.slot[rows], kind="stable")]
+        return t.slot[rows].astype(np.int64), t.node[rows].astype(np.int64), t.state[rows].astype(np.int64)
+
+    def tasks_of(self, node: str) -> tuple[TaskRecord, ...]:
+        """Every task of a node that has not ended, by id."""
+        number = self._replicas.nodes.number(node)
+        return () if number is None else self._task_records(self._replicas.tasks.of_node(number))
+
+    def tasks_of_service(self, service: str) -> tuple[TaskRecord, ...]:
+        """Every task of a service that has not ended, by id."""
+        found = self._replicas.services.find(service)
+        return () if found is None else self._task_records(self._replicas.tasks.of_service(found.number))
+
+    def _task_records(self, rows: Rows) -> tuple[TaskRecord, ...]:
+        t, services, nodes = self._replicas.tasks, self._replicas.services.all, self._replicas.nodes.records
+        columns = (t.id, t.service, t.slot, t.node, t.state, t.desired, t.size, t.updated)
+        return tuple(
+            TaskRecord(
+                id=id,
+                service=services[service].name,
+                slot=slot,
+                node=nodes[node].name,
+                state=TaskState(state),
+                desired=TaskState(desired),
+                slots=size,
+                updated_index=updated,
+            )
+            for id, service, slot, node, state, desired, size, updated in zip(
+                *(column[rows].tolist() for column in columns), strict=True
+            )
+        )
+
+    def assignments_version(self, node: str) -> int:
+        """The log index at which a node's assignments last changed; 0 for an unknown one. Costs nothing."""
+        number = self._replicas.nodes.number(node)
+        return 0 if number is None else int(self._replicas.nodes.versions[number])
+
+    def assignments(self, node: str) -> Assignments:
+        """What a node should run; nothing, of version 0, for an unknown one."""
+        number = self._replicas.nodes.number(node)
+        if number is None:
+            return Assignments(node=node, version=0)
+        t, services = self._replicas.tasks, self._replicas.services.all
+        rows = self._replicas.wanted(t.of_node(number))
+        ids, slots = t.id[rows], t.slot[rows].astype(np.int64)
+        runs = collect(
+            ids, ids - slots, t.service[rows].astype(np.int64), t.size[rows].astype(np.int64)
+        ).tolist()
+        return Assignments(
+            node=node,
+            version=int(self._replicas.nodes.versions[number]),
+            runs=tuple(
+                AssignedTasks(
+                    service=services[service].name,
+                    first_slot=first - shift,
+                    first_task=first,
+                    count=count,
+                    slots_per_replica=size,
+                )
+                for first, count, shift, service, size in runs
+            ),
+        )
+
+    def pending(self) -> tuple[Pending, ...]:
+        """Services with replicas that wait, in order of creation, each with the reason."""
+        return tuple(
+            Pending(
+                service=service.name,
+                waiting=service.pending,
+                replicas=service.replicas,
+                reason=why_waiting(
+                    service.pending, service.replicas, service.slots_per_replica, self._replicas.nodes
+                ),
+            )
+            for service in self.unsettled()
+            if service.pending
+        )
+
+    # calls and further clusters
+
+    def head(self) -> CallRecord | None:
+        """The oldest call that is not finished: the one that the leader works on."""
+        return _record(self._queue.head())
+
+    def call(self, id: str) -> CallRecord | None:
+        return _record(self._queue.find(id))
+
+    def last_call(self) -> CallRecord | None:
+        """The call that was submitted last."""
+        return _record(self._queue.last())
+
+    def pending_calls(self) -> tuple[CallRecord, ...]:
+        """Calls that are not finished, merged ones included, in order of submission."""
+        return tuple(queued.record() for queued in self._queue.unfinished())
+
+    def finished_calls(self) -> tuple[CallRecord, ...]:
+        """The last finished calls, in order of their ends."""
+        return tuple(queued.record() for queued in self._queue.finished())
+
+    def clusters(self) -> tuple[ClusterRecord, ...]:
+        return tuple(self._clusters.values())
+
+    def cluster(self, id: str) -> ClusterRecord | None:
+        return self._clusters.get(id)
+
+    def statistics(self) -> dict[str, int]:
+        """Counts for /stats."""
+        nodes, services = self._replicas.nodes, self._replicas.services.all
+        return {
+            "applied_index": self.applied_index,
+            "nodes": len(nodes.present()),
+            "nodes_ready": int(np.count_nonzero(nodes.ready)),
+            "capacity": int(nodes.capacity[nodes.ready].sum()),
+            "load": int(nodes.used.sum()),
+            "services": len(services),
+            "replicas": sum(service.replicas for service in services),
+            "replicas_placed": sum(service.placed for service in services),
+            "replicas_pending": sum(service.pending for service in services),
+            "tasks": len(self._replicas.tasks),
+            "calls_waiting": len(self._queue),
+            "clusters": len(self._clusters),
+        }
+
+
+def _record(queued: QueuedCall | None) -> CallRecord | None:
+    return None if queued is None else queued.record()
