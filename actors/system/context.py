@@ -62,7 +62,18 @@ class ActorLog(logging.LoggerAdapter[logging.Logger]):
 class Context(ABC):
     """What one incarnation of an actor may do. Used from inside its handlers only."""
 
-    __slots__ = ("_log", "_random", "cause", "cell", "cells", "has_intake", "incarnation", "name", "origin", "system")
+    __slots__ = (
+        "_log",
+        "_random",
+        "cause",
+        "cell",
+        "cells",
+        "has_intake",
+        "incarnation",
+        "name",
+        "origin",
+        "system",
+    )
 
     def __init__(self, system: System, cell: Cell, cells: dict[str, Cell]) -> None:
         self.name = cell.name
@@ -106,9 +117,7 @@ class Context(ABC):
     def send(self, to: str, message: Any) -> None:
         """Send by name. Never raises, never blocks; a message that cannot arrive is counted as a dead letter."""
 
-    def deliver(
-        self, delay_ns: int, to: str, message: Any, valid: Callable[[], bool] | None = None
-    ) -> None:
+    def deliver(self, delay_ns: int, to: str, message: Any, valid: Callable[[], bool] | None = None) -> None:
         """Put a message into another's mailbox after a delay; 0 is at once.
 
         `valid` is asked on arrival; False makes it a dead letter, "link-cut". It is never asked while a handler or the

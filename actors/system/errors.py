@@ -37,7 +37,9 @@ class MailboxFull(ActorError):
     """The actor has more messages waiting than it may; try again later."""
 
     def __init__(self, name: str, capacity: int) -> None:
-        super().__init__(f"{name!r} has {capacity} messages waiting, as many as it may; try again in a moment")
+        super().__init__(
+            f"{name!r} has {capacity} messages waiting, as many as it may; try again in a moment"
+        )
         self.name = name
         self.capacity = capacity
 

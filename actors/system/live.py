@@ -175,7 +175,10 @@ class Live(System):
         """A thread's life: give one cell after the other its turn."""
         self._own_threads.add(get_ident())
         while (cell := queue.get()) is not None:
-            self._take_turn(cell)
+            try:
+                self._take_turn(cell)
+            except Exception:  # somebody who looks on; the actors' own errors do not come here
+                _logger.exception("a trace sink failed name=%s", cell.name)
             cell.gate.release()
             if cell.mailbox:
                 self._wake(cell)

@@ -1,8 +1,8 @@
 """The system: names, supervision, watching, asking; all that live and virtual running have in common.
 
-# General layout: a System knows Cells by name (cell.py). Messages are put into a cell's mailbox by `_deliver_to` (the slow,
-# complete way) or by `Context.send` of live.py and virtual.py (the common case, written out), and taken out by the loops
-# of those two files, which leave everything that is not an ordinary message to `_handle`.
+# General layout: a System knows Cells by name (cell.py). Messages are put into a cell's mailbox by `_deliver_to` (the
+# slow, complete way) or by `Context.send` of live.py and virtual.py (the common case, written out), and taken out by
+# the loops of those two files, which leave everything that is not an ordinary message to `_handle`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class System(ABC):
         self.dead_letter_watchers: list[Callable[[str, str, Any], None]] = []
         """Called with reason, name and message for every dead letter; must be quick."""
         self._cells: dict[str, Cell] = {}
-        self._last_incarnations: dict[str, int] = {}  # of ended names, so that a name's incarnations never repeat
+        # Of ended names, so that a name's incarnations never repeat.
+        self._last_incarnations: dict[str, int] = {}
         self._started = 0
         self._lock = RLock()  # the tree of actors: who exists, whose child, who watches
         self._count_lock = Lock()
@@ -207,26 +208,37 @@ class System(ABC):
     ) -> None:
         """`spawn`, with its arguments as they are."""
         with self._lock:
-            if self._is_closed:
-                raise SystemClosed
-            if name in self._cells:
-                raise NameTaken(name)
-            parent = self._cells.get(parent_name) if parent_name is not None else None
-            if parent_name is not None and parent is None:
-                raise NoSuchActor(parent_name)
-            has_intake = cls.intake is not Actor.intake
-            cell = Cell(name, self._started, cls, args, kwargs, restart, parent, has_intake)
-            cell.incarnation = self._last_incarnations.pop(name, 0)
-            self._prepare(cell)
-            self._embody(cell)
+            parent = self._check_place(name, parent_name)
+            cell = Cell(
+                name, self._started, cls, args, kwargs, restart, parent, cls.intake is not Actor.intake
+            )
+            cell.incarnation = self._last_incarnations.get(name, 0)
             self._started += 1
+        self._prepare(cell)
+        self._embody(cell)  # without the lock: what the class does when it is made is its own affair
+        with self._lock:
+            self._check_place(name, parent_name)
             cell.mailbox.append((None, None, None, Control.START))  # before anybody can find the cell
             self._cells[name] = cell
+            self._last_incarnations.pop(name, None)
             if parent is not None:
                 parent.children = parent.children or {}
                 parent.children[name] = cell
         self._launched(cell)
         self._wake(cell)
+
+    def _check_place(self, name: str, parent_name: str | None) -> Cell | None:
+        """Whether an actor can be started under this name and parent; the parent's cell."""
+        if self._is_closed:
+            raise SystemClosed
+        if name in self._cells:
+            raise NameTaken(name)
+        if parent_name is None:
+            return None
+        parent = self._cells.get(parent_name)
+        if parent is None:
+            raise NoSuchActor(parent_name)
+        return parent
 
     def _embody(self, cell: Cell) -> None:
         """Make the actor of a cell's next incarnation; raises what the class raises."""
@@ -318,7 +330,9 @@ class System(ABC):
         self._dead_letter("mailbox-full", cell.name, item[0])
         return True
 
-    def _post_control(self, cell: Cell, control: Control, message: Any = None, *, first: bool = False) -> None:
+    def _post_control(
+        self, cell: Cell, control: Control, message: Any = None, *, first: bool = False
+    ) -> None:
         """Queue a control, whatever the bound."""
         item: Item = (message, None, None, control)
         if first:
@@ -390,7 +404,10 @@ class System(ABC):
         with self._count_lock:
             self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
         for watcher in self.dead_letter_watchers:
-            watcher(reason, to, message)
+            try:
+                watcher(reason, to, message)
+            except Exception:  # a send never raises
+                _logger.exception("a dead letter watcher failed")
 
     # -- handling what was taken out
 

@@ -1,10 +1,10 @@
 """For tests of programs made of actors: a probe that expects messages, on either clock.
 
-    with Virtual(seed=1) as system:
-        probe = Probe(system)
-        system.spawn(Greeter, "greeter")
-        probe.send("greeter", Hello(reply_to=probe.name))
-        assert probe.expect(Greeting).text == "hello"
+with Virtual(seed=1) as system:
+    probe = Probe(system)
+    system.spawn(Greeter, "greeter")
+    probe.send("greeter", Hello(reply_to=probe.name))
+    assert probe.expect(Greeting).text == "hello"
 """
 
 from __future__ import annotations
@@ -69,10 +69,12 @@ class Probe:
     def expect_nothing(self, for_s: float) -> None:
         """Let time pass. AssertionError when a message arrives that `expect` has not passed."""
         if self.wait_for(lambda: self._read < len(self._received), for_s):
-            raise AssertionError(f"{self.name} got {self._received[self._read]!r}, and should have got nothing")
+            raise AssertionError(
+                f"{self.name} got {self._received[self._read]!r}, and should have got nothing"
+            )
 
     def wait_for(self, predicate: Callable[[], bool], within_s: float) -> bool:
-        """Whether `predicate` holds in time: asked after every message in virtual time, at this probe's messages live."""
+        """Whether `predicate` holds in time. Asked after every message in virtual time, live at this probe's."""
         if isinstance(self._system, Virtual):
             return self._system.run_until(predicate, within_s)
         with self._arrived:

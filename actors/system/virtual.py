@@ -117,7 +117,7 @@ class Virtual(System):
         self.clock_ns = max(self.clock_ns, end)
 
     def run_until(self, predicate: Callable[[], bool], within_s: float) -> bool:
-        """Run until `predicate` holds, asked after every message; False when `within_s` passed or nothing is left to do."""
+        """Run until `predicate` holds, asked after every message. False: not within `within_s`, or not ever."""
         end = self.clock_ns + round(within_s * 1e9)
         while not predicate():
             if not self._step(end):
@@ -170,8 +170,12 @@ class Virtual(System):
         with _Running(self, "close()"):
             self._is_closed = True
             for cell in reversed(tuple(self._cells.values())):
-                if cell.state is not State.ENDED:
+                if cell.state in (State.RUNNING, State.RESTARTING):
                     self._begin_stop(cell)
+                elif (
+                    cell.state is not State.ENDED
+                ):  # it was waiting for its children, which have ended by now
+                    self._wind_down(cell)
         self.ready.clear()
         self.heap.clear()
 

@@ -228,7 +228,9 @@ def test_a_dead_incarnations_timer_never_reaches_the_next_one(system: System) ->
     system.spawn(Scripted, "a", notes)
     probe = Probe(system)
     with pytest.raises(ActorCrashed):
-        system.ask("a", Say(lambda a: a.context.after(0.01, "old"), lambda a: a.context.after(0, "old"), fail))
+        system.ask(
+            "a", Say(lambda a: a.context.after(0.01, "old"), lambda a: a.context.after(0, "old"), fail)
+        )
     probe.do(lambda context: context.after(0.03, "later"))
     probe.expect(str)
     settle(system, "a")
@@ -412,7 +414,9 @@ def test_a_class_that_cannot_be_made_raises_in_spawn_and_takes_no_name(system: S
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
-def test_an_exception_that_ends_programs_ends_one_actor_only(system: System, kind: type[BaseException]) -> None:
+def test_an_exception_that_ends_programs_ends_one_actor_only(
+    system: System, kind: type[BaseException]
+) -> None:
     def interrupt(_: Any) -> None:
         raise kind
 
@@ -525,11 +529,7 @@ def test_a_thousand_crashes_in_a_row_are_no_deep_recursion(system: System) -> No
     try:
         system.spawn(NoStart, "a", restart=Restart(limit=1_000))
         gone(system, "a")
-        with pytest.raises(NoSuchActor):
-            while True:
-                system.ask("a", Statistics())
-    except ActorCrashed:
-        pass
+        assert not system.is_alive("a")
     finally:
         logging.disable(logging.NOTSET)
 
@@ -580,7 +580,9 @@ def overfill(actor: Scripted) -> None:
 
 
 @pytest.mark.parametrize(("cls", "kept"), [(Small, [0, 1]), (SmallNewest, [4, 5])], ids=["new", "old"])
-def test_a_full_mailbox_drops_and_counts_but_timers_pass(system: System, cls: type[Small], kept: list[int]) -> None:
+def test_a_full_mailbox_drops_and_counts_but_timers_pass(
+    system: System, cls: type[Small], kept: list[int]
+) -> None:
     notes: list[Any] = []
     probe = Probe(system)
     system.spawn(cls, "a", notes)
@@ -619,7 +621,9 @@ def test_asking_an_actor_whose_mailbox_is_full_fails_at_once(system: System) -> 
             caught.append(error)
 
     system.ask("a", Say(overfill_then_be_asked))
-    assert [str(e) for e in caught] == ["'a' has 3 messages waiting, as many as it may; try again in a moment"]
+    assert [str(e) for e in caught] == [
+        "'a' has 3 messages waiting, as many as it may; try again in a moment"
+    ]
 
 
 # -- intake

@@ -73,7 +73,10 @@ def test_many_actors_share_few_threads() -> None:
         for i in range(2_000):
             system.spawn(Blocking, f"actor_{i}", threading.Event(), threading.Event())
         assert threading.active_count() - before == 3  # two workers and the timers
-        assert {system.ask(f"actor_{i}", 1) for i in range(0, 2_000, 500)} <= {"raftyard-worker-0", "raftyard-worker-1"}
+        assert {system.ask(f"actor_{i}", 1) for i in range(0, 2_000, 500)} <= {
+            "raftyard-worker-0",
+            "raftyard-worker-1",
+        }
     assert threading.active_count() == before
 
 
@@ -149,7 +152,9 @@ def test_nothing_is_lost_or_reordered_among_many_senders() -> None:
             assert [i for s, i in probe.received if s == sender] == list(range(2_000))
 
 
-def test_a_slow_handler_is_counted_and_told_to_those_who_debug(gates: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_slow_handler_is_counted_and_told_to_those_who_debug(
+    gates: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG, "raftyard")
     with Live() as system:
         system.spawn(Blocking, "a", *gates)

@@ -192,7 +192,9 @@ class Silent(Actor):
 def test_an_ask_that_nothing_can_answer_is_called_a_deadlock() -> None:
     with Virtual() as system:
         system.spawn(Silent, "a")
-        with pytest.raises(AskTimeout, match="'a' did not answer int and nothing is left to happen: a deadlock"):
+        with pytest.raises(
+            AskTimeout, match="'a' did not answer int and nothing is left to happen: a deadlock"
+        ):
             system.ask("a", 1)
         system.send("a", "tick")
         with pytest.raises(AskTimeout, match="within 2 s of virtual time"):
@@ -289,3 +291,42 @@ def test_cancelled_timers_do_not_make_time_pass() -> None:
         while system.step():
             pass
         assert system.now_ns == 0
+
+
+class Noting(Actor):
+    def __init__(self, notes: list[str]) -> None:
+        self.notes = notes
+
+    def on_stop(self) -> None:
+        self.notes.append(self.context.name)
+
+
+def test_closing_ends_those_who_are_just_stopping_or_restarting() -> None:
+    notes: list[str] = []
+    system = Virtual()
+    system.spawn(Noting, "parent", notes)
+    system.spawn(Noting, "child", notes, parent="parent")
+    system.spawn(Noting, "late", notes, restart=Restart(delay_s=5))
+    system.run(0)
+    system.stop("parent")
+    assert system.step()  # the parent begins to wait for its child
+    system.crash("late")
+    system.close()
+    assert system.names() == ()
+    assert notes == ["child", "parent"]
+
+
+def test_an_observer_that_raises_ends_the_run_where_it_stands() -> None:
+    with Virtual() as system:
+        probe = Probe(system)
+
+        def broken_promise(name: str, message: Any) -> None:
+            assert message != 2, "two is not allowed"
+
+        system.observers.append(broken_promise)
+        for i in range(1, 4):
+            system.send("probe", i)
+        with pytest.raises(AssertionError, match="two is not allowed"):
+            system.run(1)
+        system.run(1)
+        assert probe.received == (1, 2, 3)
