@@ -55,6 +55,8 @@ IDLE_TIMEOUT_S = 60
 # The loop looks at the clock this often when nothing happens; work wakes it at once through the trigger.
 LOOP_TIMEOUT_S = 1
 POLL_INTERVAL_S = 0.005
+# Even when all the grace is used up, threads that have nothing to do get so long to notice the end.
+IDLE_THREADS_END_S = 0.1
 HINTS = {
     413: "a body may have 1 MiB at most",
     431: "headers may have 32 KiB at most",
@@ -89,7 +91,7 @@ class Server:
     def open(self, port: int, tag: object = None) -> int:
         """Listen on `port` too; 0 takes a free one. Returns the port; requests to it carry `tag` in environ[TAG].
 
-        Raises PortInUse, also when this server has it open, and OSError when the system refuses otherwise.
+        Raises PortInUse, also when this server has it open, and Conflict when the system refuses otherwise.
         """
         if self._is_closed:
             raise RuntimeError("the server has been stopped; make a new one")
@@ -142,12 +144,15 @@ class Server:
             is_running = self._loop_thread.ident is not None
             self._has_ended = True
         if is_running:
-            self._dispatcher.shutdown(timeout=grace_s)
+            self._dispatcher.shutdown(timeout=max(grace_s, IDLE_THREADS_END_S))
             self._trigger.pull_trigger()
             self._loop_thread.join()
         for thing in tuple(self._map.values()):
-            # Only a channel's handle_close wakes a worker that waits for room to write.
-            thing.handle_close() if isinstance(thing, HTTPChannel) else thing.close()
+            if isinstance(thing, HTTPChannel):
+                # Unlike close, this wakes a worker that waits for room to write.
+                thing.handle_close()
+            else:
+                thing.close()
 
     def _run(self) -> None:
         while not self._has_ended:
