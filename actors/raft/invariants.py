@@ -143,6 +143,7 @@ class Invariants:
         if persist.terms:
             self._demand(first > seen.commit, "committed entries stay", core.member, f"{first} is overwritten")
             self._register(core, core.log.term_at(first - 1), first, persist.terms, persist.payloads)
+            self._membership_is_the_logs(core)
         if core.role is Role.LEADER and seen.led_term == core.term:
             # §3.6 Leader Append-Only.
             self._demand(first == seen.last + 1, "a leader only appends", core.member, f"{first} after {seen.last}")
@@ -157,6 +158,14 @@ class Invariants:
             if known[0] != before or known[1] != payload or term < before:
                 self._demand(False, "log matching", core.member, f"another entry {index} of term {term}")
             before = term
+
+    def _membership_is_the_logs(self, core: Raft) -> None:
+        """§4.1: in force is the last membership in the log; one that was overwritten is taken back."""
+        index = core.membership.index
+        if index > core.log.base_index:
+            payloads = core.entries(index, index + 1)[1]
+            there = payloads and payloads[0][:1] == b"\x00"
+            self._demand(bool(there), "membership is in the log", core.member, f"entry {index} is none")
 
     # --- Commitment ---
 
@@ -209,7 +218,10 @@ class Invariants:
             if type(message) is AppendReply:
                 if message.success and message.match > core.durable_index:
                     self._demand(False, "durable before acknowledged", core.member, f"acknowledges {message.match}")
-            else:
+            elif type(message) is VoteReply and message.granted:
+                # In a term that is over durably, nobody can be voted for again.
+                durable = seen.hard_state.voted_for == message.to or durable_term > message.term
+                self._demand(durable, "vote durable before use", core.member, f"votes for {message.to}")
                 self._check_vote(core, message)
 
     def _sent_after_durable(self, core: Raft, ready: Ready) -> None:
@@ -251,6 +263,8 @@ class Invariants:
                 before = core.memberships[-2].index
                 done = before <= core.commit_index
                 self._demand(done, "one change at a time", core.member, f"the one at {before} is not committed")
+                settled = core.commit_index >= core.term_start
+                self._demand(settled, "no change by a new leader", core.member, f"at {change.membership.index}")
 
     def _became_leader(self, seen: Seen, core: Raft, term: int) -> None:
         """§3.6: Election Safety and Leader Completeness."""
