@@ -1,1 +1,16 @@
-""" """
+"""The replicated state: what the nodes of a cluster agree on, and how commands change it. Pure.
+
+# General layout
+#
+# commands.py   what stands in the log             machine.py    apply, snapshot, restore
+# calls.py      a service call's body, read        reading.py    what one may ask
+# records.py    the answers                        views.py      the same, ready for JSON
+# replicas.py   what runs where, and the counts    call_queue.py service calls in line
+# nodes.py services.py tasks.py   the tables       plans.py runs.py   placements, written short
+# task_states.py  how far a task has come          invariants.py what is true after every command
+# waiting.py    why replicas wait                  changes.py    what one command touches
+"""
+
+from .machine import ClusterState, SnapshotError
+
+__all__ = ["ClusterState", "SnapshotError"]
