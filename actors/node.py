@@ -48,6 +48,10 @@ from .storage.base import Storage
 
 __all__ = ["Node"]
 
+LOG_SHOWN = 20
+LOG_LIMIT = 1000
+"""Entries in one answer; a longer range is answered with its newest."""
+
 
 class _Reconcile(Message):
     """To itself: something changed; look once, however many changes there were."""
@@ -300,8 +304,8 @@ class Node(Member):
         raft = self.raft
         first, last = wanted or (None, None)
         last = raft.last_index if last is None else min(last, raft.last_index)
-        first = last - 19 if first is None else first
-        first = max(first, raft.first_index)
+        first = last - LOG_SHOWN + 1 if first is None else first
+        first = max(first, raft.first_index, last - LOG_LIMIT + 1)
         if last < first:
             return []
         terms, payloads = raft.entries(first, last + 1)
