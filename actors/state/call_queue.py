@@ -71,6 +71,7 @@ class CallQueue:
         self._finished: dict[str, None] = {}
         self._keys: dict[str, str] = {}
         self._waiting_for: dict[str, dict[str, None]] = {}
+        self._newest: dict[str, str] = {}
         self._shares = 0
         self._last: str | None = None
         for queued in known:
@@ -83,6 +84,10 @@ class CallQueue:
             self._keys[queued.call.idempotency_key] = id
         if self._last is None or queued.log_index >= self._known[self._last].log_index:
             self._last = id
+        for name in sorted(queued.names()):
+            newest = self._newest.get(name)
+            if newest is None or self._known[newest].log_index < queued.log_index:
+                self._newest[name] = id
         if queued.executed_index is not None:
             self._finished[id] = None
             self._shares += len(queued.shares)
@@ -113,6 +118,10 @@ class CallQueue:
     def last(self) -> QueuedCall | None:
         """The call that was submitted last."""
         return None if self._last is None else self._known[self._last]
+
+    def newest(self) -> dict[str, QueuedCall]:
+        """The newest call for each service that a call is known for."""
+        return {name: self._known[id] for name, id in self._newest.items()}
 
     def unfinished(self) -> tuple[QueuedCall, ...]:
         """In order of submission."""
@@ -198,5 +207,8 @@ class CallQueue:
         key = queued.call.idempotency_key
         if key is not None and self._keys.get(key) == queued.call.id:
             del self._keys[key]
+        for name in sorted(queued.names()):
+            if self._newest[name] == queued.call.id:
+                del self._newest[name]
         if self._last == queued.call.id:
             self._last = None

@@ -171,6 +171,10 @@ class Reading:
         """The call that was submitted last."""
         return _record(self._queue.last())
 
+    def newest_calls(self) -> dict[str, CallRecord]:
+        """The newest call for each service, as far as calls are remembered."""
+        return {name: queued.record() for name, queued in self._queue.newest().items()}
+
     def pending_calls(self) -> tuple[CallRecord, ...]:
         """Calls that are not finished, merged ones included, in order of submission."""
         return tuple(queued.record() for queued in self._queue.unfinished())

@@ -56,14 +56,14 @@ class Replicas:
         current = self.wanted(self.tasks.of_service(service.number))
         held = self.tasks.slot[current].astype(np.int64)
         lost = ~self.nodes.ready[self.tasks.node[current]]
-        fits &= ~np.isin(slots, held[~lost])
-        replaces = np.isin(slots, held[lost])
+        fits &= ~_are_among(slots, held[~lost])
+        replaces = _are_among(slots, held[lost])
         room = service.replicas - service.placed - service.lost
         fits &= replaces | (np.cumsum(fits & ~replaces) <= room)
         slots, nodes = slots[fits], nodes[fits]
         kept = self._within_capacity(nodes, service.size)
         slots, nodes = slots[kept], nodes[kept]
-        self._release(change, current[lost & np.isin(held, slots)], "tasks-lost")
+        self._release(change, current[lost & _are_among(held, slots)], "tasks-lost")
         self._add_tasks(change, service, slots, nodes)
 
     def _on_ready_nodes(self, nodes: Ints) -> Mask:
@@ -222,3 +222,8 @@ class Replicas:
                 (self.nodes.records[node].name, first, first + count - 1) for first, count, node in runs
             )
             change.emit(kind, service=self.services.all[number].name, replicas=int(mine.size), runs=told)
+
+
+def _are_among(numbers: Ints, others: Ints) -> Mask:
+    # np.isin takes 10 µs to find that one side is empty, and most plans start in slots that nobody had.
+    return np.isin(numbers, others) if numbers.size and others.size else np.zeros(numbers.size, dtype=bool)

@@ -164,6 +164,23 @@ def test_only_the_newest_finished_calls_are_kept(monkeypatch):
     assert [len(call.load_distribution) for call in log.state.finished_calls()] == [0, 1, 1]
     assert log.state.call("call-1") is None
     assert not log.submit(key="key-0", web=9).duplicate
+    assert {name: call.id for name, call in log.state.newest_calls().items()} == {"web": "call-6"}
     copy = ClusterState()
     copy.restore(log.state.snapshot())
     assert copy.finished_calls() == log.state.finished_calls()
+
+
+def test_the_newest_call_for_each_service_is_remembered(monkeypatch):
+    monkeypatch.setattr(call_queue, "FINISHED_KEPT", 2)
+    log = Log(nodes=1)
+    log.submit(web=1, api=1)
+    log.submit(web=2)
+    log.submit(db=1)
+    assert {name: call.id for name, call in log.state.newest_calls().items()} == {
+        "api": "call-1",
+        "web": "call-2",
+        "db": "call-3",
+    }
+    for _ in range(3):
+        log.execute()
+    assert sorted(log.state.newest_calls()) == ["db", "web"]

@@ -244,6 +244,30 @@ def test_assignments_have_a_version_that_changes_only_with_them():
     assert log.state.assignments("n9").version == 0
 
 
+def test_whatever_a_plan_or_a_report_says_the_promises_hold():
+    for seed in range(150):
+        rng = random.Random(seed)
+        log = Log(nodes=3, capacity=rng.randrange(12))
+        for _ in range(12):
+            service, size = rng.choice(["web", "api"]), rng.randrange(1, 4)
+            starts = [
+                (rng.randrange(30), rng.randrange(1, 9), rng.randrange(-2, 5))
+                for _ in range(rng.randrange(4))
+            ]
+            stops = [(rng.randrange(30), rng.randrange(1, 9)) for _ in range(rng.randrange(3))]
+            request = c.ServiceRequest(name=service, replicas=rng.randrange(25), slots_per_replica=size)
+            log.do(c.SubmitCall(call=c.ServiceCall(id=f"{log.index}", services=(request,))))
+            assert log.execute(starts=starts, stops=stops, service=service).code in ("", "malformed"), (
+                f"seed {seed}"
+            )
+            log.place(starts=starts[::-1], stops=stops[::-1], service=service)
+            log.status(f"n{rng.randrange(3)}", rng.choice(["ready", "down"]))
+            runs = [
+                (rng.randrange(40), rng.randrange(1, 9), rng.choice([256, 512, 640, 7])) for _ in range(3)
+            ]
+            log.do(c.ReportTasks(node=f"n{rng.randrange(3)}", incarnation=1, updates=pack(runs, REPORT)))
+
+
 # reports
 
 
