@@ -297,6 +297,20 @@ def test_an_exception_is_a_crash_whether_told_or_asked(
     assert len(crashes) == 1 and crashes[0].exc_info is not None
 
 
+def test_an_ask_that_waits_in_the_mailbox_of_a_crashing_actor_fails(system: System) -> None:
+    waiting: list[Promise] = []
+
+    def be_asked_and_crash(_: Scripted) -> None:
+        waiting.append(system._post_ask("a", 1))  # what an ask from another thread does, at this very moment
+        raise ValueError("planned")
+
+    system.spawn(Scripted, "a")
+    with pytest.raises(ActorCrashed):
+        system.ask("a", Say(be_asked_and_crash))
+    with pytest.raises(ActorCrashed):
+        waiting[0].result()
+
+
 def test_a_restarted_actor_is_made_anew_with_the_same_arguments_and_an_empty_mailbox(system: System) -> None:
     notes: list[Any] = []
     system.spawn(Scripted, "a", notes)
@@ -424,8 +438,17 @@ def test_an_exception_that_ends_programs_ends_one_actor_only(
     system.spawn(Scripted, "b")
     with pytest.raises((ActorCrashed, KeyboardInterrupt)):
         system.ask("a", Say(interrupt))
+    probe = Probe(system)
+    probe.watch("a")
+    settle(system, "probe")
+    system.send("a", Say(interrupt))
+    try:
+        settle(system, "b")
+        assert probe.expect(Terminated).reason == "crashed"
+    except KeyboardInterrupt:  # virtual: this thread is the one that was interrupted
+        assert isinstance(system, Virtual)
     assert system.ask("b", 1) == 1
-    assert system.ask("a", Statistics())["incarnation"] == 2
+    assert system.ask("a", Statistics())["incarnation"] == 3
 
 
 def test_an_actor_can_be_crashed_and_killed_on_purpose(system: System) -> None:
