@@ -50,14 +50,14 @@ from .messages import (
     NodeAnswer,
     NodeSpec,
     Outcome,
-    Recorded,
     RecordClusters,
+    Recorded,
     Registry,
     RemoveNodeRequest,
     RestoreLink,
     SetConnections,
-    SetLinkPolicyRequest,
     SetLinkPolicy,
+    SetLinkPolicyRequest,
     Submit,
     SubmitServiceCall,
     TransferRequest,
@@ -87,8 +87,8 @@ FIRST_CLUSTER = "0"
 PORTS_TRIED = 90
 
 Answer = dict[str, Any]
-Done = Callable[[Any], None]
-Applied = Callable[[Any, int], None]
+Done = Callable[[Any], object]
+Applied = Callable[[Any, int], object]
 
 
 class Ports(Protocol):
@@ -135,11 +135,11 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     queue_limit: int = 1000
 
 
-class _Retry(Message):
+class _Retry(Message, frozen=True, kw_only=True, gc=False):
     """To itself: commands without an outcome are sent again."""
 
 
-class _Expired(Message):
+class _Expired(Message, frozen=True, kw_only=True, gc=False):
     """To itself: the question with that number has waited long enough."""
 
     ref: int
@@ -192,7 +192,7 @@ class Cluster(Actor):
         self._rotation = 0
         self._next_ref = 0
         self._questions: dict[int, _Question] = {}
-        self._links_waiting: dict[int, Callable[[], None]] = {}
+        self._links_waiting: dict[int, Callable[[], object]] = {}
         self._waiters: dict[str, list[Callable[[], None]]] = {}
         self._removals: dict[str, list[Promise]] = {}
         self._handlers: dict[type, Callable[[Any], Any]] = {
@@ -451,7 +451,7 @@ class Cluster(Actor):
         self._waiters.setdefault(call_id, []).append(look)
         self._later(wait_s, look)
 
-    def _later(self, delay_s: float, action: Callable[[], None]) -> None:
+    def _later(self, delay_s: float, action: Callable[[], object]) -> None:
         """Do something after a while; as a question that nobody is asked, it expires and is done."""
         ref = self._ask((), lambda _: None, lambda _: action(), within_s=delay_s)
         assert ref in self._questions

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from .link import Link
 from .messages import LinkPolicy, Message, Outcome, Submit, cluster_actor, link_actor
+from .raft import sessions
+from .raft.config import RaftConfig
 from .raft.core import Raft
 from .raft.events import (
     Accepted,
@@ -32,8 +34,6 @@ from .raft.events import (
     SteppedDown,
     is_application,
 )
-from .raft.config import RaftConfig
-from .raft import sessions
 from .raft.sessions import Applied, Machine, Sessions
 from .storage.base import Storage
 from .system import Actor, NameTaken, Timer
@@ -48,15 +48,15 @@ WAITING_LIMIT = 20_000
 Observer = Callable[[Raft, Any, Ready], None]
 
 
-class _Flush(Message):
+class _Flush(Message, frozen=True, kw_only=True, gc=False):
     """To itself: everything that queued up in front of this is proposed as one batch."""
 
 
-class _ApplyMore(Message):
+class _ApplyMore(Message, frozen=True, kw_only=True, gc=False):
     """To itself: committed entries wait for their slice."""
 
 
-class _Deadline(Message):
+class _Deadline(Message, frozen=True, kw_only=True, gc=False):
     """To itself: the core's deadline may have come."""
 
 

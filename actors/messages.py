@@ -93,7 +93,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 # -- plain values ---------------------------------------------------------------------------------------------------
 
 
-class LinkPolicy(Message):
+class LinkPolicy(Message, frozen=True, kw_only=True, gc=False):
     """How a wire behaves: seconds for delay and jitter, shares from 0 to 1 for the faults, messages for the window."""
 
     delay_s: float = 0.0
@@ -104,7 +104,7 @@ class LinkPolicy(Message):
     window: int = 4096
 
 
-class NodeSpec(Message):
+class NodeSpec(Message, frozen=True, kw_only=True, gc=False):
     """One node as asked for: `capacity` in slots; a node without a port answers under its cluster only."""
 
     name: str
@@ -118,7 +118,7 @@ class NodeSpec(Message):
         return self.name if self.port is None else f"{self.host}:{self.port}"
 
 
-class ClusterSpec(Message):
+class ClusterSpec(Message, frozen=True, kw_only=True, gc=False):
     """A cluster as it is created: its first nodes; later ones come by the replicated log."""
 
     cluster: str
@@ -129,21 +129,21 @@ class ClusterSpec(Message):
 # -- links ----------------------------------------------------------------------------------------------------------
 
 
-class CutLink(Message):
+class CutLink(Message, frozen=True, kw_only=True, gc=False):
     """Drop the mailbox and whatever comes, until restored."""
 
     ref: int = 0
     reply_to: str | None = None
 
 
-class RestoreLink(Message):
+class RestoreLink(Message, frozen=True, kw_only=True, gc=False):
     """Start a fresh mailbox."""
 
     ref: int = 0
     reply_to: str | None = None
 
 
-class SetLinkPolicy(Message):
+class SetLinkPolicy(Message, frozen=True, kw_only=True, gc=False):
     """Delay, jitter, loss, duplicates, reordering from now on; what is in flight keeps its time."""
 
     policy: LinkPolicy
@@ -151,14 +151,14 @@ class SetLinkPolicy(Message):
     reply_to: str | None = None
 
 
-class DescribeLink(Message):
+class DescribeLink(Message, frozen=True, kw_only=True, gc=False):
     """Ask a link for its status."""
 
     ref: int = 0
     reply_to: str | None = None
 
 
-class LinkStatus(Message):
+class LinkStatus(Message, frozen=True, kw_only=True, gc=False):
     """What a link is and did; counts are messages since its actor started."""
 
     ref: int
@@ -177,7 +177,7 @@ class LinkStatus(Message):
 # -- leader and agents (through links) --------------------------------------------------------------------------------
 
 
-class Assign(Message):
+class Assign(Message, frozen=True, kw_only=True, gc=False):
     """The leader's word on what a node runs, all of it; a higher version replaces a lower one. `load` is in slots;
     reports up to version `settled` are in the log, so what they said of stopped tasks need not be said again."""
 
@@ -188,7 +188,7 @@ class Assign(Message):
     settled: int
 
 
-class Report(Message):
+class Report(Message, frozen=True, kw_only=True, gc=False):
     """A node's word on its tasks at `version` of its assignments; `updates` as in the command `ReportTasks`."""
 
     node: str
@@ -198,7 +198,7 @@ class Report(Message):
     updates: bytes
 
 
-class Beat(Message):
+class Beat(Message, frozen=True, kw_only=True, gc=False):
     """The leader asks a node whether it is there; members of the consensus answer Raft's heartbeats instead."""
 
     leader: str
@@ -206,7 +206,7 @@ class Beat(Message):
     load: int
 
 
-class BeatReply(Message):
+class BeatReply(Message, frozen=True, kw_only=True, gc=False):
     """A node is there."""
 
     node: str
@@ -216,7 +216,7 @@ class BeatReply(Message):
 # -- a node and its agent (one host) ----------------------------------------------------------------------------------
 
 
-class RunTasks(Message):
+class RunTasks(Message, frozen=True, kw_only=True, gc=False):
     """Run exactly these; the answer is an `AgentReport`."""
 
     assignments: Assignments
@@ -224,7 +224,7 @@ class RunTasks(Message):
     reply_to: str
 
 
-class AgentReport(Message):
+class AgentReport(Message, frozen=True, kw_only=True, gc=False):
     """Every task of `version` with its state, and those that were stopped since the report before."""
 
     version: int
@@ -234,7 +234,7 @@ class AgentReport(Message):
 # -- a node and its cluster (one host) --------------------------------------------------------------------------------
 
 
-class Submit(Message):
+class Submit(Message, frozen=True, kw_only=True, gc=False):
     """Propose a command on behalf of a session; sent again with the same sequence until an `Outcome` comes.
 
     What the numbers mean stands in raft/sessions.py."""
@@ -246,7 +246,7 @@ class Submit(Message):
     reply_to: str
 
 
-class Outcome(Message):
+class Outcome(Message, frozen=True, kw_only=True, gc=False):
     """A command was applied at `index`, or could not be proposed (`refused`; try the `leader`). `result` is what the
     machine answered: plain values, as msgpack has them."""
 
@@ -258,14 +258,14 @@ class Outcome(Message):
     leader: str | None = None
 
 
-class LeaderClaim(Message):
+class LeaderClaim(Message, frozen=True, kw_only=True, gc=False):
     """A node says that it leads."""
 
     node: str
     term: int
 
 
-class LeaderResigned(Message):
+class LeaderResigned(Message, frozen=True, kw_only=True, gc=False):
     """A node says that it leads no more."""
 
     node: str
@@ -273,7 +273,7 @@ class LeaderResigned(Message):
     reason: str
 
 
-class NodeStatus(Message):
+class NodeStatus(Message, frozen=True, kw_only=True, gc=False):
     """What the leader believes of a node."""
 
     spec: NodeSpec
@@ -281,7 +281,7 @@ class NodeStatus(Message):
     member: str
 
 
-class ClusterView(Message):
+class ClusterView(Message, frozen=True, kw_only=True, gc=False):
     """The leader's picture of the cluster, pushed to the front door whenever it changes."""
 
     node: str
@@ -292,13 +292,13 @@ class ClusterView(Message):
     clusters: tuple[ClusterSpec, ...]
 
 
-class CallsFinished(Message):
+class CallsFinished(Message, frozen=True, kw_only=True, gc=False):
     """The leader to the front door: these service calls were executed or failed; somebody may wait for them."""
 
     calls: tuple[str, ...]
 
 
-class DescribeNode(Message):
+class DescribeNode(Message, frozen=True, kw_only=True, gc=False):
     """Ask a node for its statistics; `log` = (first, last) entries wanted, the newest 20 by default."""
 
     ref: int = 0
@@ -309,7 +309,7 @@ class DescribeNode(Message):
     with_loads: bool = False
 
 
-class DescribeState(Message):
+class DescribeState(Message, frozen=True, kw_only=True, gc=False):
     """Ask the leader for the replicated state, read linearizably: `call` names one service call, None the last one."""
 
     ref: int = 0
@@ -318,7 +318,7 @@ class DescribeState(Message):
     detail: str = "call"
 
 
-class NodeAnswer(Message):
+class NodeAnswer(Message, frozen=True, kw_only=True, gc=False):
     """A node's answer to a question with that `ref`; `error` instead of `value` when it cannot answer."""
 
     ref: int
@@ -327,7 +327,7 @@ class NodeAnswer(Message):
     error: str | None = None
 
 
-class AskNode(Message):
+class AskNode(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: what one node says of itself; `log` as in `DescribeNode`."""
 
     node: str
@@ -336,7 +336,7 @@ class AskNode(Message):
     with_loads: bool = False
 
 
-class TransferRequest(Message):
+class TransferRequest(Message, frozen=True, kw_only=True, gc=False):
     """Ask the leader to hand over to `target` (None: to whom it likes)."""
 
     target: str | None = None
@@ -347,11 +347,11 @@ class TransferRequest(Message):
 # -- from outside: what REST, embedding and scenarios ask ---------------------------------------------------------------
 
 
-class ListClusters(Message):
+class ListClusters(Message, frozen=True, kw_only=True, gc=False):
     """To the Orchestrator: the ids of every cluster, in order."""
 
 
-class CreateClusterRequest(Message):
+class CreateClusterRequest(Message, frozen=True, kw_only=True, gc=False):
     """To the Orchestrator: `cluster` None = the next free number; `replace` = PUT on one that exists."""
 
     cluster: str | None
@@ -359,13 +359,13 @@ class CreateClusterRequest(Message):
     replace: bool = False
 
 
-class RemoveClusterRequest(Message):
+class RemoveClusterRequest(Message, frozen=True, kw_only=True, gc=False):
     """To the Orchestrator."""
 
     cluster: str
 
 
-class AddNodeRequest(Message):
+class AddNodeRequest(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: a node joins. What is None is chosen: the next free name, the next free port."""
 
     name: str | None = None
@@ -374,13 +374,13 @@ class AddNodeRequest(Message):
     capacity: int | None = None
 
 
-class RemoveNodeRequest(Message):
+class RemoveNodeRequest(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: its replicas move, it leaves the membership, its port closes."""
 
     address: str
 
 
-class SubmitServiceCall(Message):
+class SubmitServiceCall(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: a service call, its JSON body as it came; `wait_s` None = answer at once."""
 
     body: Any
@@ -388,13 +388,13 @@ class SubmitServiceCall(Message):
     wait_s: float | None = None
 
 
-class DescribeCall(Message):
+class DescribeCall(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: one service call, or the last one."""
 
     call: str | None = None
 
 
-class DescribeCluster(Message):
+class DescribeCluster(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: `detail` is "" or "stats" or "state"; nodes from `offset`, at most `limit`."""
 
     detail: str = ""
@@ -402,13 +402,13 @@ class DescribeCluster(Message):
     limit: int = 100
 
 
-class DescribeConnections(Message):
+class DescribeConnections(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: the matrix `{from: {to: 0 or 1}}`, or one node's row `{to: 0 or 1}`."""
 
     node: str | None = None
 
 
-class SetConnections(Message):
+class SetConnections(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: cut (0) and restore (1) exactly the directions named; answered when in force, with the matrix,
     or with the row of `row_of`."""
 
@@ -416,7 +416,7 @@ class SetConnections(Message):
     row_of: str | None = None
 
 
-class SetLinkPolicyRequest(Message):
+class SetLinkPolicyRequest(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: how the wire from `source` to `target` behaves from now on; answered when in force."""
 
     source: str
@@ -424,7 +424,7 @@ class SetLinkPolicyRequest(Message):
     policy: LinkPolicy
 
 
-class RecordClusters(Message):
+class RecordClusters(Message, frozen=True, kw_only=True, gc=False):
     """The Orchestrator to cluster 0: put this command about further clusters in the log; answered by its outcome."""
 
     command: CreateCluster | ReplaceCluster | RemoveCluster
@@ -432,7 +432,7 @@ class RecordClusters(Message):
     reply_to: str
 
 
-class Recorded(Message):
+class Recorded(Message, frozen=True, kw_only=True, gc=False):
     """Cluster 0 to the Orchestrator: what became of `RecordClusters`; `error` when it did not happen."""
 
     ref: int
@@ -440,7 +440,7 @@ class Recorded(Message):
     error: tuple[str, str, str] | None = None
 
 
-class Registry(Message):
+class Registry(Message, frozen=True, kw_only=True, gc=False):
     """Cluster 0 to the Orchestrator: the further clusters that its log records."""
 
     clusters: tuple[ClusterSpec, ...]

@@ -36,9 +36,9 @@ from .messages import (
     cluster_actor,
     node_actor,
 )
+from .raft import sessions
 from .raft.config import RaftConfig
 from .raft.core import Role
-from .raft import sessions
 from .raft.events import NO_OP, Accepted, Refused, TransferLeadership, is_application
 from .raft.sessions import Applied
 from .state import commands, views
@@ -53,7 +53,7 @@ LOG_LIMIT = 1000
 """Entries in one answer; a longer range is answered with its newest."""
 
 
-class _Reconcile(Message):
+class _Reconcile(Message, frozen=True, kw_only=True, gc=False):
     """To itself: something changed; look once, however many changes there were."""
 
 

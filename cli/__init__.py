@@ -9,7 +9,7 @@ import click
 
 __all__ = ["main"]
 
-USAGE_ERROR = 2
+_USAGE_ERROR = 2
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -21,11 +21,11 @@ def main(context: click.Context) -> None:
     Without a command it serves.
     """
     if context.invoked_subcommand is None:
-        context.invoke(serve)
+        context.invoke(_serve)
 
 
-@main.command()
-def serve() -> None:
+@main.command("serve")
+def _serve() -> None:
     """Start cluster 0 and answer REST calls until Ctrl-C or SIGTERM.
 
     Settings come from .env and the environment (which beats the file): PORT, DEFAULT_HOST, NODES, CAPACITY, TOKEN,
@@ -40,8 +40,7 @@ def serve() -> None:
         _give_up(str(error))
     for warning in settings.warnings:
         click.echo(f"raftyard: {warning}", err=True)
-    from .serve import CannotStart
-    from .serve import serve as run
+    from .serve import CannotStart, serve as run
 
     try:
         run(settings)
@@ -51,4 +50,4 @@ def serve() -> None:
 
 def _give_up(reason: str) -> NoReturn:
     click.echo(f"raftyard: {reason}", err=True)
-    sys.exit(USAGE_ERROR)
+    sys.exit(_USAGE_ERROR)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..messages import Assign, Beat, ClusterSpec, ClusterView, Message, NodeSpec, Report
-from ..raft.events import Accepted, Propose, Refused
 from ..raft import sessions
+from ..raft.events import Accepted, Propose, Refused
 from ..scheduling.reconcile import plan_call, plan_repair
 from ..state import commands
 from ..state.commands import AddNode, Command, ExecuteCall, PlaceTasks, ReportTasks, SetNodeStatus
@@ -31,7 +31,7 @@ BEAT_EVERY_TICKS = 2
 VIEW_EVERY_TICKS = 10
 
 
-class ControlTick(Message):
+class ControlTick(Message, frozen=True, kw_only=True, gc=False):
     """To the leader itself, every TICK_MS of its term."""
 
     term: int
