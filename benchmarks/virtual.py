@@ -34,7 +34,8 @@ class Proposer(Actor):
         super().__init__()
         self._leader = node_actor("0", leader)
         self._sequence = 0
-        self._command = commands.encode(commands.ReportTasks(node=leader, incarnation=1, updates=b""))
+        # Of no leader's term, so the state machine looks at it and lets it be.
+        self._command = commands.encode(commands.SetNodeStatus(name=leader, status="ready", term=0))
         self.applied = 0
 
     def on_start(self) -> None:
