@@ -71,7 +71,8 @@ def _change(raft: "Raft", ref: int, reason: str, wanted: Membership) -> None:
     raft.add_membership(
         Membership(voters=wanted.voters, outgoing=wanted.outgoing, learners=wanted.learners, index=index)
     )
-    replication.append_own(raft, (encode_membership(wanted),))
+    payload = encode_membership(wanted)
+    replication.append_own(raft, (payload,), len(payload) + replication.ENTRY_OVERHEAD)
     raft.accepted_out.append(Accepted(ref=ref, term=raft.term, index=index, count=1))
 
 
@@ -92,6 +93,7 @@ def enter(raft: "Raft", membership: Membership) -> None:
         for member in membership.members:
             if member != raft.member and member not in raft.peers:
                 raft.peers[member] = Progress(raft.log.last_index + 1, raft.now_ns)
+        replication.count_voters(raft)
         # Reads that waited for the member that leaves need not any more.
         reading.confirm(raft)
     else:

@@ -51,8 +51,12 @@ class Log:
 
     def entries(self, low: int, high: int) -> tuple[tuple[int, ...], tuple[bytes, ...]]:
         """The columns of the entries low .. high - 1, cut to what there is."""
-        start = max(low - self.base_index - 1, 0)
-        stop = max(high - self.base_index - 1, start)
+        offset = self.base_index + 1
+        start, stop = low - offset, high - offset
+        if start < 0:
+            start, stop = 0, max(stop, 0)
+        if stop - start == 1 and stop <= len(self._terms):
+            return (self._terms[start],), (self._payloads[start],)
         return tuple(self._terms[start:stop]), tuple(self._payloads[start:stop])
 
     def first_conflict(self, index: int, terms: tuple[int, ...]) -> int:

@@ -86,10 +86,9 @@ def confirm(raft: "Raft") -> None:
 
 
 def _answered_round(raft: "Raft") -> int:
-    return min(
-        reached_by_majority([raft.round if voter == raft.member else raft.peers[voter].round for voter in voters])
-        for voters in (raft.membership.voters, raft.membership.outgoing or raft.membership.voters)
-    )
+    """The newest round that a quorum has answered, this leader of course among them."""
+    raft.own.round = raft.round
+    return min([reached_by_majority([progress.round for progress in voters]) for voters in raft.voter_sets])
 
 
 def _answer(raft: "Raft", asker: str | None, number: int, index: int) -> None:

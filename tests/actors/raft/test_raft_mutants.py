@@ -14,9 +14,10 @@ MODULES: tuple[ModuleType, ...] = (changing, core, elections, log, progress, rea
 SEEDS = 400
 
 MUTANTS: dict[str, tuple[Any, str, str, str]] = {
-    "commits entries of old terms": (replication, "advance_commit", " or agreed < raft.term_start", ""),
+    "commits entries of old terms": (replication, "advance_commit", " and agreed >= raft.term_start", ""),
     "counts the leader's entries before they are durable": (
-        replication, "_agreed", "own = raft.durable_index", "own = raft.log.last_index",
+        core.Raft, "append", "self.log.append(terms, payloads)",
+        "self.log.append(terms, payloads); self.own.match = self.log.last_index",
     ),
     "counts one vote too few": (
         core.Membership, "is_quorum", "_is_majority(self.voters, who)", "len(who) * 2 >= len(self.voters)",
@@ -75,7 +76,7 @@ MUTANTS: dict[str, tuple[Any, str, str, str]] = {
         reading, "start_round", "raft.round += 1", "raft.round += not raft.round",
     ),
     "begins a term without an entry of its own": (
-        roles, "become_leader", "replication.append_own(raft, (NO_OP,))", "pass",
+        roles, "become_leader", "replication.append_own(raft, (NO_OP,), replication.ENTRY_OVERHEAD)", "pass",
     ),
     "is never told of lost entries": (
         replication, "send_heartbeat", "prev = progress.next - 1", "prev = progress.match",
