@@ -314,7 +314,9 @@ def test_an_ask_that_waits_in_the_mailbox_of_a_crashing_actor_fails(system: Syst
 def test_a_restarted_actor_is_made_anew_with_the_same_arguments_and_an_empty_mailbox(system: System) -> None:
     notes: list[Any] = []
     system.spawn(Scripted, "a", notes)
-    system.spawn(Scripted, "b")
+    probe = Probe(system)
+    probe.watch("a")
+    settle(system, "probe")
 
     def send_all(actor: Scripted) -> None:
         for message in ("before", Say(fail), "lost"):
@@ -324,8 +326,8 @@ def test_a_restarted_actor_is_made_anew_with_the_same_arguments_and_an_empty_mai
         send_all(actor)  # to itself: they wait until this handler ends
 
     system.ask("a", Say(hold))
-    settle(system, "b")
-    system.ask("a", Statistics())
+    probe.expect(Terminated)
+    settle(system, "a")
     assert notes == [("a", "start"), ("a", "before"), ("a", "failure"), ("a", "start")]
     assert system.dead_letters == {"dead": 1}
 
@@ -363,13 +365,14 @@ def test_an_actor_that_is_never_restarted_does_not_crash_its_parent(system: Syst
 
 def test_a_restart_waits_for_its_delay_and_meanwhile_the_actor_is_dead(system: System) -> None:
     probe = Probe(system)
-    system.spawn(Scripted, "a", restart=Restart(delay_s=0.02))
+    system.spawn(Scripted, "a", restart=Restart(delay_s=0.3))
     with pytest.raises(ActorCrashed):
         system.ask("a", Say(fail))
     with pytest.raises(ActorCrashed):
         system.ask("a", 1)
     assert "a" in system.names()
-    probe.do(lambda context: context.after(0.06, "later"))
+    assert not probe.wait_for(lambda: system.is_alive("a"), 0.0)
+    probe.do(lambda context: context.after(0.4, "later"))
     probe.expect(str)
     assert system.ask("a", Statistics())["incarnation"] == 2
 
@@ -380,15 +383,19 @@ def test_a_restart_ends_the_children_first(system: System) -> None:
     class Parent(Scripted):
         def on_start(self) -> None:
             super().on_start()
-            self.context.spawn(Scripted, "child", self.notes)
+            self.context.spawn(Child, "child", self.notes)
 
+    class Child(Scripted):
+        def on_start(self) -> None:
+            super().on_start()
+            self.context.send("probe", "child started")
+
+    probe = Probe(system)
     system.spawn(Parent, "parent", notes)
-    settle(system, "parent")
-    settle(system, "child")
+    probe.expect(str)
     with pytest.raises(ActorCrashed):
         system.ask("parent", Say(fail))
-    probe = Probe(system)
-    probe.wait_for(lambda: False, 0.02)
+    probe.expect(str)
     assert [n for n in notes if n[1] != "failure"] == [
         ("parent", "start"),
         ("child", "start"),

@@ -96,7 +96,7 @@ def test_closing_names_an_actor_that_does_not_end_and_stops_the_others(
     system.spawn(Noting, "stuck", *gates)
     system.send("stuck", "block")
     assert gates[0].wait(5)
-    system.close(timeout_s=0.1)
+    system.close(timeout_s=0.4)
     assert stopped == ["old"]
     assert "actor does not stop, its handler has not ended name=stuck" in caplog.text
     gates[1].set()
