@@ -2,6 +2,7 @@
 
 import random
 
+import msgspec
 import pytest
 
 from raftyard.actors.state import commands as c
@@ -22,6 +23,8 @@ class Log:
         self.index += 1
         outcome = self.state.apply(self.index, self.term, c.decode(c.encode(command)))
         self.state.check()
+        # The session table keeps outcomes, and the event log is JSON.
+        assert msgspec.json.encode(outcome) and msgspec.msgpack.encode(outcome)
         return outcome
 
     def add(self, name, capacity=10, port=None):
