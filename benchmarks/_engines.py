@@ -9,10 +9,11 @@ from __future__ import annotations
 import importlib.util
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import msgspec
+
 from raftyard.actors import Actor, Virtual
 
 HAS_SIMPY = importlib.util.find_spec("simpy") is not None
@@ -95,7 +96,7 @@ def simpy_timers(actors: int) -> World:
     """`actors` processes that sleep."""
     import simpy
 
-    def sleep(environment: Any) -> Iterator[Any]:
+    def sleep(environment: Any) -> Generator[Any, Any, None]:
         while True:
             yield environment.timeout(1.0)
 
@@ -117,7 +118,7 @@ def simpy_ping_pong(events: int) -> tuple[int, float]:
     catches = max(1, events // (2 * PAIRS))
     environment = simpy.Environment()
 
-    def play(own: Any, partner: Any) -> Iterator[Any]:
+    def play(own: Any, partner: Any) -> Generator[Any, Any, None]:
         for _ in range(catches):
             ball = yield own.get()
             yield partner.put(ball)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+
 from raftyard.actors import Actor, Member, Promise, Restart, System
 from raftyard.actors.messages import LinkPolicy, Submit, cluster_actor, node_actor
 from raftyard.actors.raft.config import RaftConfig
@@ -53,8 +54,9 @@ class _Voter(Member):
 class _Front(Actor):
     """Starts the members, and knows who leads."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, delay_s: float) -> None:
         super().__init__()
+        self._policy = LinkPolicy(delay_s=delay_s)
         self._names = tuple(f"node_{number}" for number in range(count))
         self._leader: str | None = None
         self._asked: list[Promise] = []
@@ -63,7 +65,7 @@ class _Front(Actor):
         """Start the members as children."""
         for name in self._names:
             storage = MemoryStorage(Restored.bootstrap(self._names))
-            arguments = (CLUSTER, name, storage, Counter(), RaftConfig(), LinkPolicy())
+            arguments = (CLUSTER, name, storage, Counter(), RaftConfig(), self._policy)
             self.context.spawn(_Voter, node_actor(CLUSTER, name), *arguments, restart=Restart.never())
 
     def on_receive(self, message: Any) -> Promise | None:
@@ -82,9 +84,9 @@ class _Front(Actor):
         return promise
 
 
-def start_members(system: System, count: int = 3) -> str:
+def start_members(system: System, count: int = 3, delay_s: float = 0.0) -> str:
     """Start the members at their default timeouts; the name of the leader's actor once there is one."""
-    system.spawn(_Front, FRONT, count)
+    system.spawn(_Front, FRONT, count, delay_s)
     leader: str = system.ask(FRONT, WhoLeads(), timeout_s=10.0)
     return leader
 

@@ -38,7 +38,9 @@ class Peers:
             command = [sys.executable, "-m", "benchmarks._pysyncobj", own, *others]
             pipe = subprocess.PIPE
             self._processes.append(
-                subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=Path(__file__).parent.parent)
+                subprocess.Popen(
+                    command, stdin=pipe, stdout=pipe, text=True, cwd=Path(__file__).parent.parent
+                )
             )
         return self
 

@@ -1,7 +1,7 @@
 """How long a cluster of five nodes is without a leader, in real time at the default timeouts.
 
-What is waited for is a user's service call, carried out: it is posted at the moment of the fault. `start_to_leader_s` is
-from the start of the orchestrator to the first leader; `transfer_s` from the order to hand over to the new leader.
+What is waited for is a user's service call, carried out: it is posted at the moment of the fault. `start_to_leader_s`
+is from the start of the orchestrator to the first leader; `transfer_s` from the order to hand over to the new leader.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ class Nodes:
         call = SubmitServiceCall(body=CALL, wait_s=PATIENCE_S)
         answer = self._system.ask(CLUSTER, call, timeout_s=PATIENCE_S + 5)
         if answer["status"] != "executed":
-            raise RuntimeError(f"a service call is {answer['status']} after {PATIENCE_S:g} s; expected executed")
+            raise RuntimeError(
+                f"a service call is {answer['status']} after {PATIENCE_S:g} s; expected executed"
+            )
 
     def transfer_s(self) -> float:
         """The leader hands over to another."""

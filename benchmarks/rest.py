@@ -1,4 +1,4 @@
-"""What a REST request costs the server: CPU time of its process, all threads, with the load's client in another process.
+"""What a REST request costs the server: CPU time of its process, all threads, not that of the load's client.
 
 The server is `raftyard serve` as a user starts it, with five nodes. `get_cpu_ms` is GET /clusters/0/service (the last
 service call, read linearizably from the leader); `get_node_cpu_ms` is GET / on a node's port, which shows the newest 20
@@ -194,7 +194,9 @@ def run(options: Options) -> dict[str, Any]:
                 if turn:  # the first one warms up
                     taken.setdefault(key, []).append(value)
             talk(f"rest: run {turn} of {runs}")
-    return {"runs": runs} | {key: sample(values) for key, values in taken.items()} | {"watchers500_p99_ms": None}
+    return (
+        {"runs": runs} | {key: sample(values) for key, values in taken.items()} | {"watchers500_p99_ms": None}
+    )
 
 
 def _one_run(server: Server, count: int) -> dict[str, float]:

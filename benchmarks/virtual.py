@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import msgspec
+
 from raftyard.actors import Actor, OrchestratorSettings, Virtual, start_orchestrator
 from raftyard.actors.messages import DescribeCluster, Outcome, Submit, cluster_actor, node_actor
 from raftyard.actors.raft.invariants import Invariants
