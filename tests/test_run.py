@@ -38,6 +38,7 @@ LINES = (
     'curl -X DELETE -H "Content-Type: application/json" '
     + """-d '{"host": "localhost", "port": "8001"}' localhost:8000/clusters/0/nodes""",
 )
+MISTYPED = JSON + """'{"container": {"id": 5, "replcas": 25}}' localhost:8000/clusters/0/service"""
 
 
 @pytest.fixture(scope="module")
@@ -345,6 +346,12 @@ def test_a_mistake_is_named_with_what_to_do(
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert said in json.dumps(answer.body, ensure_ascii=False)
     assert answer.body["hint"]
+
+
+def test_the_documented_mistake_is_answered_as_documented(yard: Yard) -> None:
+    answer = yard.curl(MISTYPED)
+    assert (answer.status, answer.body["detail"]) == (422, "unknown field replcas")
+    assert answer.body["errors"][0]["path"] == "$.container.replcas"
 
 
 def test_a_body_that_is_not_json_is_a_400(yard: Yard) -> None:
