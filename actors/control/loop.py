@@ -232,6 +232,9 @@ class ControlLoop:
         membership = host.raft.membership
         if host.raft.commit_index < membership.index or not state.nodes():
             return
+        if host.applied < host.raft.commit_index:
+            # Entries are applied in slices: a node that joins in a later one is not yet in the state, but has not left.
+            return
         view = ClusterView(
             node=host.node,
             term=self.term,
