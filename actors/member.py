@@ -36,7 +36,7 @@ from .raft.events import (
 )
 from .raft.sessions import Applied, Machine, Sessions
 from .storage.base import Storage
-from .system import Actor, NameTaken, Timer
+from .system import Actor, NameTaken, Terminated, Timer
 from .units import NS_PER_MS
 
 __all__ = ["Member", "Observer"]
@@ -108,6 +108,7 @@ class Member(Actor):
             _Flush: self._flush,
             _ApplyMore: self._apply_more,
             _Deadline: self._deadline,
+            Terminated: self._wire_ended,
         }
 
     # -- life -----------------------------------------------------------------------------------------------------
@@ -249,7 +250,13 @@ class Member(Actor):
             except NameTaken:
                 pass  # The front door was quicker: somebody cuts a wire that nobody has used yet.
         self._wires[peer] = wire
+        self.context.watch(wire)
         return wire
+
+    def _wire_ended(self, message: Terminated) -> None:
+        """The wire went with the node that it led to; should one of that name come back, another is made."""
+        if message.reason != "crashed":
+            self._wires = {peer: wire for peer, wire in self._wires.items() if wire != message.name}
 
     # -- proposals ----------------------------------------------------------------------------------------------------
 

@@ -228,12 +228,12 @@ class Node(Member):
         return True
 
     def _agent_reported(self, message: AgentReport) -> None:
-        leader, term = self._assigner
-        if leader:
+        leader = self.known_leader()
+        if leader is not None:
             report = Report(
                 node=self.node,
-                incarnation=self.context.incarnation,
-                term=term,
+                incarnation=message.incarnation,
+                term=max(self._assigner[1], self.raft.term),
                 version=message.version,
                 updates=message.updates,
             )

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ..messages import Assign, Beat, ClusterSpec, ClusterView, Message, NodeSpec, Report
 from ..raft import sessions
 from ..raft.events import Accepted, Propose, Refused
@@ -19,6 +21,7 @@ from ..state.records import NodeRecord, Outcome
 from ..units import NS_PER_MS
 from .liveness import TICK_MS, Liveness
 from .membership import next_change
+from .reports import updates_of
 
 if TYPE_CHECKING:
     from .host import Host
@@ -82,8 +85,9 @@ class ControlLoop:
         """A node confirmed its assignments; what it says of its tasks is proposed with the next round."""
         self.heard(report.node)
         self._confirmed[report.node] = report.version
-        if report.updates:
-            self._reports[report.node] = report
+        updates = updates_of(report, self._host.state)
+        if updates:
+            self._reports[report.node] = msgspec.structs.replace(report, updates=updates)
             self._host.look_again()
 
     def accepted(self, accepted: Accepted) -> None:
@@ -135,7 +139,7 @@ class ControlLoop:
         state = self._host.state
         nodes = state.nodes()
         if not nodes:
-            return [] if state.applied_index else list(self._first_nodes())
+            return list(self._first_nodes())
         changes = self._status_changes(nodes)
         if changes:
             return changes

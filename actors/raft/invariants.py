@@ -33,7 +33,8 @@ class Seen:
     def __init__(self, core: Raft, hard_state: HardState) -> None:
         self.core = core
         self.term = core.term
-        self.commit = core.commit_index
+        # A core that starts has committed nothing yet; its first step, which this is, may have done so since.
+        self.commit = core.log.base_index
         self.applied = core.log.base_index
         self.last = core.last_index
         self.led_term = 0
