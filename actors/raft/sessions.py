@@ -158,15 +158,19 @@ class Sessions:
     def _forget_results(self, known: _Session, acknowledged: int) -> None:
         results = known.results
         if acknowledged > known.acknowledged:
-            newly = range(known.acknowledged + 1, acknowledged + 1)
             # Whichever is shorter: a client that acknowledges one by one must not cost a look at all that is open.
-            gone = newly if len(newly) < len(results) else [number for number in results if number <= acknowledged]
-            for number in gone:
-                results.pop(number, None)
+            if acknowledged - known.acknowledged < len(results):
+                for number in range(known.acknowledged + 1, acknowledged + 1):
+                    results.pop(number, None)
+            else:
+                known.results = results = {number: result for number, result in results.items() if number > acknowledged}
             known.acknowledged = acknowledged
         while len(results) > self._max_results:
-            oldest = min(results)
-            known.acknowledged = max(known.acknowledged, oldest)
+            # Nearly always the next number, which is found without a look at all of them.
+            oldest = known.acknowledged + 1
+            if oldest not in results:
+                oldest = min(results)
+            known.acknowledged = oldest
             del results[oldest]
 
 
