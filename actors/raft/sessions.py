@@ -163,7 +163,9 @@ class Sessions:
                 for number in range(known.acknowledged + 1, acknowledged + 1):
                     results.pop(number, None)
             else:
-                known.results = results = {number: result for number, result in results.items() if number > acknowledged}
+                known.results = results = {
+                    number: result for number, result in results.items() if number > acknowledged
+                }
             known.acknowledged = acknowledged
         while len(results) > self._max_results:
             # Nearly always the next number, which is found without a look at all of them.
