@@ -7,7 +7,6 @@ who leads next); roles.py alone changes a member's role.
 
 from collections import deque
 from collections.abc import Callable
-from enum import Enum
 from typing import Any
 
 import msgspec
@@ -28,8 +27,8 @@ from .events import (
     ForwardedReply,
     HardState,
     MembershipChanged,
-    Persist,
     PeerMessage,
+    Persist,
     PreVoteReply,
     PreVoteRequest,
     PromoteLearner,
@@ -50,7 +49,7 @@ from .events import (
     VoteRequest,
 )
 from .log import Log
-from .membership import InvalidMembership, Membership, decode_membership
+from .membership import Membership, decode_membership
 from .progress import Progress
 from .reading import Reads
 from .roles import Role

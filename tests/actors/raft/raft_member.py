@@ -68,7 +68,9 @@ class Alone:
         self.now_ns += int(ms * MS)
         return self.step(DeadlineReached())
 
-    def hear(self, kind: type, sender: str = "b", term: int | None = None, incarnation: int = 1, **fields: Any) -> Ready:
+    def hear(
+        self, kind: type, sender: str = "b", term: int | None = None, incarnation: int = 1, **fields: Any
+    ) -> Ready:
         term = self.core.term if term is None else term
         if kind is Append:
             fields = {"prev_index": 0, "prev_term": 0, "terms": (), "commit": 0, "round": 0, **fields}

@@ -106,7 +106,8 @@ def test_a_vote_that_comes_twice_counts_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("voted_for", "asker", "granted"), [(None, "b", True), (None, "c", True), ("b", "b", True), ("b", "c", False)]
+    ("voted_for", "asker", "granted"),
+    [(None, "b", True), (None, "c", True), ("b", "b", True), ("b", "c", False)],
 )
 def test_each_member_votes_for_at_most_one_candidate_a_term_first_come_first_served(
     voted_for: str | None, asker: str, granted: bool
@@ -254,7 +255,9 @@ def test_a_heartbeat_is_answered_at_once_with_what_is_durable() -> None:
     assert isinstance(reply, AppendReply) and reply.match == 2
 
 
-@pytest.mark.parametrize(("prev_index", "prev_term", "success"), [(0, 0, True), (2, 2, True), (2, 1, False), (3, 2, False)])
+@pytest.mark.parametrize(
+    ("prev_index", "prev_term", "success"), [(0, 0, True), (2, 2, True), (2, 1, False), (3, 2, False)]
+)
 def test_a_follower_without_the_entry_before_refuses(prev_index: int, prev_term: int, success: bool) -> None:
     member = Alone(1, 2)
     (reply,) = sent(member.hear(Append, term=3, prev_index=prev_index, prev_term=prev_term), AppendReply)
@@ -292,7 +295,7 @@ def test_a_leader_begins_with_an_entry_of_its_own() -> None:
     member = Alone(1, 1)
     ready = member.lead()
     assert BecameLeader(term=2) in ready.changes
-    (first, second) = sent(ready, Append)
+    first = sent(ready, Append)[0]
     assert first.terms == (2,) and first.payloads == (b"",) and first.prev_index == 2
     assert member.hear(AppendReply, "b", match=3).apply is not None
 

@@ -54,7 +54,9 @@ def test_p20_a_late_write_does_not_stand_for_entries_that_were_overwritten_and_w
     member.hear(Append, "c", term=2, terms=(2,))
     member.hear(Append, "b", term=3, terms=(1, 1))
     member.durable()
-    assert member.core.durable_index == 0, "the first write was overwritten by the second, on its way to the disk"
+    assert member.core.durable_index == 0, (
+        "the first write was overwritten by the second, on its way to the disk"
+    )
     member.durable()
     assert member.core.durable_index == 0
     member.durable()
@@ -121,7 +123,10 @@ def test_p14_a_long_divergent_log_is_found_out_a_term_at_a_time(terms: int) -> N
     wire = sent(ready, Append)[:1]
     while wire:
         message = wire.pop(0)
-        fields = {name: getattr(message, name) for name in ("prev_index", "prev_term", "terms", "payloads", "commit")}
+        fields = {
+            name: getattr(message, name)
+            for name in ("prev_index", "prev_term", "terms", "payloads", "commit")
+        }
         (reply,) = sent(follower.hear(Append, "b", term=message.term, **fields), AppendReply)
         refusals += not reply.success
         assert refusals <= 2 * terms, "an entry at a time"
@@ -207,8 +212,8 @@ def test_p47_a_message_of_another_cluster_or_for_another_member_is_dropped_and_c
         Append(
             sender="b", term=9, incarnation=1, prev_index=0, prev_term=0, terms=(9,), payloads=(b"x",), commit=0,
             round=0, **fields,
-        )  # fmt: skip
-    )
+        )
+    )  # fmt: skip
     assert (member.core.term, member.core.dropped) == (1, {"foreign": 1})
 
 
@@ -240,7 +245,9 @@ def test_p29_a_new_leader_answers_no_read_before_an_entry_of_its_own_is_committe
     member.lead()
     assert member.step(ReadRequest(ref=5)).send == ()
     ready = member.hear(AppendReply, "b", match=2)
-    assert ready.reads == () and len(sent(ready, Append)) == 2, "committed: now it asks whether it still leads"
+    assert ready.reads == () and len(sent(ready, Append)) == 2, (
+        "committed: now it asks whether it still leads"
+    )
     (answer,) = member.hear(AppendReply, "b", match=2).reads
     assert answer == ReadReady(ref=5, index=2)
 
@@ -447,9 +454,13 @@ def test_p42_a_request_to_campaign_of_an_older_term_is_ignored() -> None:
 def test_p42_a_transfer_passes_stickiness_but_not_the_check_of_the_log() -> None:
     member = Alone(1, 1)
     member.hear(Append, "b", prev_index=2, prev_term=1)
-    (reply,) = sent(member.hear(VoteRequest, "c", term=2, last_index=1, last_term=1, transfer=True), VoteReply)
+    (reply,) = sent(
+        member.hear(VoteRequest, "c", term=2, last_index=1, last_term=1, transfer=True), VoteReply
+    )
     assert reply.granted is False
-    (reply,) = sent(member.hear(VoteRequest, "c", term=3, last_index=2, last_term=1, transfer=True), VoteReply)
+    (reply,) = sent(
+        member.hear(VoteRequest, "c", term=3, last_index=2, last_term=1, transfer=True), VoteReply
+    )
     assert reply.granted is True
 
 
@@ -528,7 +539,9 @@ def test_p45_a_leader_that_is_leaving_does_not_count_itself() -> None:
     member = Alone(voters=("a", "b", "c"))
     member.serve()
     member.step(RemoveMember(member="a"))
-    assert member.hear(AppendReply, "b", match=2).apply is None, "one of two is no majority, for it does not count"
+    assert member.hear(AppendReply, "b", match=2).apply is None, (
+        "one of two is no majority, for it does not count"
+    )
     ready = member.hear(AppendReply, "c", match=2)
     assert ready.apply is not None
     assert SteppedDown(term=1, reason="removed from the cluster") in ready.changes
