@@ -183,6 +183,8 @@ class Member(Actor):
             self._committed.append(ready.apply)
             if not self._applying:
                 self._apply_slice()
+        if ready.changes:
+            self._tell_end(ready.changes)
         for read in ready.reads:
             self._note_read(read)
         self._arm(ready.deadline_ns)
@@ -193,12 +195,16 @@ class Member(Actor):
             match change:
                 case BecameLeader(term=term):
                     self.on_became_leader(term)
-                case SteppedDown(term=term, reason=reason):
-                    self.on_stepped_down(term, reason)
                 case LeaderKnown(term=term, leader=leader):
                     self.on_leader_known(term, leader)
                 case MembershipChanged():
                     self.on_membership_changed()
+
+    def _tell_end(self, changes: tuple[Any, ...]) -> None:
+        """After what was applied: a leader that commits its own removal is the one who tells of it."""
+        for change in changes:
+            if isinstance(change, SteppedDown):
+                self.on_stepped_down(change.term, change.reason)
 
     # -- deadlines --------------------------------------------------------------------------------------------------
 
