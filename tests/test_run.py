@@ -476,11 +476,17 @@ def test_a_signal_ends_it_in_order_and_a_request_under_way_is_answered(tmp_path:
 
 def test_it_finds_the_settings_in_a_file_and_the_environment_beats_it(tmp_path: Path) -> None:
     base = free_base()
-    (tmp_path / ".env").write_text(f"PORT={base}\nNODES=4\nCAPACITY=7\n")
+    (tmp_path / ".env").write_text("NODES=4\nCAPACITY=7\nTOKEN=secret\n")
     yard = Yard(tmp_path, PORT=str(base), NODES="1")
     try:
         yard.wait_for_line("leads cluster 0")
-        nodes = until(lambda: yard.get("/clusters/0/state").body["nodes"])
+        where = f"cluster 0: 1 node on port {base + 1}"
+        assert yard.lines[0] == f"Raftyard listens on http://localhost:{base} ({where})"
+        refused = yard.get("/clusters/0/stats")
+        assert refused.status == 401
+        assert "Bearer" in refused.body["hint"]
+        line = f"curl -H 'Authorization: Bearer secret' localhost:{base}/clusters/0/stats"
+        nodes = until(lambda: yard.curl(line).body["nodes"])
         assert [node["stats"]["capacity"] for node in nodes] == [7]
     finally:
         assert yard.stop()[0] == 0
