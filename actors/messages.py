@@ -241,7 +241,8 @@ class AgentReport(Message, frozen=True, kw_only=True, gc=False):
 class Submit(Message, frozen=True, kw_only=True, gc=False):
     """Propose a command on behalf of a session; sent again with the same sequence until an `Outcome` comes.
 
-    What the numbers mean stands in raft/sessions.py."""
+    What the numbers mean stands in raft/sessions.py. Sequences have no gaps, and are sent in order: a leader takes none
+    whose predecessor it has not taken, so a session's commands stand in the log in the order of their numbers."""
 
     session: str
     sequence: int
