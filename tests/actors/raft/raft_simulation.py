@@ -25,6 +25,7 @@ from raftyard.actors.raft.events import (
     Ready,
     Refused,
     RemoveMember,
+    StorageDone,
     TransferLeadership,
 )
 from raftyard.actors.raft.invariants import Invariants
@@ -122,6 +123,7 @@ class Simulation:
 
     def at(self, time_ns: int, kind: str, name: str, what: Any) -> None:
         self.count += 1
+        assert len(self.heap) < 20_000, "messages beget messages without end"
         heapq.heappush(self.heap, (time_ns, self.count, kind, self.members[name].incarnation, name, what))
 
     # --- Members ---
@@ -157,10 +159,21 @@ class Simulation:
         assert core is not None
         ready = core.step(self.now_ns, event)
         self.invariants.check_step(core, event, ready)
+        if ready.persist is not None or type(event) is StorageDone:
+            self.durable_is_what_the_disk_has(member)
         for observer in self.observers:
             observer(name, event, ready)
         self.carry_out(member, ready)
         return ready
+
+    def durable_is_what_the_disk_has(self, member: Member) -> None:
+        """What a member believes to be durable; the disk does not believe, it has it or not."""
+        assert member.core is not None
+        index, disk = member.core.durable_index, member.storage.load()
+        at = index - disk.first_index
+        if at >= 0:
+            kept = at < len(disk.terms) and disk.terms[at] == member.core.log.term_at(index)
+            assert kept, f"{member.name} takes {index} for durable, and its disk does not have it"
 
     def carry_out(self, member: Member, ready: Ready) -> None:
         if ready.persist is not None:
@@ -187,22 +200,31 @@ class Simulation:
 
     def write(self, member: Member, persist: Persist, after: tuple[Any, ...]) -> None:
         member.writes.append((persist, after))
-        low, high = self.disk_ms
-        if not high:
+        if not self.disk_ms[1]:
             self.written(member)
         elif len(member.writes) == 1:
-            self.at(self.now_ns + int(self.random.uniform(low, high) * MS), "disk", member.name, None)
+            self.next_write(member)
 
     def written(self, member: Member) -> None:
-        """Everything queued is written at once, and only the last is reported (group commit)."""
-        batch = list(member.writes)
-        member.writes.clear()
+        """Some of what is queued is written at once, and only the last of that is reported (group commit)."""
+        batch = self.written_together(member)
         for persist, _ in batch:
             member.storage.save(persist)
         for _, after in batch:
             for message in after:
                 self.send(message)
         self.step(member.name, batch[-1][0].done)
+
+    def written_together(self, member: Member) -> list[Any]:
+        """The oldest writes, perhaps all; the others have to wait for the next time."""
+        count = self.random.randint(1, len(member.writes)) if self.disk_ms[1] else len(member.writes)
+        batch = [member.writes.popleft() for _ in range(count)]
+        if member.writes:
+            self.next_write(member)
+        return batch
+
+    def next_write(self, member: Member) -> None:
+        self.at(self.now_ns + int(self.random.uniform(*self.disk_ms) * MS), "disk", member.name, None)
 
     # --- Network ---
 
@@ -316,6 +338,8 @@ class Simulation:
 class Chaos:
     """Random faults and random work on a simulation, then peace, in which everything must come right."""
 
+    simulation_class: type[Simulation] = Simulation
+
     def __init__(self, seed: int, core_class: type[Raft] = Raft) -> None:
         draw = random.Random(f"chaos/{seed}")
         self.random = draw
@@ -326,8 +350,9 @@ class Chaos:
             max_inflight_messages=draw.choice((1, 3, 128)),
             max_batch_entries=draw.choice((1, 2, 4096)),
             caught_up_entries=draw.choice((0, 10, 256)),
+            max_uncommitted_bytes=draw.choice((1_000, 64 << 20, 64 << 20)),
         )
-        self.simulation = Simulation(
+        self.simulation = self.simulation_class(
             voters=voters,
             spare=draw.choice((0, 1, 3)),
             seed=seed,
@@ -340,12 +365,35 @@ class Chaos:
         self.simulation.loss = draw.choice((0.0, 0.0, 0.05, 0.3))
         self.simulation.duplicate = draw.choice((0.0, 0.1, 0.5))
         self.proposed = 0
+        # No two seeds do the same things equally often: what is rare in most is common in some (swarm testing).
+        self.temper = [draw.choice((0.2, 1, 1, 4)) for _ in range(20)]
+        self.pauses_ms = draw.choice(
+            (
+                (0, 1, 20, 100, 400, 1_000),
+                (0, 1, 20, 100, 400, 1_000),
+                (0, 1, 5, 20, 100),
+                (20, 400, 400, 700),
+            )
+        )
 
     def run(self, actions: int = 100) -> None:
         for _ in range(actions):
             self.act()
-            self.simulation.run(self.random.choice((0, 1, 20, 100, 400, 1_000)))
+            self.simulation.run(self.random.choice(self.pauses_ms))
+            self.nobody_leads_without_a_quorum()
         self.peace()
+
+    def nobody_leads_without_a_quorum(self) -> None:
+        """A leader that a quorum has not answered for the longest timeout (looked at with each heartbeat) steps down."""
+        config = self.simulation.config
+        patience_ns = (config.election_max_ms + config.heartbeat_ms) * MS
+        for name, core in self.simulation.cores.items():
+            if core.is_leader and config.check_quorum:
+                since = self.simulation.now_ns - patience_ns
+                heard = [peer for peer, progress in core.peers.items() if progress.last_heard_ns >= since]
+                # A change of membership that was just begun counts from the next heartbeat on.
+                known = any(membership.is_quorum((name, *heard)) for membership in core.memberships)
+                assert known, f"{name} leads on without a quorum"
 
     def act(self) -> None:
         kinds = (
@@ -353,7 +401,8 @@ class Chaos:
             (self.restart, 6), (self.change, 6), (self.transfer, 2), (self.crash_all, 0.2), (self.split, 2),
             (self.strand, 3),
         )  # fmt: skip
-        self.random.choices([act for act, _ in kinds], [weight for _, weight in kinds])[0]()
+        weights = [weight * temper for (_, weight), temper in zip(kinds, self.temper, strict=False)]
+        self.random.choices([act for act, _ in kinds], weights)[0]()
 
     def any_alive(self) -> str | None:
         alive = list(self.simulation.cores)

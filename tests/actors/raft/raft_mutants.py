@@ -1,0 +1,224 @@
+"""Deliberate bugs: each rewrites one line of one function while it is planted. Only tests and benchmarks can reach them."""
+
+import inspect
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+from raft_clients import ServedChaos
+from raft_simulation import Chaos
+
+from raftyard.actors.raft import (
+    changing,
+    core,
+    elections,
+    log,
+    progress,
+    reading,
+    replication,
+    roles,
+    sessions,
+)
+
+MODULES: tuple[ModuleType, ...] = (
+    changing,
+    core,
+    elections,
+    log,
+    progress,
+    reading,
+    replication,
+    roles,
+    sessions,
+)
+
+MUTANTS: dict[str, tuple[Any, str, str, str]] = {
+    "commits entries of old terms": (replication, "advance_commit", " and agreed >= raft.term_start", ""),
+    "counts the leader's entries before they are durable": (
+        core.Raft, "append", "self.log.append(terms, payloads)",
+        "self.log.append(terms, payloads); self.own.match = self.log.last_index",
+    ),
+    "counts one vote too few": (
+        core.Membership, "is_quorum", "_is_majority(self.voters, who)", "len(who) * 2 >= len(self.voters)",
+    ),
+    "commits on one member too few": (
+        replication, "reached_by_majority", "(len(values) - 1) // 2", "min(len(values) // 2, len(values) - 1)",
+    ),
+    "votes without looking at the log": (
+        elections, "on_vote_request", "raft.log.is_behind(message.last_index, message.last_term)", "True",
+    ),
+    "compares logs by length only": (
+        log.Log, "is_behind", "(last_term, last_index) >= (self.last_term, self.last_index)",
+        "last_index >= self.last_index",
+    ),
+    "votes twice in a term": (elections, "on_vote_request", "free = ", "free = True or "),
+    "does not write its vote": (elections, "on_vote_request", "raft.hard_dirty = True", "pass"),
+    "does not write its term": (roles, "become_follower", "raft.hard_dirty = True", "pass"),
+    "sends before its term is durable": (
+        core.Raft, "_outgoing", "if self.hard_sequence <= self.done_sequence:", "if True:",
+    ),
+    "acknowledges entries at once": (
+        replication, "on_append", "(raft.acks if new else raft.out)", "raft.out",
+    ),
+    "acknowledges what is on its way to the disk": (
+        replication, "on_append", "if not new and match > raft.durable_index:", "if False:",
+    ),
+    "truncates on every append": (
+        replication, "_merge", "conflict = log.first_conflict(first + skip, message.terms[skip:])",
+        "conflict = first + skip",
+    ),
+    "does not truncate": (replication, "_merge", "if conflict <= log.last_index:", "if False:"),
+    "appends without looking at the entry before": (
+        replication, "on_append", "elif prev < raft.commit_index or log.term_at(prev) == message.prev_term:",
+        "elif prev <= log.last_index:",
+    ),
+    "trusts the leader's commit index blindly": (
+        replication, "learn_commit", "min(commit, raft.verified_index)", "min(commit, raft.log.last_index)",
+    ),
+    "handles messages of older terms": (elections, "settle_term", "return False", "return True"),
+    "keeps a membership that was overwritten": (
+        core.Raft, "truncate", "if self.membership.index >= index:", "if False:",
+    ),
+    "changes members before the last change is committed": (
+        changing, "_objection", "if raft.membership.index > raft.commit_index:", "if False:",
+    ),
+    "changes members before an entry of its own is committed": (
+        changing, "_objection", "if not raft.has_committed_own_term:", "if False:",
+    ),
+    "answers reads without asking anybody": (
+        reading, "confirm", "_answered_round(raft) < reads.round", "False",
+    ),
+    "reads before an entry of its own is committed": (
+        reading, "start_round", " or not raft.has_committed_own_term", "",
+    ),
+    "counts answers to an earlier round": (
+        reading, "start_round", "raft.round += 1", "raft.round += not raft.round",
+    ),
+    "begins a term without an entry of its own": (
+        roles, "become_leader", "replication.append_own(raft, (NO_OP,), replication.ENTRY_OVERHEAD)", "pass",
+    ),
+    "is never told of lost entries": (
+        replication, "send_heartbeat", "prev = progress.next - 1", "prev = progress.match",
+    ),
+    "removed while its log is needed": (
+        roles, "role_at_rest", "for membership in raft.memberships", "for membership in raft.memberships[-1:]",
+    ),
+    "answers a read with an older index": (
+        reading, "start_round", "reads.index = raft.commit_index", "reads.index = raft.term_start",
+    ),
+    "forgets the answers of a session": (
+        sessions.Sessions, "apply", "known.results[sequence] = encoded", "pass",
+    ),
+    "never takes leadership back": (changing, "abort_transfer", "raft.transfer_target = None", "pass"),
+    "goes on leading without a quorum": (
+        replication, "on_leader_deadline", "and not _has_quorum(raft)", "and False",
+    ),
+    "counts learners as voters": (
+        replication, "count_voters", "(membership.voters,)", "(membership.members,)",
+    ),
+    "counts a leader that is leaving": (
+        replication, "count_voters", "tuple([known[voter] for voter in group])",
+        "tuple([known[voter] for voter in dict.fromkeys((*group, raft.member))])",
+    ),
+    "campaigns in the old term": (roles, "become_candidate", "raft.term += 1", "raft.term += 0"),
+    "does not write its vote for itself": (roles, "become_candidate", "raft.hard_dirty = True", "pass"),
+    "keeps its vote in a new term": (roles, "become_follower", "raft.voted_for = None", "pass"),
+    "counts refusals as votes": (elections, "_count_votes", " if votes[member]", ""),
+    "counts pre-votes as votes": (
+        elections, "on_pre_vote_reply", "campaign(raft, transfer=False)",
+        "become_candidate(raft); raft.done_sequence = raft.hard_sequence; __import__('sys').modules[become_leader.__module__].become_leader(raft)",
+    ),
+    "acknowledges what it did not compare": (
+        replication, "on_append", "match = raft.verified_index", "match = log.last_index",
+    ),
+    "lets a late write stand for other entries": (core.Raft, "truncate", "write[1] = min(write[1], index - 1)", "pass"),
+    "goes on counting entries that it took back as durable": (
+        core.Raft, "truncate", "self.durable_index = min(self.durable_index, index - 1)", "pass",
+    ),
+    "takes a message of another place": (
+        replication, "on_append", "prev == log.last_index and message.prev_term == log.last_term",
+        "prev == log.last_index",
+    ),
+    "lets next fall to match": (progress.Progress, "probe", "max(next_index, self.match + 1)", "next_index - 1"),
+    "never backs up": (replication, "_back_up", "progress.probe(agree + 1)", "pass"),
+    "backs up to where the logs still differ": (
+        replication, "_back_up", "min(message.hint_index, prev - 1)", "prev",
+    ),
+    "applies an entry twice": (core.Raft, "_apply", "first = self.handed_index + 1", "first = max(self.handed_index, 1)"),
+    "does not step down for a newer term": (
+        elections, "settle_term", "become_follower(raft, message.term, leader, reason)",
+        "raft.role.value == 'leader' or become_follower(raft, message.term, leader, reason)",
+    ),
+    "does not answer an older term": (elections, "settle_term", "_answer_older_term(raft, message)", "pass"),
+    "does not wait anew when its leader is heard": (replication, "on_append", "roles.redraw_deadline(raft)", "pass"),
+    "sends no heartbeats": (replication, "on_leader_deadline", "broadcast_heartbeat(raft)", "pass"),
+    "never opens the window again": (
+        progress.Progress, "acknowledged", "inflight and inflight[0][0] <= match", "False",
+    ),
+    "asks for a read's index and waits for none": (
+        reading, "on_read_index_reply", "ReadReady(ref=ref, index=message.index)", "ReadReady(ref=ref, index=0)",
+    ),
+    "takes part with the membership before the last": (
+        core.Raft, "add_membership", "changing.enter(self, membership)", "changing.enter(self, self.memberships[-2])",
+    ),
+    "does not tell of membership changes among old entries": (
+        replication, "_memberships_among", "payload[:1] == b\"\\x00\"", "False",
+    ),
+    "never forgets what was uncommitted": (replication, "_commit", "raft.uncommitted_bytes -= uncommitted.popleft()[1]", "uncommitted.popleft()"),
+    "asks for pre-votes and never campaigns": (elections, "on_pre_vote_reply", "message.round == raft.ask_round", "False"),
+}  # fmt: skip
+"""What it does wrong: (who owns the function, its name, the right text, the wrong one)."""
+
+
+@contextmanager
+def planted(mutant: str) -> Iterator[None]:
+    """Rewrites the function everywhere it is known, and puts it back."""
+    owner, name, old, new = MUTANTS[mutant]
+    original = getattr(owner, name)
+    source = textwrap.dedent(inspect.getsource(original))
+    assert old in source, f"{name} no longer contains {old!r}"
+    scope: dict[str, Any] = {}
+    code = compile(source.replace(old, new, 1), f"<{mutant}>", "exec")
+    exec(code, vars(inspect.getmodule(original)), scope)
+    _swap(owner, name, original, scope[name])
+    try:
+        yield
+    finally:
+        _swap(owner, name, scope[name], original)
+
+
+def _swap(owner: Any, name: str, was: Any, now: Any) -> None:
+    setattr(owner, name, now)
+    for module in MODULES:
+        for known, value in list(vars(module).items()):
+            if value is was:
+                setattr(module, known, now)
+    for table in (core._FROM_PEERS, core._FROM_HERE):
+        for kind, handler in list(table.items()):
+            if handler is was:
+                table[kind] = now
+
+
+SERVED = ("forgets the answers of a session",)
+"""Only what clients hear tells these."""
+
+
+RARE = (
+    "handles messages of older terms",
+    "counts answers to an earlier round",
+)
+"""It takes more than 100 seeds to notice these."""
+
+
+def seeds_to_kill(mutant: str, seeds: int) -> int | None:
+    """How many seeds it takes to notice; None: so many are not enough."""
+    chaos = ServedChaos if mutant in SERVED else Chaos
+    with planted(mutant):
+        for seed in range(seeds):
+            try:
+                chaos(seed).run()
+            except Exception:
+                return seed + 1
+    return None
