@@ -162,9 +162,9 @@ class ServedSimulation(Simulation):
     def is_applied(self, member: Member, applied: Applied) -> None:
         for client in self.clients:
             mine = (client.session, client.sequence) == (applied.session, applied.sequence)
-            if mine and client.kind not in ("", "get") and not applied.refused:
-                if client.asked.get(member.name) == member.incarnation:
-                    self.finish(client, applied.result)
+            asked_here = client.asked.get(member.name) == member.incarnation
+            if mine and asked_here and client.kind not in ("", "get") and not applied.refused:
+                self.finish(client, applied.result)
 
     def read_is_answered(self, name: str, incarnation: int, answer: ReadReady | ReadFailed) -> None:
         if isinstance(answer, ReadReady) and self.members[name].incarnation == incarnation:

@@ -1,4 +1,4 @@
-"""Deliberate bugs: each rewrites one line of one function while it is planted. Only tests and benchmarks can reach them."""
+"""Deliberate bugs: each rewrites one line of one function while it is planted. Nothing installed can reach them."""
 
 import inspect
 import textwrap
@@ -128,12 +128,16 @@ MUTANTS: dict[str, tuple[Any, str, str, str]] = {
     "counts refusals as votes": (elections, "_count_votes", " if votes[member]", ""),
     "counts pre-votes as votes": (
         elections, "on_pre_vote_reply", "campaign(raft, transfer=False)",
-        "become_candidate(raft); raft.done_sequence = raft.hard_sequence; __import__('sys').modules[become_leader.__module__].become_leader(raft)",
+        "become_candidate(raft); raft.done_sequence = raft.hard_sequence; become_leader(raft)",
     ),
     "acknowledges what it did not compare": (
         replication, "on_append", "match = raft.verified_index", "match = log.last_index",
     ),
-    "lets a late write stand for other entries": (core.Raft, "truncate", "write[1] = min(write[1], index - 1)", "pass"),
+    "lets a late write stand for other entries": (
+        core.Raft, "truncate",
+        "write[1] = min(write[1], index - 1)",
+        "pass",
+    ),
     "goes on counting entries that it took back as durable": (
         core.Raft, "truncate", "self.durable_index = min(self.durable_index, index - 1)", "pass",
     ),
@@ -141,33 +145,57 @@ MUTANTS: dict[str, tuple[Any, str, str, str]] = {
         replication, "on_append", "prev == log.last_index and message.prev_term == log.last_term",
         "prev == log.last_index",
     ),
-    "lets next fall to match": (progress.Progress, "probe", "max(next_index, self.match + 1)", "next_index - 1"),
+    "lets next fall to match": (
+        progress.Progress, "probe",
+        "max(next_index, self.match + 1)",
+        "next_index - 1",
+    ),
     "never backs up": (replication, "_back_up", "progress.probe(agree + 1)", "pass"),
     "backs up to where the logs still differ": (
         replication, "_back_up", "min(message.hint_index, prev - 1)", "prev",
     ),
-    "applies an entry twice": (core.Raft, "_apply", "first = self.handed_index + 1", "first = max(self.handed_index, 1)"),
+    "applies an entry twice": (
+        core.Raft, "_apply",
+        "first = self.handed_index + 1",
+        "first = max(self.handed_index, 1)",
+    ),
     "does not step down for a newer term": (
         elections, "settle_term", "become_follower(raft, message.term, leader, reason)",
         "raft.role.value == 'leader' or become_follower(raft, message.term, leader, reason)",
     ),
     "does not answer an older term": (elections, "settle_term", "_answer_older_term(raft, message)", "pass"),
-    "does not wait anew when its leader is heard": (replication, "on_append", "roles.redraw_deadline(raft)", "pass"),
+    "does not wait anew when its leader is heard": (
+        replication, "on_append",
+        "roles.redraw_deadline(raft)",
+        "pass",
+    ),
     "sends no heartbeats": (replication, "on_leader_deadline", "broadcast_heartbeat(raft)", "pass"),
     "never opens the window again": (
         progress.Progress, "acknowledged", "inflight and inflight[0][0] <= match", "False",
     ),
     "asks for a read's index and waits for none": (
-        reading, "on_read_index_reply", "ReadReady(ref=ref, index=message.index)", "ReadReady(ref=ref, index=0)",
+        reading, "on_read_index_reply",
+        "ReadReady(ref=ref, index=message.index)",
+        "ReadReady(ref=ref, index=0)",
     ),
     "takes part with the membership before the last": (
-        core.Raft, "add_membership", "changing.enter(self, membership)", "changing.enter(self, self.memberships[-2])",
+        core.Raft, "add_membership",
+        "changing.enter(self, membership)",
+        "changing.enter(self, self.memberships[-2])",
     ),
     "does not tell of membership changes among old entries": (
         replication, "_memberships_among", "payload[:1] == b\"\\x00\"", "False",
     ),
-    "never forgets what was uncommitted": (replication, "_commit", "raft.uncommitted_bytes -= uncommitted.popleft()[1]", "uncommitted.popleft()"),
-    "asks for pre-votes and never campaigns": (elections, "on_pre_vote_reply", "message.round == raft.ask_round", "False"),
+    "never forgets what was uncommitted": (
+        replication, "_commit",
+        "raft.uncommitted_bytes -= uncommitted.popleft()[1]",
+        "uncommitted.popleft()",
+    ),
+    "asks for pre-votes and never campaigns": (
+        elections, "on_pre_vote_reply",
+        "message.round == raft.ask_round",
+        "False",
+    ),
 }  # fmt: skip
 """What it does wrong: (who owns the function, its name, the right text, the wrong one)."""
 
@@ -207,7 +235,9 @@ SERVED = ("forgets the answers of a session",)
 
 RARE = (
     "handles messages of older terms",
+    "answers reads without asking anybody",
     "counts answers to an earlier round",
+    "does not tell of membership changes among old entries",
 )
 """It takes more than 100 seeds to notice these."""
 

@@ -123,7 +123,7 @@ class Simulation:
 
     def at(self, time_ns: int, kind: str, name: str, what: Any) -> None:
         self.count += 1
-        assert len(self.heap) < 20_000, "messages beget messages without end"
+        assert len(self.heap) < 5_000, "messages beget messages without end"
         heapq.heappush(self.heap, (time_ns, self.count, kind, self.members[name].incarnation, name, what))
 
     # --- Members ---
@@ -384,7 +384,7 @@ class Chaos:
         self.peace()
 
     def nobody_leads_without_a_quorum(self) -> None:
-        """A leader that a quorum has not answered for the longest timeout (looked at with each heartbeat) steps down."""
+        """A leader that no quorum answered for the longest timeout steps down; it looks with each heartbeat."""
         config = self.simulation.config
         patience_ns = (config.election_max_ms + config.heartbeat_ms) * MS
         for name, core in self.simulation.cores.items():

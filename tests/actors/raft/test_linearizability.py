@@ -95,7 +95,7 @@ def test_a_contradiction_is_shown_without_what_it_does_not_need() -> None:
 
 
 def has_an_order(history: list[Operation]) -> bool:
-    """The definition: some order of all known ones and some of the unknown ones keeps to the times and to the answers."""
+    """The definition: some order of all known and some unknown ones keeps to the times and the answers."""
     known = [operation for operation in history if operation.end is not None]
     unknown = [operation for operation in history if operation.end is None]
     for count in range(len(unknown) + 1):

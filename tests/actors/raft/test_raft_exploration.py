@@ -1,0 +1,80 @@
+"""Small clusters, all orders of a few events: no path breaks a promise, and a planted bug is found on a short one."""
+
+import os
+
+import pytest
+from raft_exploration import Contradiction, Exploration, Limits
+from raft_mutants import planted
+
+FULL = os.environ.get("RAFTYARD_CAMPAIGN") == "full"
+FEW = Limits(timeouts=2, crashes=1, doubles=0, proposals=1, heartbeats=0)
+BARE = Limits(timeouts=2, crashes=1, doubles=0, proposals=0, heartbeats=0)
+MANY = Limits(timeouts=3, crashes=2, doubles=1, proposals=2, heartbeats=1)
+
+
+def explore(
+    exploration: Exploration, depth: int, most_states: int = 10**9, after_election: bool = False
+) -> None:
+    done = exploration.run(depth, most_states, exploration.elected() if after_election else None)
+    print(f"depth {done} of {depth}: {exploration.states} states, {exploration.steps} steps")
+    assert exploration.leaders_seen and exploration.commits_seen, "it never came to anything"
+    assert done == depth or exploration.states == most_states
+
+
+@pytest.mark.parametrize(
+    ("size", "depth", "limits", "sync", "cautious"),
+    [
+        (2, 12, FEW, True, False),
+        (2, 10, FEW, False, False),
+        (3, 5, FEW, True, False),
+        (3, 6, FEW, True, True),
+    ],
+)
+def test_no_order_of_a_few_events_breaks_a_promise(
+    size: int, depth: int, limits: Limits, sync: bool, cautious: bool
+) -> None:
+    """`sync`: a write is done at once; else when the exploration says so. `cautious`: pre-vote and check-quorum."""
+    exploration = Exploration(size, limits, sync=sync, pre_vote=cautious, check_quorum=cautious)
+    explore(exploration, depth)
+
+
+def test_no_order_of_a_few_events_after_an_election_breaks_a_promise() -> None:
+    explore(Exploration(3, FEW), 5, after_election=True)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize(
+    ("size", "depth", "sync", "cautious", "after_election"),
+    [
+        (2, 12, True, False, False),
+        (2, 12, False, False, False),
+        (3, 12, True, False, False),
+        (3, 12, True, True, False),
+        (3, 12, True, False, True),
+        (3, 12, False, False, True),
+    ],
+)
+def test_no_order_of_more_events_breaks_a_promise(
+    size: int, depth: int, sync: bool, cautious: bool, after_election: bool
+) -> None:
+    """Up to twelve events, as far as so many states carry."""
+    exploration = Exploration(size, MANY, sync=sync, pre_vote=cautious, check_quorum=cautious)
+    explore(exploration, depth, 300_000 if FULL else 30_000, after_election)
+
+
+@pytest.mark.parametrize(
+    ("mutant", "size", "sync", "depth", "after_election"),
+    [
+        ("votes twice in a term", 3, True, 6, False),
+        ("does not write its vote for itself", 3, True, 7, False),
+        ("commits on one member too few", 2, True, 8, False),
+        ("counts one vote too few", 2, True, 8, False),
+        ("acknowledges entries at once", 2, False, 12, False),
+        ("does not truncate", 3, True, 6, True),
+    ],
+)
+def test_a_planted_bug_is_found(mutant: str, size: int, sync: bool, depth: int, after_election: bool) -> None:
+    exploration = Exploration(size, FEW if after_election else BARE, sync=sync)
+    with planted(mutant), pytest.raises((Contradiction, AssertionError)) as caught:
+        exploration.run(depth, 100_000, exploration.elected() if after_election else None)
+    print(f"{exploration.steps} steps: {caught.value}")
