@@ -233,13 +233,14 @@ SERVED = ("forgets the answers of a session",)
 """Only what clients hear tells these."""
 
 
-RARE = (
+SLOW = (
+    "backs up to where the logs still differ",
     "handles messages of older terms",
     "answers reads without asking anybody",
     "counts answers to an earlier round",
     "does not tell of membership changes among old entries",
 )
-"""It takes more than 100 seeds to notice these."""
+"""It takes more than 100 seeds to notice these, or some seconds."""
 
 
 def seeds_to_kill(mutant: str, seeds: int) -> int | None:
