@@ -110,7 +110,12 @@ class Exploration:
     def elected(self) -> World:
         """The first member leads, and everybody has its first entry: a start that lies further on."""
         _, world = self.after(self.first(), (), 0, DeadlineReached(), ("time out", self.names[0]))
-        while world.wire:
+        while world.wire or any(one.writes for one in world.members):
+            for number, one in enumerate(world.members):
+                if one.writes:
+                    _, world = self.written(world, (), number)
+            if not world.wire:
+                continue
             message = world.wire[0]
             world = msgspec.structs.replace(world, wire=world.wire[1:])
             _, world = self.after(world, (), self.names.index(message.to), message, ("deliver", message))

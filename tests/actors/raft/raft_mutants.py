@@ -34,7 +34,10 @@ MODULES: tuple[ModuleType, ...] = (
     sessions,
 )
 
-MUTANTS: dict[str, tuple[Any, str, str, str]] = {
+Bug = tuple[Any, str, str, str]
+"""Who owns the function, its name, the right text, the wrong one."""
+
+MUTANTS: dict[str, Bug] = {
     "commits entries of old terms": (replication, "advance_commit", " and agreed >= raft.term_start", ""),
     "counts the leader's entries before they are durable": (
         core.Raft, "append", "self.log.append(terms, payloads)",
@@ -197,13 +200,12 @@ MUTANTS: dict[str, tuple[Any, str, str, str]] = {
         "False",
     ),
 }  # fmt: skip
-"""What it does wrong: (who owns the function, its name, the right text, the wrong one)."""
 
 
 @contextmanager
-def planted(mutant: str) -> Iterator[None]:
+def planted(mutant: str | Bug) -> Iterator[None]:
     """Rewrites the function everywhere it is known, and puts it back."""
-    owner, name, old, new = MUTANTS[mutant]
+    owner, name, old, new = MUTANTS[mutant] if isinstance(mutant, str) else mutant
     original = getattr(owner, name)
     source = textwrap.dedent(inspect.getsource(original))
     assert old in source, f"{name} no longer contains {old!r}"

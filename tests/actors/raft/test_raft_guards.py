@@ -1,0 +1,183 @@
+"""A guard is there when a test fails without it: here each is switched off, and its test fails.
+
+The numbers are those of our list of pitfalls.  Some controls stand beside their tests: P06 (without randomness votes
+split for ever) and P35 (without pre-vote the term grows).
+"""
+
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import pytest
+import test_raft_more_pitfalls as more
+import test_raft_paper as paper
+import test_raft_pitfalls as pitfalls
+from raft_mutants import Bug, planted
+
+from raftyard.actors.raft import changing, core, elections, progress, reading, replication, roles
+
+Test = Callable[..., None]
+
+GUARDS: dict[str, tuple[Test, str | Bug]] = {
+    "P02": (
+        pitfalls.test_p02_a_candidates_requests_wait_for_its_term_to_be_durable,
+        "sends before its term is durable",
+    ),
+    "P02 held": (
+        pitfalls.test_p02_what_belongs_to_a_write_under_way_is_held_until_it_is_done,
+        "sends before its term is durable",
+    ),
+    "P06": (
+        paper.test_the_timeout_is_drawn_anew_at_each_reset_from_the_members_own_stream,
+        (roles, "redraw_deadline", "raft.random.random()", "0.5"),
+    ),
+    "P08": (
+        paper.test_only_entries_of_the_own_term_are_committed_by_counting, "commits entries of old terms",
+    ),
+    "P10": (paper.test_a_leader_begins_with_an_entry_of_its_own, "begins a term without an entry of its own"),
+    "P12": (
+        pitfalls.test_p12_match_only_grows_and_next_stays_above_it,
+        (replication, "on_append_reply", "if match > progress.match:", "if match != progress.match:"),
+    ),
+    "P13": (
+        pitfalls.test_p13_a_message_that_no_leader_can_have_sent_is_dropped_whole,
+        (replication, "on_append", "if not _is_sound(raft, message, count):", "if False:"),
+    ),
+    "P14": (
+        pitfalls.test_p14_a_long_divergent_log_is_found_out_a_term_at_a_time,
+        (replication, "_back_up", "progress.probe(agree + 1)", "progress.probe(prev)"),
+    ),
+    "P15": (
+        pitfalls.test_p15_a_pipeline_that_was_lost_whole_is_refilled_after_a_heartbeat,
+        "is never told of lost entries",
+    ),
+    "P16": (
+        pitfalls.test_p16_a_follower_learns_of_a_commit_without_another_proposal,
+        (replication, "_commit", "raft.notice_ns == NEVER_NS and raft.peers", "False"),
+    ),
+    "P16 blip": (
+        pitfalls.test_p16_a_follower_learns_of_a_commit_after_a_blip_within_a_heartbeat, "sends no heartbeats",
+    ),
+    "P20": (
+        pitfalls.test_p20_a_late_write_does_not_stand_for_entries_that_were_overwritten_and_written_again,
+        "lets a late write stand for other entries",
+    ),
+    "P27": (more.test_p27_a_restarted_member_applies_each_entry_once, "applies an entry twice"),
+    "P29": (
+        pitfalls.test_p29_a_new_leader_answers_no_read_before_an_entry_of_its_own_is_committed,
+        "reads before an entry of its own is committed",
+    ),
+    "P32": (
+        more.test_p32_a_command_that_is_retried_at_another_leader_is_applied_once,
+        "forgets the answers of a session",
+    ),
+    "P34": (
+        pitfalls.test_p34_a_leader_without_a_quorum_refuses_after_the_limit,
+        (replication, "_objection", "raft.uncommitted_bytes and", "False and"),
+    ),
+    "P35": (
+        pitfalls.test_p35_a_member_that_was_isolated_for_long_comes_back_without_disturbance,
+        (elections, "on_silence", "elif raft.config.pre_vote:", "elif False:"),
+    ),
+    "P39": (
+        pitfalls.test_p39_the_only_member_that_sees_a_quorum_becomes_leader,
+        (elections, "_hears_leader", " and silence_ns < raft.config.election_min_ms * 1_000_000", ""),
+    ),
+    "P40": (
+        more.test_p40_a_pre_vote_resets_neither_timer_nor_vote_nor_term,
+        (elections, "on_pre_vote_request", "granted = (", "redraw_deadline(raft)\n    granted = ("),
+    ),
+    "P40 storm": (
+        more.test_p40_a_member_that_asks_again_and_again_disturbs_nobody,
+        (elections, "_hears_leader", "if not raft.config.check_quorum:", "if True:"),
+    ),
+    "P41": (
+        pitfalls.test_p41_a_candidate_stuck_with_a_higher_term_is_let_in_at_the_cost_of_one_election,
+        "does not answer an older term",
+    ),
+    "P42": (
+        pitfalls.test_p42_a_transfer_to_a_dead_member_is_given_up_and_the_leader_serves_again,
+        "never takes leadership back",
+    ),
+    "P42 behind": (
+        pitfalls.test_p42_a_transfer_to_one_that_is_behind_first_brings_it_up,
+        (changing, "hand_over_if_ready", "and progress.match == raft.log.last_index", ""),
+    ),
+    "P42 log": (
+        pitfalls.test_p42_a_transfer_passes_stickiness_but_not_the_check_of_the_log,
+        "votes without looking at the log",
+    ),
+    "P43": (pitfalls.test_p43_a_leader_whose_disk_stalls_keeps_leading, "sends no heartbeats"),
+    "P43 follower": (
+        pitfalls.test_p43_a_follower_whose_disk_stalls_is_still_heard,
+        (replication, "on_append", "(raft.acks if new else raft.out)", "raft.acks"),
+    ),
+    "P45": (pitfalls.test_p45_a_leader_that_is_leaving_does_not_count_itself, "counts a leader that is leaving"),
+    "P45 hands over": (
+        pitfalls.test_p45_a_leader_that_removes_itself_commits_steps_down_and_hands_over,
+        (changing, "on_membership_committed", "if heir is not None:", "if False:"),
+    ),
+    "P47": (
+        pitfalls.test_p47_what_an_earlier_life_of_a_member_sent_is_dropped,
+        (core.Raft, "_has_started_anew", "if message.incarnation < contact.incarnation:", "if False:"),
+    ),
+    "P47 cluster": (
+        pitfalls.test_p47_a_message_of_another_cluster_or_for_another_member_is_dropped_and_counted,
+        (core.Raft, "_is_for_us", "message.cluster != self.cluster or message.to != self.member", "False"),
+    ),
+    "P48 taken back": (
+        pitfalls.test_p48_an_uncommitted_change_that_is_overwritten_is_taken_back,
+        "keeps a membership that was overwritten",
+    ),
+    "P48 pending": (
+        pitfalls.test_p48_a_second_change_is_refused_while_one_is_pending,
+        "changes members before the last change is committed",
+    ),
+    "P48 new leader": (
+        pitfalls.test_p48_no_change_before_an_entry_of_the_own_term_is_committed,
+        "changes members before an entry of its own is committed",
+    ),
+    "P48 learner": (
+        pitfalls.test_a_cluster_grows_by_learners_that_catch_up_first,
+        (changing, "on_promote_learner", "elif not raft.is_caught_up(event.member):", "elif False:"),
+    ),
+    "P49": (
+        paper.test_a_vote_needs_a_log_at_least_as_up_to_date_by_term_first, "compares logs by length only",
+    ),
+    "flow control": (
+        pitfalls.test_the_window_bounds_what_is_under_way_in_messages_and_in_bytes,
+        (replication, "_has_room", "len(inflight) < config.max_inflight_messages and", ""),
+    ),
+    "read rounds": (
+        pitfalls.test_an_answer_to_an_earlier_round_confirms_nothing,
+        (reading, "confirm", "_answered_round(raft) < reads.round", "_answered_round(raft) < reads.round - 1"),
+    ),
+    "wiped storage": (
+        pitfalls.test_a_member_whose_storage_was_wiped_is_filled_again,
+        (progress.Progress, "forget", "self.match = 0", "pass"),
+    ),
+}  # fmt: skip
+
+
+def every_case(test: Test) -> list[dict[str, Any]]:
+    """The arguments of a parametrized test; one empty set for a plain one."""
+    columns = []
+    for mark in getattr(test, "pytestmark", ()):
+        names, rows = mark.args
+        names = names.split(",") if isinstance(names, str) else names
+        columns.append([dict(zip(names, row if len(names) > 1 else (row,), strict=True)) for row in rows])
+    return [{key: value for part in parts for key, value in part.items()} for parts in product(*columns)]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("guard", GUARDS)
+def test_without_its_guard_the_test_fails(guard: str) -> None:
+    test, bug = GUARDS[guard]
+    failed = 0
+    with planted(bug):
+        for arguments in every_case(test):
+            try:
+                test(**arguments)
+            except Exception:
+                failed += 1
+    assert failed, f"{test.__name__} does not need its guard"

@@ -1,0 +1,92 @@
+"""More of the mistakes on our list: those that show across a restart, a retry, or when many ask at once."""
+
+import msgspec
+from raft_clients import Dictionary
+from raft_member import Alone, sent
+from raft_simulation import Simulation
+
+from raftyard.actors.raft.config import RaftConfig
+from raftyard.actors.raft.events import Append, PreVoteReply, PreVoteRequest
+from raftyard.actors.raft.sessions import Applied, Sessions, encode
+
+SECOND = 1_000.0
+
+
+def test_p27_a_restarted_member_applies_each_entry_once() -> None:
+    """Its machine lasts no longer than itself, so it starts from the snapshot (here: nothing), and never twice."""
+    simulation = Simulation(voters=3)
+    leader = simulation.elect()
+    for number in range(60):
+        simulation.agree(b"%d" % number, simulation.names)
+    follower = next(name for name in simulation.names if name != leader)
+    simulation.crash(follower)
+    simulation.start(follower)
+    assert simulation.members[follower].applied == [], "nothing is known to be committed yet"
+    simulation.agree(b"60", simulation.names)
+    assert simulation.applied(follower) == [b"%d" % number for number in range(61)]
+    indexes = [index for index, _ in simulation.members[follower].applied]
+    assert indexes == list(range(1, len(indexes) + 1))
+
+
+def test_p32_a_command_that_is_retried_at_another_leader_is_applied_once() -> None:
+    """The leader dies before it answers; the client asks its successor, twice; everybody has the same."""
+    simulation = Simulation(voters=3)
+    first = simulation.elect()
+    payload = encode("client", 1, msgspec.msgpack.encode(("add", "k", "x")))
+    simulation.agree(payload, simulation.names)
+    simulation.crash(first)
+    second = simulation.elect(among=tuple(name for name in simulation.names if name != first))
+    simulation.propose(second, payload)
+    simulation.propose(second, payload)
+    simulation.start(first)
+    simulation.agree(b"end", simulation.names)
+    for name in simulation.names:
+        machine = Dictionary()
+        sessions = Sessions(machine)
+        heard = [
+            sessions.apply(index, entry)
+            for index, entry in simulation.members[name].applied
+            if entry == payload
+        ]
+        assert machine.texts == {"k": "x"}, name
+        assert heard == [Applied(session="client", sequence=1, duplicate=number > 0) for number in range(3)]
+
+
+def test_p40_a_pre_vote_resets_neither_timer_nor_vote_nor_term() -> None:
+    member = Alone(term=4)
+    member.hear(Append, "c", term=4)
+    before = (member.core.timer_ns, member.core.term, member.core.voted_for, member.core.leader)
+    for granted in (False, True):
+        ready = member.hear(PreVoteRequest, term=9, last_index=9, last_term=9, round=1)
+        assert [reply.granted for reply in sent(ready, PreVoteReply)] == [granted]
+        assert before == (member.core.timer_ns, member.core.term, member.core.voted_for, member.core.leader)
+        member.now_ns = before[0] - 1  # the leader has been silent for longer than the minimum
+
+
+def test_p40_a_member_that_asks_again_and_again_disturbs_nobody() -> None:
+    """Two of five hear nothing of the leader, and all hear them ask."""
+    simulation = Simulation(voters=5, seed=1)
+    leader = simulation.elect()
+    term = simulation.core(leader).term
+    deaf = [name for name in simulation.names if name != leader][:2]
+    for name in deaf:
+        simulation.cut(leader, name)
+    simulation.run(20 * SECOND)
+    assert simulation.sent["PreVoteRequest"] > 100, "they did not ask"
+    assert simulation.leaders() == [leader] and simulation.core(leader).term == term
+
+
+def test_p40_one_member_without_pre_vote_among_others_costs_at_most_one_election_each_time() -> None:
+    """A cluster that is being upgraded: no deadlock, and the cluster serves."""
+    simulation = Simulation(voters=3, seed=2)
+    leader = simulation.elect()
+    odd = next(name for name in simulation.names if name != leader)
+    simulation.core(odd).config = RaftConfig(pre_vote=False)
+    for number in range(5):
+        before = len(simulation.invariants.leaders)
+        simulation.isolate(odd)
+        simulation.run(5 * SECOND)
+        simulation.heal()
+        simulation.elect(within_ms=3 * SECOND)
+        simulation.agree(b"%d" % number, simulation.names, within_ms=3 * SECOND)
+        assert len(simulation.invariants.leaders) <= before + 2
