@@ -6,7 +6,15 @@ from raft_member import Alone, sent
 from raft_simulation import Simulation
 
 from raftyard.actors.raft.config import RaftConfig
-from raftyard.actors.raft.events import Append, PreVoteReply, PreVoteRequest
+from raftyard.actors.raft.events import (
+    AddLearner,
+    Append,
+    AppendReply,
+    PreVoteReply,
+    PreVoteRequest,
+    PromoteLearner,
+    Propose,
+)
 from raftyard.actors.raft.sessions import Applied, Sessions, encode
 
 SECOND = 1_000.0
@@ -90,3 +98,28 @@ def test_p40_one_member_without_pre_vote_among_others_costs_at_most_one_election
         simulation.elect(within_ms=3 * SECOND)
         simulation.agree(b"%d" % number, simulation.names, within_ms=3 * SECOND)
         assert len(simulation.invariants.leaders) <= before + 2
+
+
+def test_p43_a_leader_whose_disk_stalls_goes_on_sending_heartbeats() -> None:
+    """From memory: a slow write is no dead leader."""
+    member = Alone(sync=True)
+    member.serve()
+    member.sync = False
+    member.step(Propose(payloads=(b"x",)))
+    for _ in range(24):
+        assert len(sent(member.later(101), Append)) == 2
+        for peer in "bc":
+            member.hear(AppendReply, peer, match=1)
+    assert member.core.is_leader and member.core.durable_index == 1
+
+
+def test_p48_a_learner_that_is_behind_does_not_become_a_voter() -> None:
+    member = Alone(caught_up_entries=10)
+    member.serve()
+    member.step(AddLearner(member="d"))
+    member.acknowledge("b", "c")
+    member.step(Propose(payloads=(b"x",) * 20))
+    member.acknowledge("b", "c")
+    assert [told.reason for told in member.step(PromoteLearner(member="d")).refused] == ["learner is behind"]
+    member.acknowledge("d")
+    assert member.step(PromoteLearner(member="d")).accepted
