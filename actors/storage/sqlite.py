@@ -76,7 +76,7 @@ class SqliteStorage:
         self.close()
         check_wal(self.path)
         with self._reading():
-            self._database = database = self._open()
+            database = self._open()
             if self._is_fresh(database):
                 self._create(database)
             self._check_file(database)
@@ -194,6 +194,7 @@ class SqliteStorage:
         if self._initial is None and not self.path.exists():
             raise self._damaged("the file is gone")
         database = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        self._database = database
         # Before anything is written into a file that may not be ours.
         self._check_owner(database)
         database.execute("PRAGMA journal_mode = WAL")
