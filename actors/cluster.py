@@ -15,6 +15,7 @@ import msgspec
 
 from .agent import Agent
 from .control import VOTERS
+from .disk import Disk
 from .errors import (
     Conflict,
     InvalidRequest,
@@ -23,6 +24,7 @@ from .errors import (
     QueueFull,
     RaftyardError,
     TimedOut,
+    Unavailable,
     UnknownCall,
     UnknownNode,
     as_values,
@@ -48,6 +50,7 @@ from .messages import (
     LinkStatus,
     Message,
     NodeAnswer,
+    NodeFailed,
     NodeSpec,
     Outcome,
     Recorded,
@@ -62,6 +65,7 @@ from .messages import (
     SubmitServiceCall,
     TransferRequest,
     agent_actor,
+    disk_actor,
     link_actor,
     node_actor,
 )
@@ -70,7 +74,8 @@ from .raft.config import RaftConfig
 from .raft.core import Restored
 from .state import commands
 from .state.calls import InvalidCall, service_requests
-from .storage.base import Storage
+from .storage.base import Storage, StorageBroken, StorageDamaged
+from .storage.folder import ClusterFolder, HomeFile
 from .storage.memory import MemoryStorage
 from .system import Actor, NameTaken, Promise, Terminated, Timer
 
@@ -85,6 +90,8 @@ FULL_MATRIX_NODES = 50
 LOCAL_HOSTS = ("localhost", "127.0.0.1")
 FIRST_CLUSTER = "0"
 PORTS_TRIED = 90
+REVIVE_S = 1.0
+"""A node whose storage failed is started again after this: what failed may be mended meanwhile."""
 
 Answer = dict[str, Any]
 Done = Callable[[Any], None]
@@ -102,25 +109,76 @@ class Ports(Protocol):
 
 
 class Home:
-    """What outlives the actors of one cluster on this host: its nodes' storages, and which nodes live here."""
+    """What outlives the actors of one cluster on this host: which nodes live here, and their storages.
 
-    def __init__(self, spec: ClusterSpec) -> None:
+    With a `folder` it outlives the process too, and `Home.found` finds it again.
+    """
+
+    def __init__(self, spec: ClusterSpec, folder: ClusterFolder | None = None) -> None:
         self.spec = spec
         self.nodes: dict[str, NodeSpec] = {node.name: node for node in spec.nodes}
         self._voters = tuple(node.name for node in spec.nodes[:VOTERS])
+        self._folder = folder
+        self._made: dict[str, None] = {}
         self._storages: dict[str, Storage] = {}
+        if folder is not None and not folder.exists():
+            # What a crash left of a former cluster of this name must not be taken for this one's.
+            folder.destroy()
+            self._write()
+
+    @staticmethod
+    def found(folder: ClusterFolder) -> Home:
+        """What lives in a folder. Raises StorageBroken, StorageDamaged."""
+        file = folder.read()
+        home = Home(file.spec, folder)
+        home.nodes = {node.name: node for node in file.nodes}
+        home._made = dict.fromkeys(file.made)
+        return home
 
     def storage(self, node: str) -> Storage:
         """The node's storage, made when it is first asked for."""
         if node not in self._storages:
             first = any(spec.name == node for spec in self.spec.nodes)
-            self._storages[node] = MemoryStorage(Restored.bootstrap(self._voters if first else ()))
+            initial = Restored.bootstrap(self._voters if first else ())
+            self._storages[node] = self._stored(node, initial) if self._folder else MemoryStorage(initial)
         return self._storages[node]
+
+    def _stored(self, node: str, initial: Restored) -> Storage:
+        """A file that was made once must be there: a node that lost it has forgotten what it promised."""
+        assert self._folder is not None
+        if node in self._made:
+            return self._folder.storage(self.spec.cluster, node, None)
+        # Nothing was ever promised with a file that is not recorded: it is what a crash left.
+        self._folder.forget(node)
+        storage = self._folder.storage(self.spec.cluster, node, initial)
+        storage.load()
+        storage.close()
+        self._made[node] = None
+        self._write()
+        return storage
+
+    def add(self, spec: NodeSpec) -> None:
+        """A node lives here from now on."""
+        self.nodes[spec.name] = spec
+        self._write()
 
     def forget(self, node: str) -> None:
         """A node has left for good."""
         self.nodes.pop(node, None)
         self._storages.pop(node, None)
+        self._made.pop(node, None)
+        self._write()
+        if self._folder is not None:
+            self._folder.forget(node)
+
+    def destroy(self) -> None:
+        """The cluster has left for good."""
+        if self._folder is not None:
+            self._folder.destroy()
+
+    def _write(self) -> None:
+        if self._folder is not None:
+            self._folder.write(HomeFile(spec=self.spec, nodes=tuple(self.nodes.values()), made=tuple(self._made)))
 
 
 class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +201,12 @@ class _Expired(Message):
     """To itself: the question with that number has waited long enough."""
 
     ref: int
+
+
+class _Revive(Message):
+    """To itself: start a node again whose storage failed."""
+
+    node: str
 
 
 class _Command:
@@ -195,6 +259,7 @@ class Cluster(Actor):
         self._links_waiting: dict[int, Callable[[], None]] = {}
         self._waiters: dict[str, list[Callable[[], None]]] = {}
         self._removals: dict[str, list[Promise]] = {}
+        self._failures: dict[str, NodeFailed] = {}
         self._handlers: dict[type, Callable[[Any], Any]] = {
             LeaderClaim: self._claimed,
             LeaderResigned: self._resigned,
@@ -204,6 +269,8 @@ class Cluster(Actor):
             NodeAnswer: self._answered,
             LinkStatus: self._link_answered,
             Terminated: self._terminated,
+            NodeFailed: self._node_failed,
+            _Revive: self._revive,
             _Retry: self._send_again,
             _Expired: self._expired,
             SubmitServiceCall: self._submit_call,
@@ -244,26 +311,66 @@ class Cluster(Actor):
 
     def _start_node(self, spec: NodeSpec) -> None:
         me = self.context.name
+        try:
+            storage: Storage | str = self._home.storage(spec.name)
+        except StorageBroken as error:
+            is_damaged = isinstance(error, StorageDamaged)
+            self._node_failed(NodeFailed(node=spec.name, reason=str(error), is_damaged=is_damaged))
+            return
         self.context.spawn(Agent, agent_actor(self.id, spec.name), parent=me)
-        self.context.spawn(
-            Node,
-            node_actor(self.id, spec.name),
-            self.id,
-            spec,
-            self._home.spec.nodes,
-            self._home.storage(spec.name),
-            self._settings.raft,
-            self._settings.link,
-            self._observe,
-            parent=me,
-        )
-        self.context.watch(node_actor(self.id, spec.name))
+        if not isinstance(storage, MemoryStorage):
+            disk = disk_actor(self.id, spec.name)
+            self.context.spawn(Disk, disk, node_actor(self.id, spec.name), storage, parent=me)
+            storage = disk
+        self._start_member(spec, storage)
         if self._ports is not None and spec.port is not None:
             try:
                 self._ports.open(spec.host, spec.port, self.id, spec.address)
             except Conflict as error:
                 # The node works without its port; whoever asks on the orchestrator's still reaches it.
                 self.context.log.warning("port not opened node=%s cluster=%s reason=%s", spec.name, self.id, error)
+
+    def _start_member(self, spec: NodeSpec, storage: Storage | str) -> None:
+        self.context.spawn(
+            Node,
+            node_actor(self.id, spec.name),
+            self.id,
+            spec,
+            self._home.spec.nodes,
+            storage,
+            self._settings.raft,
+            self._settings.link,
+            self._observe,
+            parent=self.context.name,
+        )
+        self.context.watch(node_actor(self.id, spec.name))
+
+    def _node_failed(self, failure: NodeFailed) -> None:
+        """Say it once; the cluster goes on without the node, and the node comes back if that can help."""
+        if failure.node not in self._nodes:
+            return
+        if failure != self._failures.get(failure.node):
+            self._failures[failure.node] = failure
+            self.context.log.error("storage failed node=%s reason=%s", failure.node, failure.reason)
+            self.context.emit(
+                "storage-failed",
+                cluster=self.id,
+                node=failure.node,
+                reason=failure.reason,
+                is_damaged=failure.is_damaged,
+            )
+        if not failure.is_damaged:
+            self.context.after(REVIVE_S, _Revive(node=failure.node))
+
+    def _revive(self, message: _Revive) -> None:
+        spec = self._nodes.get(message.node)
+        if spec is None or self.context.is_alive(node_actor(self.id, spec.name)):
+            return
+        disk = disk_actor(self.id, spec.name)
+        if self.context.is_alive(disk):
+            self._start_member(spec, disk)
+        else:
+            self._start_node(spec)
 
     def _close_port(self, spec: NodeSpec) -> None:
         if self._ports is not None and spec.port is not None:
@@ -308,7 +415,7 @@ class Cluster(Actor):
         self._view = view
         for spec in view.nodes:
             if spec.name not in self._nodes:
-                self._nodes[spec.name] = spec
+                self._home.add(spec)
                 self._start_node(spec)
         wanted = {spec.name for spec in view.nodes} | set(view.voters) | set(view.learners)
         for spec in tuple(self._nodes.values()):
@@ -320,9 +427,11 @@ class Cluster(Actor):
 
     def _stop_node(self, spec: NodeSpec) -> None:
         self._home.forget(spec.name)
+        self._failures.pop(spec.name, None)
         self._close_port(spec)
-        self.context.stop(node_actor(self.id, spec.name))
-        self.context.stop(agent_actor(self.id, spec.name))
+        for actor in (node_actor, agent_actor, disk_actor):
+            if self.context.is_alive(actor(self.id, spec.name)):
+                self.context.stop(actor(self.id, spec.name))
         for other in self._nodes:
             for wire in (link_actor(self.id, spec.name, other), link_actor(self.id, other, spec.name)):
                 if self.context.is_alive(wire):
@@ -591,6 +700,11 @@ class Cluster(Actor):
                 continue
             answer = answers.get(name)
             stats = {} if answer is None else {key: v for key, v in answer.value.items() if key != "services"}
+            failure = self._failures.get(name)
+            if answer is None and failure is not None:
+                stats = {"state": "FAILED", "reason": failure.reason}
+            elif answer is not None:
+                self._failures.pop(name, None)
             nodes.append({"address": spec.address, "accessible": answer is not None, "stats": stats})
         return {
             "id": self.id,
@@ -628,7 +742,10 @@ class Cluster(Actor):
 
         def answered(answers: dict[str, NodeAnswer]) -> None:
             answer = answers.get(node)
-            if answer is None:
+            failure = self._failures.get(node)
+            if answer is None and failure is not None:
+                promise.fail(Unavailable(f"node {question.node} takes no part", hint=failure.reason))
+            elif answer is None:
                 promise.fail(TimedOut(f"node {question.node} does not answer", hint="it may be starting again; retry"))
             else:
                 promise.keep(answer.value | {"node_count": len(self._nodes), "majority": self._majority()})
@@ -675,7 +792,7 @@ class Cluster(Actor):
                 promise.fail(result if isinstance(result, RaftyardError) else Conflict(result["reason"]))
                 return
             if spec.name not in self._nodes:
-                self._nodes[spec.name] = spec
+                self._home.add(spec)
                 self._start_node(spec)
             promise.keep({"status": "ok", "id": spec.name, "address": spec.address, "capacity": spec.capacity})
 

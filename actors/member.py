@@ -4,6 +4,9 @@ The core (`raft/`) is pure: the member hands it events and carries out, in order
 member knows nothing of services or replicas; `Node` adds those, and other programs bring a machine of their own.
 
     mailbox ──event──> Raft.step ──Ready──> save, send through Links, apply, answer reads, arm the deadline
+
+A storage that answers at once (memory) is called in the handler. One that takes its time is behind a Disk: what must
+not be said before it is durable is held here until the Disk says so, and everything else goes on.
 """
 
 from __future__ import annotations
@@ -12,9 +15,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from .disk import DiskFailed, Load, Loaded, Save, Written
 from .link import Link
 from .messages import LinkPolicy, Message, Outcome, Submit, cluster_actor, link_actor
-from .raft.core import Raft
+from .raft.core import Raft, Restored
 from .raft.events import (
     Accepted,
     Apply,
@@ -23,6 +27,8 @@ from .raft.events import (
     Event,
     LeaderKnown,
     MembershipChanged,
+    PeerMessage,
+    Persist,
     Propose,
     ReadFailed,
     ReadReady,
@@ -35,7 +41,7 @@ from .raft.events import (
 from .raft.config import RaftConfig
 from .raft import sessions
 from .raft.sessions import Applied, Machine, Sessions
-from .storage.base import Storage
+from .storage.base import Storage, StorageBroken
 from .system import Actor, NameTaken, Timer
 from .units import NS_PER_MS
 
@@ -63,7 +69,8 @@ class _Deadline(Message):
 class Member(Actor):
     """One member of one cluster's consensus, with its storage, its machine and its outgoing links.
 
-    `storage` survives the actor: a restarted member loads from it. `observe` sees every (core, event, ready) of a
+    `storage` survives the actor: a restarted member loads from it. A name instead is that of the Disk that has it, made
+    with this actor as its owner. `observe` sees every (core, event, ready) of a
     test or a checker; it costs nothing when None.
     """
 
@@ -73,7 +80,7 @@ class Member(Actor):
         self,
         cluster: str,
         node: str,
-        storage: Storage,
+        storage: Storage | str,
         machine: Machine,
         config: RaftConfig,
         link_policy: LinkPolicy,
@@ -83,9 +90,14 @@ class Member(Actor):
         self.cluster = cluster
         self.node = node
         self.raft: Raft
+        self.is_running = False
+        """Whether it has read its storage and takes part; `raft` is there from then on."""
+        self.incarnation = 0
+        """Which of its lives this is, counted by its storage."""
         self.applied = 0
         self.entry_term = 0
         self._storage = storage
+        self._after_durable: deque[tuple[int, tuple[PeerMessage, ...]]] = deque()
         self._machine = machine
         self._sessions = Sessions(machine)
         self._config = config
@@ -103,34 +115,67 @@ class Member(Actor):
         self._timer: Timer | None = None
         self._timer_ns = 0
         self._forgiven_ns = -1
+        self._has_failed = False
         self._handlers: dict[type, Callable[[Any], Any]] = {
             Submit: self._submit,
             _Flush: self._flush,
             _ApplyMore: self._apply_more,
             _Deadline: self._deadline,
+            Written: self._written,
         }
 
     # -- life -----------------------------------------------------------------------------------------------------
 
     def on_start(self) -> None:
         """Load what was promised before, and arm the first deadline."""
+        if isinstance(self._storage, str):
+            self.context.send(self._storage, Load(life=self.context.incarnation))
+        else:
+            self._begin(self._storage.load(), self._storage.start(self.context.incarnation))
+
+    def _begin(self, restored: Restored, incarnation: int) -> None:
+        self.incarnation = incarnation
         self.raft = Raft(
             member=self.node,
             cluster=self.cluster,
-            incarnation=self.context.incarnation,
+            incarnation=incarnation,
             config=self._config,
             random=self.context.random,
-            restored=self._storage.load(),
+            restored=restored,
             now_ns=self.context.now_ns(),
         )
+        self.is_running = True
         self._arm(self.raft.deadline_ns)
 
     def on_receive(self, message: Any) -> Any:
         """One message: a peer's goes to the core, anything else to its handler."""
+        if not self.is_running:
+            return self._receive_while_not_running(message)
         handler = self._handlers.get(type(message))
         if handler is not None:
             return handler(message)
+        if type(message) is DiskFailed:
+            return self._disk_failed(message)
         return self.step(message)
+
+    def _receive_while_not_running(self, message: Any) -> None:
+        """Peers send again, and so do clients: until the storage is read nothing else has a meaning."""
+        if type(message) is Loaded and message.life == self.context.incarnation:
+            self._begin(message.restored, message.incarnation)
+        elif type(message) is DiskFailed:
+            self._disk_failed(message)
+
+    def _disk_failed(self, message: DiskFailed) -> None:
+        """Nobody knows what is durable: this life ends here, and the next one reads what is left."""
+        if message.life not in (0, self.context.incarnation) or self._has_failed:
+            return
+        self._has_failed = True
+        if self.is_running and self.raft.is_leader:
+            self.on_stepped_down(self.raft.term, "its storage failed")
+        self.is_running = False
+        if self._timer is not None:
+            self._timer.cancel()
+        self.on_storage_failed(message.reason, message.is_damaged)
 
     # -- what a subclass adds -----------------------------------------------------------------------------------------
 
@@ -152,6 +197,13 @@ class Member(Actor):
     def on_slice_applied(self) -> None:
         """A slice of committed entries has been applied."""
 
+    def on_storage_failed(self, reason: str, is_damaged: bool) -> None:
+        """This life is over. As it stands here: it crashes, to be started anew, or stops where that would not help."""
+        if not is_damaged:
+            raise StorageBroken(reason)
+        self.context.log.error("storage damaged node=%s reason=%s", self.node, reason)
+        self.context.stop()
+
     # -- the core ---------------------------------------------------------------------------------------------------
 
     def step(self, event: Event) -> None:
@@ -168,10 +220,9 @@ class Member(Actor):
         for peer in ready.send:
             self._to_peer(peer.to, peer)
         persist = ready.persist
+        done: Event | None = None
         if persist is not None:
-            self._storage.save(persist)
-        for peer in ready.send_after_durable:
-            self._to_peer(peer.to, peer)
+            done = self._save(persist, ready.send_after_durable)
         if ready.changes:
             self._tell_changes(ready.changes)
         if ready.refused:
@@ -185,7 +236,30 @@ class Member(Actor):
         for read in ready.reads:
             self._note_read(read)
         self._arm(ready.deadline_ns)
-        return persist.done if persist is not None else None
+        return done
+
+    def _save(self, persist: Persist, after: tuple[PeerMessage, ...]) -> Event | None:
+        """Give it to the storage; the answer is its completion where it is durable already."""
+        storage = self._storage
+        if isinstance(storage, str):
+            self.context.send(storage, Save(life=self.context.incarnation, persist=persist))
+            if after:
+                self._after_durable.append((persist.done.sequence, after))
+            return None
+        storage.save(persist)
+        for peer in after:
+            self._to_peer(peer.to, peer)
+        return persist.done
+
+    def _written(self, message: Written) -> None:
+        """The Disk has synced: let go what waited for it, in order."""
+        if message.life != self.context.incarnation:
+            return
+        waiting, sequence = self._after_durable, message.done.sequence
+        while waiting and waiting[0][0] <= sequence:
+            for peer in waiting.popleft()[1]:
+                self._to_peer(peer.to, peer)
+        self.step(message.done)
 
     def _tell_changes(self, changes: tuple[Any, ...]) -> None:
         for change in changes:
@@ -379,6 +453,8 @@ class Member(Actor):
         self._ready_reads = later
 
     def statistics(self) -> dict[str, int | float | str]:
+        if not self.is_running:
+            return super().statistics() | {"role": "STARTING"}
         raft = self.raft
         return super().statistics() | {
             "role": raft.role.name,

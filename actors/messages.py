@@ -40,6 +40,7 @@ __all__ = [
     "ListClusters",
     "Message",
     "NodeAnswer",
+    "NodeFailed",
     "NodeSpec",
     "NodeStatus",
     "Outcome",
@@ -59,6 +60,7 @@ __all__ = [
     "TransferRequest",
     "agent_actor",
     "cluster_actor",
+    "disk_actor",
     "link_actor",
     "node_actor",
 ]
@@ -79,6 +81,11 @@ def node_actor(cluster: str, node: str) -> str:
 def agent_actor(cluster: str, node: str) -> str:
     """The name of the actor that runs a node's replicas."""
     return f"cluster/{cluster}/agent/{node}"
+
+
+def disk_actor(cluster: str, node: str) -> str:
+    """The name of the actor that has a node's storage, where that is not memory."""
+    return f"cluster/{cluster}/disk/{node}"
 
 
 def link_actor(cluster: str, source: str, target: str) -> str:
@@ -271,6 +278,14 @@ class LeaderResigned(Message):
     node: str
     term: int
     reason: str
+
+
+class NodeFailed(Message):
+    """A node ends because its storage failed. With damage, starting it again would not help."""
+
+    node: str
+    reason: str
+    is_damaged: bool
 
 
 class NodeStatus(Message):
@@ -467,6 +482,7 @@ EVENT_KINDS = {
     "tasks-stopped": "service, replicas, runs",
     "tasks-ended": "service, replicas, runs; they ended by themselves",
     "tasks-reported": "name (the node), states",
+    "storage-failed": "reason, is_damaged; the node takes no part, and is started again unless it is damaged",
     "link-cut": "source, target",
     "link-restored": "source, target",
     "cluster-created": "id, nodes; in cluster 0's log",

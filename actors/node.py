@@ -28,6 +28,7 @@ from .messages import (
     LinkPolicy,
     Message,
     NodeAnswer,
+    NodeFailed,
     NodeSpec,
     Report,
     RunTasks,
@@ -86,7 +87,7 @@ class Node(Member):
         cluster: str,
         spec: NodeSpec,
         first_nodes: tuple[NodeSpec, ...],
-        storage: Storage,
+        storage: Storage | str,
         config: RaftConfig,
         link_policy: LinkPolicy,
         observe: Observer | None = None,
@@ -134,6 +135,11 @@ class Node(Member):
         self.context.emit("leader-stepped-down", cluster=self.cluster, node=self.node, term=term, reason=reason)
         self.context.send(self.front_door, LeaderResigned(node=self.node, term=term, reason=reason))
         self.loop = None
+
+    def on_storage_failed(self, reason: str, is_damaged: bool) -> None:
+        """Stop; the front door starts this node anew, or says what is damaged."""
+        self.context.send(self.front_door, NodeFailed(node=self.node, reason=reason, is_damaged=is_damaged))
+        self.context.stop()
 
     def on_membership_changed(self) -> None:
         """The leader tells the front door; everybody else learns by the log."""
@@ -232,7 +238,7 @@ class Node(Member):
         if leader:
             report = Report(
                 node=self.node,
-                incarnation=self.context.incarnation,
+                incarnation=self.incarnation,
                 term=term,
                 version=message.version,
                 updates=message.updates,
@@ -347,7 +353,8 @@ class Node(Member):
         self.step(TransferLeadership(target=request.target, ref=self.new_ref()))
 
     def statistics(self) -> dict[str, int | float | str]:
-        return super().statistics() | {"state": self.member_state, "replicas": self._replicas}
+        state = self.member_state if self.is_running else "STARTING"
+        return super().statistics() | {"state": state, "replicas": self._replicas}
 
 
 def _describe_entry(payload: bytes) -> dict[str, Any]:

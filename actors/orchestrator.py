@@ -30,9 +30,11 @@ from .messages import (
 )
 from .raft.config import RaftConfig
 from .state import commands
+from .storage.base import StorageBroken
+from .storage.folder import DataFolder
 from .system import Actor, Promise, System, Terminated
 
-__all__ = ["Orchestrator", "OrchestratorSettings", "first_cluster", "start_orchestrator"]
+__all__ = ["Orchestrator", "OrchestratorSettings", "find_homes", "first_cluster", "start_orchestrator"]
 
 PORTS_A_CLUSTER = 100
 NODES_WITH_PORTS = 99
@@ -56,6 +58,8 @@ class OrchestratorSettings(msgspec.Struct, frozen=True, kw_only=True):
     link: LinkPolicy = LinkPolicy()
     observe: Any = None
     queue_limit: int = 1000
+    data: DataFolder | None = None
+    """Where everything is kept, locked by the caller; None: in memory."""
 
 
 def first_cluster(settings: OrchestratorSettings) -> ClusterSpec:
@@ -72,10 +76,33 @@ def first_cluster(settings: OrchestratorSettings) -> ClusterSpec:
     return ClusterSpec(cluster="0", nodes=nodes)
 
 
-def start_orchestrator(system: System, settings: OrchestratorSettings | None = None) -> None:
-    """Start an orchestrator, its cluster 0 and its nodes on a system, live or virtual."""
+def start_orchestrator(
+    system: System, settings: OrchestratorSettings | None = None, homes: dict[str, Home] | None = None
+) -> None:
+    """Start an orchestrator, its clusters and their nodes on a system, live or virtual.
+
+    `homes` is what `find_homes` found, for callers that want to look at it first.
+    """
     settings = settings or OrchestratorSettings()
-    system.spawn(Orchestrator, ORCHESTRATOR, settings, {"0": Home(first_cluster(settings))})
+    system.spawn(Orchestrator, ORCHESTRATOR, settings, homes or find_homes(settings))
+
+
+def find_homes(settings: OrchestratorSettings) -> dict[str, Home]:
+    """The clusters that live in the data folder, or a first one. Raises StorageBroken, StorageDamaged."""
+    folders = () if settings.data is None else settings.data.clusters()
+    homes = {home.spec.cluster: home for home in map(Home.found, folders)}
+    if "0" not in homes:
+        if homes:
+            raise StorageBroken(
+                f"{settings.data.path if settings.data else ''} has clusters {', '.join(homes)}, but not cluster 0, "
+                "which records the others; put a backup into an empty folder with raftyard restore"
+            )
+        homes["0"] = _new_home(settings, first_cluster(settings))
+    return homes
+
+
+def _new_home(settings: OrchestratorSettings, spec: ClusterSpec) -> Home:
+    return Home(spec, None if settings.data is None else settings.data.cluster(spec.cluster))
 
 
 class _Expired(Message):
@@ -92,7 +119,7 @@ class Orchestrator(Actor):
         self._settings = settings
         self._homes = homes
         self._ports: Ports | None = settings.ports
-        self._stopping: dict[str, Home | None] = {}
+        self._stopping: dict[str, ClusterSpec | None] = {}
         self._next_ref = 0
         self._recording: dict[int, Callable[[RaftyardError | None, int], None]] = {}
         self._expected: list[tuple[str, int | None, Promise]] = []
@@ -310,9 +337,9 @@ class Orchestrator(Actor):
                 self._stop(cluster)
         for cluster, spec in listed.items():
             if cluster in self._stopping:
-                self._stopping[cluster] = Home(spec)
+                self._stopping[cluster] = spec
             elif cluster not in self._homes:
-                self._homes[cluster] = Home(spec)
+                self._homes[cluster] = _new_home(self._settings, spec)
                 self._start(cluster)
                 self.context.emit("cluster-started", cluster=cluster, nodes=len(spec.nodes))
         self._settle()
@@ -326,13 +353,13 @@ class Orchestrator(Actor):
         """A cluster's actors are gone: its place is free for the one that replaces it."""
         for cluster in tuple(self._stopping):
             if cluster_actor(cluster) == message.name:
-                del self._homes[cluster]
+                self._homes.pop(cluster).destroy()
                 self.context.emit("cluster-stopped", cluster=cluster)
-                home = self._stopping.pop(cluster)
-                if home is not None:
-                    self._homes[cluster] = home
+                spec = self._stopping.pop(cluster)
+                if spec is not None:
+                    self._homes[cluster] = _new_home(self._settings, spec)
                     self._start(cluster)
-                    self.context.emit("cluster-started", cluster=cluster, nodes=len(home.spec.nodes))
+                    self.context.emit("cluster-started", cluster=cluster, nodes=len(spec.nodes))
         self._settle()
 
     def statistics(self) -> dict[str, int | float | str]:
