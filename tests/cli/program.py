@@ -30,7 +30,7 @@ class Program:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until cluster 0 answers with a leader."""
+        """Start it, and wait until cluster 0 has a leader that knows everything."""
         environment = os.environ | {"PORT": str(self.port), "NODES": str(self.nodes), "LOG_LEVEL": "WARNING"}
         command = [sys.executable, str(ROOT / "run.py"), "--data", str(self.data)]
         with (self.data.parent / "output").open("ab") as output:
@@ -43,8 +43,8 @@ class Program:
         assert self.process is not None
         until = time.monotonic() + START_S
         while time.monotonic() < until:
-            status, answer = self.call("GET", "/clusters/0/stats")
-            if status == 200 and answer["leader"]:
+            # Linearizable: answered once everything that was committed before is applied again.
+            if self.call("GET", "/clusters/0/state")[0] == 200:
                 return
             if self.process.poll() is not None:
                 break

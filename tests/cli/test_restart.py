@@ -21,7 +21,7 @@ def place(it: Program, name: str, replicas: int) -> dict[str, object]:
 
 
 def replicas(it: Program) -> dict[str, int]:
-    return {service["name"]: service["replicas"] for service in it.call("GET", "/clusters/0/stats")[1]["services"]}
+    return {service["name"]: service["replicas"] for service in it.call("GET", "/clusters/0/state")[1]["services"]}
 
 
 def raftyard(*words: str) -> subprocess.CompletedProcess[str]:
