@@ -99,6 +99,7 @@ class Disk(Actor):
         self._timer: Timer | None = None
         self._syncs = 0
         self._saves = 0
+        self._entries = 0
 
     def on_start(self) -> None:
         """A disk that starts again has lost power: its owner must read anew what is left."""
@@ -195,6 +196,7 @@ class Disk(Actor):
         batch, self._under_way = self._under_way, ()
         self._syncs += 1
         self._saves += len(batch)
+        self._entries += sum(len(message.persist.terms) for message in batch if isinstance(message, Save))
         last = batch[-1]
         if isinstance(last, SaveSnapshot):
             self._tell(SnapshotSaved(life=self._life, index=last.snapshot.index))
@@ -219,4 +221,4 @@ class Disk(Actor):
         self.context.send(self._owner, message)
 
     def statistics(self) -> dict[str, int | float | str]:
-        return super().statistics() | {"syncs": self._syncs, "saves": self._saves}
+        return super().statistics() | {"syncs": self._syncs, "saves": self._saves, "entries": self._entries}

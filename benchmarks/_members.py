@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from raftyard.actors import Actor, Member, Promise, Restart, System
-from raftyard.actors.messages import LinkPolicy, Submit, cluster_actor, node_actor
+from raftyard.actors.disk import Disk
+from raftyard.actors.messages import LinkPolicy, Submit, cluster_actor, disk_actor, node_actor
 from raftyard.actors.raft.config import RaftConfig
 from raftyard.actors.raft.core import Restored
+from raftyard.actors.storage.base import Storage
 from raftyard.actors.storage.memory import MemoryStorage
+from raftyard.actors.storage.sqlite import SqliteStorage
 
 CLUSTER = "bench"
 FRONT = cluster_actor(CLUSTER)
@@ -53,8 +57,9 @@ class _Voter(Member):
 class _Front(Actor):
     """Starts the members, and knows who leads."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, data: Path | None) -> None:
         super().__init__()
+        self._data = data
         self._names = tuple(f"node_{number}" for number in range(count))
         self._leader: str | None = None
         self._asked: list[Promise] = []
@@ -62,9 +67,18 @@ class _Front(Actor):
     def on_start(self) -> None:
         """Start the members as children."""
         for name in self._names:
-            storage = MemoryStorage(Restored.bootstrap(self._names))
+            storage = self._storage(name)
             arguments = (CLUSTER, name, storage, Counter(), RaftConfig(), LinkPolicy())
             self.context.spawn(_Voter, node_actor(CLUSTER, name), *arguments, restart=Restart.never())
+
+    def _storage(self, name: str) -> Storage | str:
+        initial = Restored.bootstrap(self._names)
+        if self._data is None:
+            return MemoryStorage(initial)
+        storage = SqliteStorage(self._data / f"{name}.sqlite", CLUSTER, name, initial)
+        disk = disk_actor(CLUSTER, name)
+        self.context.spawn(Disk, disk, node_actor(CLUSTER, name), storage, restart=Restart.never())
+        return disk
 
     def on_receive(self, message: Any) -> Promise | None:
         """An election's end, or a question for it."""
@@ -82,9 +96,12 @@ class _Front(Actor):
         return promise
 
 
-def start_members(system: System, count: int = 3) -> str:
-    """Start the members at their default timeouts; the name of the leader's actor once there is one."""
-    system.spawn(_Front, FRONT, count)
+def start_members(system: System, count: int = 3, data: Path | None = None) -> str:
+    """Start the members at their default timeouts; the name of the leader's actor once there is one.
+
+    With `data` each has a sqlite file there, else memory.
+    """
+    system.spawn(_Front, FRONT, count, data)
     leader: str = system.ask(FRONT, WhoLeads(), timeout_s=10.0)
     return leader
 
