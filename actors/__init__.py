@@ -29,6 +29,23 @@ if typing.TYPE_CHECKING:
     )
     from .link import Link as Link
     from .member import Member as Member, Observer as Observer
+    from .messages import (
+        ORCHESTRATOR as ORCHESTRATOR,
+        AddNodeRequest as AddNodeRequest,
+        AskNode as AskNode,
+        CreateClusterRequest as CreateClusterRequest,
+        DescribeCall as DescribeCall,
+        DescribeCluster as DescribeCluster,
+        DescribeConnections as DescribeConnections,
+        LinkPolicy as LinkPolicy,
+        ListClusters as ListClusters,
+        RemoveClusterRequest as RemoveClusterRequest,
+        RemoveNodeRequest as RemoveNodeRequest,
+        SetConnections as SetConnections,
+        SetLinkPolicyRequest as SetLinkPolicyRequest,
+        SubmitServiceCall as SubmitServiceCall,
+        cluster_actor as cluster_actor,
+    )
     from .node import Node as Node
     from .orchestrator import (
         Orchestrator as Orchestrator,
@@ -70,6 +87,11 @@ _NAMES = {
     ),
     "link": "Link",
     "member": "Member Observer",
+    "messages": (
+        "ORCHESTRATOR AddNodeRequest AskNode CreateClusterRequest DescribeCall DescribeCluster DescribeConnections "
+        "LinkPolicy ListClusters RemoveClusterRequest RemoveNodeRequest SetConnections SetLinkPolicyRequest "
+        "SubmitServiceCall cluster_actor"
+    ),
     "node": "Node",
     "orchestrator": "Orchestrator OrchestratorSettings first_cluster start_orchestrator",
     "system": (

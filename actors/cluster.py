@@ -44,6 +44,7 @@ from .messages import (
     DescribeConnections,
     DescribeNode,
     DescribeState,
+    Happened,
     LeaderClaim,
     LeaderResigned,
     LinkPolicy,
@@ -53,14 +54,14 @@ from .messages import (
     NodeFailed,
     NodeSpec,
     Outcome,
-    Recorded,
     RecordClusters,
+    Recorded,
     Registry,
     RemoveNodeRequest,
     RestoreLink,
     SetConnections,
-    SetLinkPolicyRequest,
     SetLinkPolicy,
+    SetLinkPolicyRequest,
     Submit,
     SubmitServiceCall,
     TransferRequest,
@@ -94,8 +95,8 @@ REVIVE_S = 1.0
 """A node whose storage failed is started again after this: what failed may be mended meanwhile."""
 
 Answer = dict[str, Any]
-Done = Callable[[Any], None]
-Applied = Callable[[Any, int], None]
+Done = Callable[[Any], object]
+Applied = Callable[[Any, int], object]
 
 
 class Ports(Protocol):
@@ -118,9 +119,14 @@ class Home:
         self.spec = spec
         self.nodes: dict[str, NodeSpec] = {node.name: node for node in spec.nodes}
         self._voters = tuple(node.name for node in spec.nodes[:VOTERS])
+        self.starts = 0
+        """How often the program has started on what it found here."""
         self._folder = folder
         self._made: dict[str, None] = {}
+        self._first = [node.name for node in spec.nodes]
         self._storages: dict[str, Storage] = {}
+        self.told_index = 0
+        """What happened up to this entry of the log is in the event log."""
         if folder is not None and not folder.exists():
             # What a crash left of a former cluster of this name must not be taken for this one's.
             folder.destroy()
@@ -132,14 +138,16 @@ class Home:
         file = folder.read()
         home = Home(file.spec, folder)
         home.nodes = {node.name: node for node in file.nodes}
+        home._first = list(file.first)
         home._made = dict.fromkeys(file.made)
+        home.starts = file.starts + 1
+        home._write()
         return home
 
     def storage(self, node: str) -> Storage:
         """The node's storage, made when it is first asked for."""
         if node not in self._storages:
-            first = any(spec.name == node for spec in self.spec.nodes)
-            initial = Restored.bootstrap(self._voters if first else ())
+            initial = Restored.bootstrap(self._voters if node in self._first else ())
             self._storages[node] = self._stored(node, initial) if self._folder else MemoryStorage(initial)
         return self._storages[node]
 
@@ -163,7 +171,10 @@ class Home:
         self._write()
 
     def forget(self, node: str) -> None:
-        """A node has left for good."""
+        """A node has left for good. Whoever comes by its name is new and waits to be added, whatever the first voters
+        were: with an empty log it could elect itself."""
+        if node in self._first:
+            self._first.remove(node)
         self.nodes.pop(node, None)
         self._storages.pop(node, None)
         self._made.pop(node, None)
@@ -178,7 +189,15 @@ class Home:
 
     def _write(self) -> None:
         if self._folder is not None:
-            self._folder.write(HomeFile(spec=self.spec, nodes=tuple(self.nodes.values()), made=tuple(self._made)))
+            self._folder.write(
+                HomeFile(
+                    spec=self.spec,
+                    nodes=tuple(self.nodes.values()),
+                    first=tuple(self._first),
+                    made=tuple(self._made),
+                    starts=self.starts,
+                )
+            )
 
 
 class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,17 +212,17 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     queue_limit: int = 1000
 
 
-class _Retry(Message):
+class _Retry(Message, frozen=True, kw_only=True, gc=False):
     """To itself: commands without an outcome are sent again."""
 
 
-class _Expired(Message):
+class _Expired(Message, frozen=True, kw_only=True, gc=False):
     """To itself: the question with that number has waited long enough."""
 
     ref: int
 
 
-class _Revive(Message):
+class _Revive(Message, frozen=True, kw_only=True, gc=False):
     """To itself: start a node again whose storage failed."""
 
     node: str
@@ -256,7 +275,7 @@ class Cluster(Actor):
         self._rotation = 0
         self._next_ref = 0
         self._questions: dict[int, _Question] = {}
-        self._links_waiting: dict[int, Callable[[], None]] = {}
+        self._links_waiting: dict[int, Callable[[], object]] = {}
         self._waiters: dict[str, list[Callable[[], None]]] = {}
         self._removals: dict[str, list[Promise]] = {}
         self._failures: dict[str, NodeFailed] = {}
@@ -265,6 +284,7 @@ class Cluster(Actor):
             LeaderResigned: self._resigned,
             ClusterView: self._viewed,
             CallsFinished: self._calls_finished,
+            Happened: self._happened,
             Outcome: self._outcome,
             NodeAnswer: self._answered,
             LinkStatus: self._link_answered,
@@ -292,11 +312,20 @@ class Cluster(Actor):
         """Start every node that lives here."""
         self._started = self.context.now()
         # A new incarnation is a new client: what the old one sent may still be applied, once, under its own name.
-        self._new_session()
+        self._name_session()
         for spec in tuple(self._nodes.values()):
             self._start_node(spec)
 
     def _new_session(self) -> None:
+        """Begin again under another name; a session's first command acknowledges nothing, so it has the number 1."""
+        self._name_session()
+        waiting, self._commands, self._sequence = self._commands, {}, 0
+        for entry in waiting.values():
+            self._sequence += 1
+            entry.sequence = self._sequence
+            self._commands[entry.sequence] = entry
+
+    def _name_session(self) -> None:
         self._session = f"{self.id}/{self.context.incarnation}/{self.context.random.getrandbits(48):012x}"
 
     def on_stop(self) -> None:
@@ -317,10 +346,11 @@ class Cluster(Actor):
             is_damaged = isinstance(error, StorageDamaged)
             self._node_failed(NodeFailed(node=spec.name, reason=str(error), is_damaged=is_damaged))
             return
-        self.context.spawn(Agent, agent_actor(self.id, spec.name), parent=me)
+        node = node_actor(self.id, spec.name)
+        self.context.spawn(Agent, agent_actor(self.id, spec.name), node, self._home.starts, parent=me)
         if not isinstance(storage, MemoryStorage):
             disk = disk_actor(self.id, spec.name)
-            self.context.spawn(Disk, disk, node_actor(self.id, spec.name), storage, parent=me)
+            self.context.spawn(Disk, disk, node, storage, parent=me)
             storage = disk
         self._start_member(spec, storage)
         if self._ports is not None and spec.port is not None:
@@ -495,7 +525,7 @@ class Cluster(Actor):
             self._retry = self.context.after(RETRY_S, _Retry())
 
     def _outcome(self, outcome: Outcome) -> None:
-        if outcome.session != self._session:
+        if outcome.session != self._session or outcome.sequence not in self._commands:
             return
         if outcome.refused is not None:
             # Not taken: the retry, or the next leader's claim, sends it again. Where it stands in the log, and yet
@@ -503,9 +533,7 @@ class Cluster(Actor):
             if outcome.index:
                 self._new_session()
             return
-        entry = self._commands.pop(outcome.sequence, None)
-        if entry is not None:
-            entry.done(outcome.result, outcome.index)
+        self._commands.pop(outcome.sequence).done(outcome.result, outcome.index)
 
     # -- service calls ------------------------------------------------------------------------------------------------
 
@@ -560,7 +588,7 @@ class Cluster(Actor):
         self._waiters.setdefault(call_id, []).append(look)
         self._later(wait_s, look)
 
-    def _later(self, delay_s: float, action: Callable[[], None]) -> None:
+    def _later(self, delay_s: float, action: Callable[[], object]) -> None:
         """Do something after a while; as a question that nobody is asked, it expires and is done."""
         ref = self._ask((), lambda _: None, lambda _: action(), within_s=delay_s)
         assert ref in self._questions
@@ -569,6 +597,14 @@ class Cluster(Actor):
         for call_id in message.calls:
             for look in self._waiters.pop(call_id, ()):
                 look()
+
+    def _happened(self, message: Happened) -> None:
+        """Into the event log, each entry once."""
+        if message.index <= self._home.told_index:
+            return
+        self._home.told_index = message.index
+        for event in message.events:
+            self.context.emit(event.kind, cluster=self.id, node=message.node, term=message.term, **event.data)
 
     def _describe_call(self, question: DescribeCall) -> Promise:
         promise = self.context.promise()
@@ -779,8 +815,7 @@ class Cluster(Actor):
     def _add_node(self, request: AddNodeRequest) -> Promise:
         promise = self.context.promise()
         try:
-            if self.leader is None:
-                raise self._no_leader()
+            self._check_may_change()
             spec = self._open_new(self._new_spec(request), is_port_given=request.port is not None)
         except RaftyardError as error:
             promise.fail(error)
@@ -799,6 +834,11 @@ class Cluster(Actor):
         command = commands.AddNode(name=spec.name, host=spec.host, port=spec.port, capacity=spec.capacity)
         self._command(command, done, within_s=CHANGE_S)
         return promise
+
+    def _check_may_change(self) -> None:
+        """Nodes come and go once the first ones are agreed on, which the leader's view shows."""
+        if self.leader is None or self._view is None:
+            raise self._no_leader()
 
     def _new_spec(self, request: AddNodeRequest) -> NodeSpec:
         name = request.name
@@ -845,8 +885,7 @@ class Cluster(Actor):
             node = self._resolve(request.address)
             if len(self._nodes) == 1:
                 raise Conflict(f"{request.address} is the last node of cluster {self.id}", hint="remove the cluster")
-            if self.leader is None:
-                raise self._no_leader()
+            self._check_may_change()
         except RaftyardError as error:
             promise.fail(error)
             return promise
@@ -855,7 +894,8 @@ class Cluster(Actor):
             if isinstance(result, RaftyardError):
                 promise.fail(result)
             elif not result["ok"]:
-                promise.fail(UnknownNode(result["reason"]))
+                is_last = node in self._nodes
+                promise.fail(Conflict(result["reason"]) if is_last else UnknownNode(result["reason"]))
             elif node not in self._nodes:
                 promise.keep({"status": "ok", "id": node})
             else:

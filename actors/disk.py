@@ -22,25 +22,25 @@ from .system import Actor, Timer
 __all__ = ["Disk", "DiskFailed", "Load", "Loaded", "Save", "SaveSnapshot", "SetDiskFaults", "SnapshotSaved", "Written"]
 
 
-class Load(Message):
+class Load(Message, frozen=True, kw_only=True, gc=False):
     """Read everything. `life` is the member's incarnation as an actor: answers to an earlier one mean nothing to it."""
 
     life: int
 
 
-class Loaded(Message):
+class Loaded(Message, frozen=True, kw_only=True, gc=False):
     life: int
     restored: Restored
     incarnation: int
     """Of the member in its cluster: it counts starts across processes."""
 
 
-class Save(Message):
+class Save(Message, frozen=True, kw_only=True, gc=False):
     life: int
     persist: Persist
 
 
-class SaveSnapshot(Message):
+class SaveSnapshot(Message, frozen=True, kw_only=True, gc=False):
     """See Storage.save_snapshot; it keeps its place among the Saves."""
 
     life: int
@@ -48,19 +48,19 @@ class SaveSnapshot(Message):
     keep_from: int
 
 
-class Written(Message):
+class Written(Message, frozen=True, kw_only=True, gc=False):
     """All Saves up to this one's are durable."""
 
     life: int
     done: StorageDone
 
 
-class SnapshotSaved(Message):
+class SnapshotSaved(Message, frozen=True, kw_only=True, gc=False):
     life: int
     index: int
 
 
-class DiskFailed(Message):
+class DiskFailed(Message, frozen=True, kw_only=True, gc=False):
     """What was given to save since the last Written may be lost; the member must not go on as if it were not."""
 
     life: int
@@ -68,17 +68,17 @@ class DiskFailed(Message):
     is_damaged: bool = False
 
 
-class SetDiskFaults(Message):
+class SetDiskFaults(Message, frozen=True, kw_only=True, gc=False):
     """How a simulated disk behaves from now on."""
 
     faults: DiskFaults
 
 
-class _Write(Message):
+class _Write(Message, frozen=True, kw_only=True, gc=False):
     """To itself: everything that queued up in front of this is one write."""
 
 
-class _Synced(Message):
+class _Synced(Message, frozen=True, kw_only=True, gc=False):
     """To itself: the simulated disk's write has taken its time."""
 
 
@@ -102,11 +102,14 @@ class Disk(Actor):
         self._entries = 0
 
     def on_start(self) -> None:
-        """A disk that starts again has lost power: its owner must read anew what is left."""
+        """A simulated disk that starts has lost power before."""
         if isinstance(self._storage, SimulatedStorage):
             self._storage.lose_power(self.context.random)
-        if self.context.incarnation > 1:
-            self.context.send(self._owner, DiskFailed(life=0, reason="the disk was started again"))
+
+    def on_failure(self, kind: Any, error: Any, trace: Any) -> None:
+        """What was queued is lost with this life: the owner must read anew what is left."""
+        self._storage.close()
+        self._tell(DiskFailed(life=0, reason=f"the disk's actor crashed: {error}"))
 
     def on_stop(self) -> None:
         """What is queued is written: its owner stopped in good order."""

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from .disk import DiskFailed, Load, Loaded, Save, Written
 from .link import Link
 from .messages import LinkPolicy, Message, Outcome, Submit, cluster_actor, link_actor
+from .raft import sessions
+from .raft.config import RaftConfig
 from .raft.core import Raft, Restored
 from .raft.events import (
     Accepted,
@@ -38,11 +40,9 @@ from .raft.events import (
     SteppedDown,
     is_application,
 )
-from .raft.config import RaftConfig
-from .raft import sessions
 from .raft.sessions import Applied, Machine, Sessions
 from .storage.base import Storage, StorageBroken
-from .system import Actor, NameTaken, Timer
+from .system import Actor, NameTaken, Terminated, Timer
 from .units import NS_PER_MS
 
 __all__ = ["Member", "Observer"]
@@ -50,19 +50,21 @@ __all__ = ["Member", "Observer"]
 # No handler may hold a thread for long: so many entries are applied in one turn, the rest in the next.
 APPLY_SLICE = 256
 WAITING_LIMIT = 20_000
+EARLY_LIMIT = 1000
+"""Messages that wait for a member that still reads its storage."""
 
 Observer = Callable[[Raft, Any, Ready], None]
 
 
-class _Flush(Message):
+class _Flush(Message, frozen=True, kw_only=True, gc=False):
     """To itself: everything that queued up in front of this is proposed as one batch."""
 
 
-class _ApplyMore(Message):
+class _ApplyMore(Message, frozen=True, kw_only=True, gc=False):
     """To itself: committed entries wait for their slice."""
 
 
-class _Deadline(Message):
+class _Deadline(Message, frozen=True, kw_only=True, gc=False):
     """To itself: the core's deadline may have come."""
 
 
@@ -116,12 +118,14 @@ class Member(Actor):
         self._timer_ns = 0
         self._forgiven_ns = -1
         self._has_failed = False
+        self._early: list[Any] = []
         self._handlers: dict[type, Callable[[Any], Any]] = {
             Submit: self._submit,
             _Flush: self._flush,
             _ApplyMore: self._apply_more,
             _Deadline: self._deadline,
             Written: self._written,
+            Terminated: self._wire_ended,
         }
 
     # -- life -----------------------------------------------------------------------------------------------------
@@ -159,11 +163,16 @@ class Member(Actor):
         return self.step(message)
 
     def _receive_while_not_running(self, message: Any) -> None:
-        """Peers send again, and so do clients: until the storage is read nothing else has a meaning."""
+        """Until the storage is read everything else waits; too much is dropped, as peers and clients send again."""
         if type(message) is Loaded and message.life == self.context.incarnation:
             self._begin(message.restored, message.incarnation)
+            early, self._early = self._early, []
+            for waiting in early:
+                self.on_receive(waiting)
         elif type(message) is DiskFailed:
             self._disk_failed(message)
+        elif not self._has_failed and len(self._early) < EARLY_LIMIT:
+            self._early.append(message)
 
     def _disk_failed(self, message: DiskFailed) -> None:
         """Nobody knows what is durable: this life ends here, and the next one reads what is left."""
@@ -233,6 +242,8 @@ class Member(Actor):
             self._committed.append(ready.apply)
             if not self._applying:
                 self._apply_slice()
+        if ready.changes:
+            self._tell_end(ready.changes)
         for read in ready.reads:
             self._note_read(read)
         self._arm(ready.deadline_ns)
@@ -266,12 +277,16 @@ class Member(Actor):
             match change:
                 case BecameLeader(term=term):
                     self.on_became_leader(term)
-                case SteppedDown(term=term, reason=reason):
-                    self.on_stepped_down(term, reason)
                 case LeaderKnown(term=term, leader=leader):
                     self.on_leader_known(term, leader)
                 case MembershipChanged():
                     self.on_membership_changed()
+
+    def _tell_end(self, changes: tuple[Any, ...]) -> None:
+        """After what was applied: a leader that commits its own removal is the one who tells of it."""
+        for change in changes:
+            if isinstance(change, SteppedDown):
+                self.on_stepped_down(change.term, change.reason)
 
     # -- deadlines --------------------------------------------------------------------------------------------------
 
@@ -323,7 +338,13 @@ class Member(Actor):
             except NameTaken:
                 pass  # The front door was quicker: somebody cuts a wire that nobody has used yet.
         self._wires[peer] = wire
+        self.context.watch(wire)
         return wire
+
+    def _wire_ended(self, message: Terminated) -> None:
+        """The wire went with the node that it led to; should one of that name come back, another is made."""
+        if message.reason != "crashed":
+            self._wires = {peer: wire for peer, wire in self._wires.items() if wire != message.name}
 
     # -- proposals ----------------------------------------------------------------------------------------------------
 

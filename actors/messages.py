@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from .state.commands import CreateCluster, RemoveCluster, ReplaceCluster
-from .state.records import Assignments
+from .state.records import Assignments, StateEvent
 
 __all__ = [
     "EVENT_KINDS",
@@ -33,6 +33,7 @@ __all__ = [
     "DescribeLink",
     "DescribeNode",
     "DescribeState",
+    "Happened",
     "LeaderClaim",
     "LeaderResigned",
     "LinkPolicy",
@@ -100,7 +101,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 # -- plain values ---------------------------------------------------------------------------------------------------
 
 
-class LinkPolicy(Message):
+class LinkPolicy(Message, frozen=True, kw_only=True, gc=False):
     """How a wire behaves: seconds for delay and jitter, shares from 0 to 1 for the faults, messages for the window."""
 
     delay_s: float = 0.0
@@ -111,7 +112,7 @@ class LinkPolicy(Message):
     window: int = 4096
 
 
-class NodeSpec(Message):
+class NodeSpec(Message, frozen=True, kw_only=True, gc=False):
     """One node as asked for: `capacity` in slots; a node without a port answers under its cluster only."""
 
     name: str
@@ -125,7 +126,7 @@ class NodeSpec(Message):
         return self.name if self.port is None else f"{self.host}:{self.port}"
 
 
-class ClusterSpec(Message):
+class ClusterSpec(Message, frozen=True, kw_only=True, gc=False):
     """A cluster as it is created: its first nodes; later ones come by the replicated log."""
 
     cluster: str
@@ -136,21 +137,21 @@ class ClusterSpec(Message):
 # -- links ----------------------------------------------------------------------------------------------------------
 
 
-class CutLink(Message):
+class CutLink(Message, frozen=True, kw_only=True, gc=False):
     """Drop the mailbox and whatever comes, until restored."""
 
     ref: int = 0
     reply_to: str | None = None
 
 
-class RestoreLink(Message):
+class RestoreLink(Message, frozen=True, kw_only=True, gc=False):
     """Start a fresh mailbox."""
 
     ref: int = 0
     reply_to: str | None = None
 
 
-class SetLinkPolicy(Message):
+class SetLinkPolicy(Message, frozen=True, kw_only=True, gc=False):
     """Delay, jitter, loss, duplicates, reordering from now on; what is in flight keeps its time."""
 
     policy: LinkPolicy
@@ -158,14 +159,14 @@ class SetLinkPolicy(Message):
     reply_to: str | None = None
 
 
-class DescribeLink(Message):
+class DescribeLink(Message, frozen=True, kw_only=True, gc=False):
     """Ask a link for its status."""
 
     ref: int = 0
     reply_to: str | None = None
 
 
-class LinkStatus(Message):
+class LinkStatus(Message, frozen=True, kw_only=True, gc=False):
     """What a link is and did; counts are messages since its actor started."""
 
     ref: int
@@ -184,7 +185,7 @@ class LinkStatus(Message):
 # -- leader and agents (through links) --------------------------------------------------------------------------------
 
 
-class Assign(Message):
+class Assign(Message, frozen=True, kw_only=True, gc=False):
     """The leader's word on what a node runs, all of it; a higher version replaces a lower one. `load` is in slots;
     reports up to version `settled` are in the log, so what they said of stopped tasks need not be said again."""
 
@@ -195,8 +196,9 @@ class Assign(Message):
     settled: int
 
 
-class Report(Message):
-    """A node's word on its tasks at `version` of its assignments; `updates` as in the command `ReportTasks`."""
+class Report(Message, frozen=True, kw_only=True, gc=False):
+    """A node's word on its tasks at `version` of its assignments, -1 before it has any; `incarnation` counts the lives
+    of its agent; `updates` as in the command `ReportTasks`."""
 
     node: str
     incarnation: int
@@ -205,7 +207,7 @@ class Report(Message):
     updates: bytes
 
 
-class Beat(Message):
+class Beat(Message, frozen=True, kw_only=True, gc=False):
     """The leader asks a node whether it is there; members of the consensus answer Raft's heartbeats instead."""
 
     leader: str
@@ -213,7 +215,7 @@ class Beat(Message):
     load: int
 
 
-class BeatReply(Message):
+class BeatReply(Message, frozen=True, kw_only=True, gc=False):
     """A node is there."""
 
     node: str
@@ -223,7 +225,7 @@ class BeatReply(Message):
 # -- a node and its agent (one host) ----------------------------------------------------------------------------------
 
 
-class RunTasks(Message):
+class RunTasks(Message, frozen=True, kw_only=True, gc=False):
     """Run exactly these; the answer is an `AgentReport`."""
 
     assignments: Assignments
@@ -231,17 +233,19 @@ class RunTasks(Message):
     reply_to: str
 
 
-class AgentReport(Message):
-    """Every task of `version` with its state, and those that were stopped since the report before."""
+class AgentReport(Message, frozen=True, kw_only=True, gc=False):
+    """Every task of `version` with its state, and those that were stopped since the report before. Version -1: this
+    life of the agent has not been told yet what to run."""
 
     version: int
+    incarnation: int
     updates: bytes
 
 
 # -- a node and its cluster (one host) --------------------------------------------------------------------------------
 
 
-class Submit(Message):
+class Submit(Message, frozen=True, kw_only=True, gc=False):
     """Propose a command on behalf of a session; sent again with the same sequence until an `Outcome` comes.
 
     What the numbers mean stands in raft/sessions.py."""
@@ -253,7 +257,7 @@ class Submit(Message):
     reply_to: str
 
 
-class Outcome(Message):
+class Outcome(Message, frozen=True, kw_only=True, gc=False):
     """A command was applied at `index`, or could not be proposed (`refused`; try the `leader`). `result` is what the
     machine answered: plain values, as msgpack has them."""
 
@@ -265,14 +269,14 @@ class Outcome(Message):
     leader: str | None = None
 
 
-class LeaderClaim(Message):
+class LeaderClaim(Message, frozen=True, kw_only=True, gc=False):
     """A node says that it leads."""
 
     node: str
     term: int
 
 
-class LeaderResigned(Message):
+class LeaderResigned(Message, frozen=True, kw_only=True, gc=False):
     """A node says that it leads no more."""
 
     node: str
@@ -280,7 +284,7 @@ class LeaderResigned(Message):
     reason: str
 
 
-class NodeFailed(Message):
+class NodeFailed(Message, frozen=True, kw_only=True, gc=False):
     """A node ends because its storage failed. With damage, starting it again would not help."""
 
     node: str
@@ -288,7 +292,7 @@ class NodeFailed(Message):
     is_damaged: bool
 
 
-class NodeStatus(Message):
+class NodeStatus(Message, frozen=True, kw_only=True, gc=False):
     """What the leader believes of a node."""
 
     spec: NodeSpec
@@ -296,7 +300,7 @@ class NodeStatus(Message):
     member: str
 
 
-class ClusterView(Message):
+class ClusterView(Message, frozen=True, kw_only=True, gc=False):
     """The leader's picture of the cluster, pushed to the front door whenever it changes."""
 
     node: str
@@ -307,13 +311,23 @@ class ClusterView(Message):
     clusters: tuple[ClusterSpec, ...]
 
 
-class CallsFinished(Message):
+class Happened(Message, frozen=True, kw_only=True, gc=False):
+    """The leader to the front door, for the event log: what the entry at `index` led to. A leader that was started
+    anew applies its log from the start; what has been told is not told again."""
+
+    node: str
+    term: int
+    index: int
+    events: tuple[StateEvent, ...]
+
+
+class CallsFinished(Message, frozen=True, kw_only=True, gc=False):
     """The leader to the front door: these service calls were executed or failed; somebody may wait for them."""
 
     calls: tuple[str, ...]
 
 
-class DescribeNode(Message):
+class DescribeNode(Message, frozen=True, kw_only=True, gc=False):
     """Ask a node for its statistics; `log` = (first, last) entries wanted, the newest 20 by default."""
 
     ref: int = 0
@@ -324,7 +338,7 @@ class DescribeNode(Message):
     with_loads: bool = False
 
 
-class DescribeState(Message):
+class DescribeState(Message, frozen=True, kw_only=True, gc=False):
     """Ask the leader for the replicated state, read linearizably: `call` names one service call, None the last one."""
 
     ref: int = 0
@@ -333,7 +347,7 @@ class DescribeState(Message):
     detail: str = "call"
 
 
-class NodeAnswer(Message):
+class NodeAnswer(Message, frozen=True, kw_only=True, gc=False):
     """A node's answer to a question with that `ref`; `error` instead of `value` when it cannot answer."""
 
     ref: int
@@ -342,7 +356,7 @@ class NodeAnswer(Message):
     error: str | None = None
 
 
-class AskNode(Message):
+class AskNode(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: what one node says of itself; `log` as in `DescribeNode`."""
 
     node: str
@@ -351,7 +365,7 @@ class AskNode(Message):
     with_loads: bool = False
 
 
-class TransferRequest(Message):
+class TransferRequest(Message, frozen=True, kw_only=True, gc=False):
     """Ask the leader to hand over to `target` (None: to whom it likes)."""
 
     target: str | None = None
@@ -362,11 +376,11 @@ class TransferRequest(Message):
 # -- from outside: what REST, embedding and scenarios ask ---------------------------------------------------------------
 
 
-class ListClusters(Message):
+class ListClusters(Message, frozen=True, kw_only=True, gc=False):
     """To the Orchestrator: the ids of every cluster, in order."""
 
 
-class CreateClusterRequest(Message):
+class CreateClusterRequest(Message, frozen=True, kw_only=True, gc=False):
     """To the Orchestrator: `cluster` None = the next free number; `replace` = PUT on one that exists."""
 
     cluster: str | None
@@ -374,13 +388,13 @@ class CreateClusterRequest(Message):
     replace: bool = False
 
 
-class RemoveClusterRequest(Message):
+class RemoveClusterRequest(Message, frozen=True, kw_only=True, gc=False):
     """To the Orchestrator."""
 
     cluster: str
 
 
-class AddNodeRequest(Message):
+class AddNodeRequest(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: a node joins. What is None is chosen: the next free name, the next free port."""
 
     name: str | None = None
@@ -389,13 +403,13 @@ class AddNodeRequest(Message):
     capacity: int | None = None
 
 
-class RemoveNodeRequest(Message):
+class RemoveNodeRequest(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: its replicas move, it leaves the membership, its port closes."""
 
     address: str
 
 
-class SubmitServiceCall(Message):
+class SubmitServiceCall(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: a service call, its JSON body as it came; `wait_s` None = answer at once."""
 
     body: Any
@@ -403,13 +417,13 @@ class SubmitServiceCall(Message):
     wait_s: float | None = None
 
 
-class DescribeCall(Message):
+class DescribeCall(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: one service call, or the last one."""
 
     call: str | None = None
 
 
-class DescribeCluster(Message):
+class DescribeCluster(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: `detail` is "" or "stats" or "state"; nodes from `offset`, at most `limit`."""
 
     detail: str = ""
@@ -417,13 +431,13 @@ class DescribeCluster(Message):
     limit: int = 100
 
 
-class DescribeConnections(Message):
+class DescribeConnections(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: the matrix `{from: {to: 0 or 1}}`, or one node's row `{to: 0 or 1}`."""
 
     node: str | None = None
 
 
-class SetConnections(Message):
+class SetConnections(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: cut (0) and restore (1) exactly the directions named; answered when in force, with the matrix,
     or with the row of `row_of`."""
 
@@ -431,7 +445,7 @@ class SetConnections(Message):
     row_of: str | None = None
 
 
-class SetLinkPolicyRequest(Message):
+class SetLinkPolicyRequest(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: how the wire from `source` to `target` behaves from now on; answered when in force."""
 
     source: str
@@ -439,7 +453,7 @@ class SetLinkPolicyRequest(Message):
     policy: LinkPolicy
 
 
-class RecordClusters(Message):
+class RecordClusters(Message, frozen=True, kw_only=True, gc=False):
     """The Orchestrator to cluster 0: put this command about further clusters in the log; answered by its outcome."""
 
     command: CreateCluster | ReplaceCluster | RemoveCluster
@@ -447,7 +461,7 @@ class RecordClusters(Message):
     reply_to: str
 
 
-class Recorded(Message):
+class Recorded(Message, frozen=True, kw_only=True, gc=False):
     """Cluster 0 to the Orchestrator: what became of `RecordClusters`; `error` when it did not happen."""
 
     ref: int
@@ -455,7 +469,7 @@ class Recorded(Message):
     error: tuple[str, str, str] | None = None
 
 
-class Registry(Message):
+class Registry(Message, frozen=True, kw_only=True, gc=False):
     """Cluster 0 to the Orchestrator: the further clusters that its log records."""
 
     clusters: tuple[ClusterSpec, ...]

@@ -23,6 +23,7 @@ from .messages import (
     CallsFinished,
     DescribeNode,
     DescribeState,
+    Happened,
     LeaderClaim,
     LeaderResigned,
     LinkPolicy,
@@ -37,9 +38,9 @@ from .messages import (
     cluster_actor,
     node_actor,
 )
+from .raft import sessions
 from .raft.config import RaftConfig
 from .raft.core import Role
-from .raft import sessions
 from .raft.events import NO_OP, Accepted, Refused, TransferLeadership, is_application
 from .raft.sessions import Applied
 from .state import commands, views
@@ -54,7 +55,7 @@ LOG_LIMIT = 1000
 """Entries in one answer; a longer range is answered with its newest."""
 
 
-class _Reconcile(Message):
+class _Reconcile(Message, frozen=True, kw_only=True, gc=False):
     """To itself: something changed; look once, however many changes there were."""
 
 
@@ -182,12 +183,14 @@ class Node(Member):
     # -- applying -----------------------------------------------------------------------------------------------------
 
     def on_applied(self, index: int, term: int, applied: Applied) -> None:
-        """The state changed on this node; the leader writes the event log and looks whether something is to be done."""
+        """The state changed on this node; the leader tells what happened and looks whether something is to be done."""
         outcome, self._cluster_machine.outcome = self._cluster_machine.outcome, None
         if self.loop is None or outcome is None:
             return
-        for event in outcome.events:
-            self.context.emit(event.kind, cluster=self.cluster, node=self.node, term=term, **event.data)
+        if outcome.events:
+            self.context.send(
+                self.front_door, Happened(node=self.node, term=term, index=index, events=outcome.events)
+            )
         self.loop.applied(outcome)
 
     def on_slice_applied(self) -> None:
@@ -234,12 +237,12 @@ class Node(Member):
         return True
 
     def _agent_reported(self, message: AgentReport) -> None:
-        leader, term = self._assigner
-        if leader:
+        leader = self.known_leader()
+        if leader is not None:
             report = Report(
                 node=self.node,
-                incarnation=self.incarnation,
-                term=term,
+                incarnation=message.incarnation,
+                term=max(self._assigner[1], self.raft.term),
                 version=message.version,
                 updates=message.updates,
             )

@@ -18,12 +18,12 @@ from .messages import (
     AddNodeRequest,
     ClusterSpec,
     CreateClusterRequest,
-    ListClusters,
     LinkPolicy,
+    ListClusters,
     Message,
     NodeSpec,
-    Recorded,
     RecordClusters,
+    Recorded,
     Registry,
     RemoveClusterRequest,
     cluster_actor,
@@ -40,6 +40,8 @@ PORTS_A_CLUSTER = 100
 NODES_WITH_PORTS = 99
 HIGHEST_PORT = 65_535
 RECORD_S = 8.0
+
+ClusterCommand = commands.CreateCluster | commands.ReplaceCluster | commands.RemoveCluster
 
 
 class OrchestratorSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +107,7 @@ def _new_home(settings: OrchestratorSettings, spec: ClusterSpec) -> Home:
     return Home(spec, None if settings.data is None else settings.data.cluster(spec.cluster))
 
 
-class _Expired(Message):
+class _Expired(Message, frozen=True, kw_only=True, gc=False):
     """To itself: what was to be recorded should have been by now."""
 
     ref: int
@@ -184,7 +186,7 @@ class Orchestrator(Actor):
             commands.ClusterNode(name=spec.name, host=spec.host, port=spec.port, capacity=spec.capacity)
             for spec in nodes
         )
-        command = (
+        command: ClusterCommand = (
             commands.ReplaceCluster(id=cluster, nodes=members)
             if request.replace
             else commands.CreateCluster(id=cluster, nodes=members)
@@ -247,13 +249,13 @@ class Orchestrator(Actor):
         for cluster, version, promise in self._expected:
             home = self._homes.get(cluster)
             running = -1 if home is None or cluster in self._stopping else home.spec.version
-            if running == -1 and version is None and home is None or version is not None and running >= version:
+            if home is None if version is None else running >= version:
                 promise.keep({"status": "ok", "id": cluster})
             else:
                 waiting.append((cluster, version, promise))
         self._expected = waiting
 
-    def _record(self, command: commands.Command, done: Callable[[RaftyardError | None, int], None]) -> None:
+    def _record(self, command: ClusterCommand, done: Callable[[RaftyardError | None, int], None]) -> None:
         self._next_ref += 1
         self._recording[self._next_ref] = done
         self.context.after(RECORD_S, _Expired(ref=self._next_ref))
@@ -334,7 +336,7 @@ class Orchestrator(Actor):
                 continue
             spec = listed.get(cluster)
             if spec is None or spec.version != home.spec.version:
-                self._stop(cluster)
+                self._end(cluster)
         for cluster, spec in listed.items():
             if cluster in self._stopping:
                 self._stopping[cluster] = spec
@@ -344,7 +346,7 @@ class Orchestrator(Actor):
                 self.context.emit("cluster-started", cluster=cluster, nodes=len(spec.nodes))
         self._settle()
 
-    def _stop(self, cluster: str) -> None:
+    def _end(self, cluster: str) -> None:
         self._stopping[cluster] = None
         self.context.watch(cluster_actor(cluster))
         self.context.stop(cluster_actor(cluster))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 from raftyard.actors import Actor, Member, Promise, Restart, System
 from raftyard.actors.disk import Disk
 from raftyard.actors.messages import LinkPolicy, Submit, cluster_actor, disk_actor, node_actor
@@ -57,9 +58,10 @@ class _Voter(Member):
 class _Front(Actor):
     """Starts the members, and knows who leads."""
 
-    def __init__(self, count: int, data: Path | None) -> None:
+    def __init__(self, count: int, delay_s: float, data: Path | None) -> None:
         super().__init__()
         self._data = data
+        self._policy = LinkPolicy(delay_s=delay_s)
         self._names = tuple(f"node_{number}" for number in range(count))
         self._leader: str | None = None
         self._asked: list[Promise] = []
@@ -68,7 +70,7 @@ class _Front(Actor):
         """Start the members as children."""
         for name in self._names:
             storage = self._storage(name)
-            arguments = (CLUSTER, name, storage, Counter(), RaftConfig(), LinkPolicy())
+            arguments = (CLUSTER, name, storage, Counter(), RaftConfig(), self._policy)
             self.context.spawn(_Voter, node_actor(CLUSTER, name), *arguments, restart=Restart.never())
 
     def _storage(self, name: str) -> Storage | str:
@@ -96,12 +98,12 @@ class _Front(Actor):
         return promise
 
 
-def start_members(system: System, count: int = 3, data: Path | None = None) -> str:
+def start_members(system: System, count: int = 3, delay_s: float = 0.0, data: Path | None = None) -> str:
     """Start the members at their default timeouts; the name of the leader's actor once there is one.
 
     With `data` each has a sqlite file there, else memory.
     """
-    system.spawn(_Front, FRONT, count, data)
+    system.spawn(_Front, FRONT, count, delay_s, data)
     leader: str = system.ask(FRONT, WhoLeads(), timeout_s=10.0)
     return leader
 

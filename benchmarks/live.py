@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 import msgspec
+
 from raftyard.actors import Actor, Live, Promise
 from raftyard.actors.messages import Outcome
 
@@ -63,7 +64,9 @@ class Client(Actor):
 
     def _answered(self, outcome: Outcome) -> None:
         if outcome.refused is not None:
-            raise RuntimeError(f"the leader refused a command: {outcome.refused}; a busy machine, run it again")
+            raise RuntimeError(
+                f"the leader refused a command: {outcome.refused}; a busy machine, run it again"
+            )
         now_ns = self.context.now_ns()
         sent_ns = self._sent.pop(outcome.sequence)
         if now_ns < self._until_ns:
@@ -80,7 +83,9 @@ def one_run(outstanding: int, for_s: float) -> Figures:
         leader = start_members(system)
         system.spawn(Client, "client")
         begin = time.process_time()
-        took = system.ask("client", Load(leader=leader, outstanding=outstanding, for_s=for_s), timeout_s=for_s + 20)
+        took = system.ask(
+            "client", Load(leader=leader, outstanding=outstanding, for_s=for_s), timeout_s=for_s + 20
+        )
         spent = time.process_time() - begin
     return figures(took, for_s) | {"cpu_us_per_commit": 1e6 * spent / max(1, len(took)) * _share(for_s)}
 

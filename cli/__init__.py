@@ -12,8 +12,8 @@ import msgspec
 
 __all__ = ["main"]
 
-FAILED = 1
-USAGE_ERROR = 2
+_FAILED = 1
+_USAGE_ERROR = 2
 
 
 _DATA = (
@@ -34,7 +34,7 @@ def _with_data(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="raftyard")
+@click.version_option(package_name="raftyard", prog_name="raftyard")
 @_with_data
 @click.pass_context
 def main(context: click.Context, data: Path | None, ephemeral: bool) -> None:
@@ -43,12 +43,12 @@ def main(context: click.Context, data: Path | None, ephemeral: bool) -> None:
     Without a command it serves.
     """
     if context.invoked_subcommand is None:
-        context.invoke(serve, data=data, ephemeral=ephemeral)
+        context.invoke(_serve, data=data, ephemeral=ephemeral)
 
 
-@main.command()
+@main.command("serve")
 @_with_data
-def serve(data: Path | None, ephemeral: bool) -> None:
+def _serve(data: Path | None, ephemeral: bool) -> None:
     """Start the clusters and answer REST calls until Ctrl-C or SIGTERM.
 
     What was there when the program last ended, however it ended, is there again. Settings come from .env and the
@@ -67,8 +67,7 @@ def serve(data: Path | None, ephemeral: bool) -> None:
         settings = msgspec.structs.replace(settings, data_dir=data)
     for warning in settings.warnings:
         click.echo(f"raftyard: {warning}", err=True)
-    from .serve import CannotStart
-    from .serve import serve as run
+    from .serve import CannotStart, serve as run
 
     try:
         run(settings)
@@ -76,25 +75,25 @@ def serve(data: Path | None, ephemeral: bool) -> None:
         _give_up(str(error))
 
 
-def _give_up(reason: str, exit_code: int = USAGE_ERROR) -> NoReturn:
+def _give_up(reason: str, exit_code: int = _USAGE_ERROR) -> NoReturn:
     click.echo(f"raftyard: {reason}", err=True)
     sys.exit(exit_code)
 
 
-@main.command()
+@main.command("backup")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @_with_data
-def backup(file: Path, data: Path | None, ephemeral: bool) -> None:
+def _backup(file: Path, data: Path | None, ephemeral: bool) -> None:
     """Copy what is kept into FILE, which must not be there yet. The program may run meanwhile."""
     from . import backups
 
     _carry_out(lambda folder: backups.backup(folder, file), data, ephemeral)
 
 
-@main.command()
+@main.command("restore")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @_with_data
-def restore(file: Path, data: Path | None, ephemeral: bool) -> None:
+def _restore(file: Path, data: Path | None, ephemeral: bool) -> None:
     """Put a backup into an empty data folder; the next start finds everything that was in it."""
     from . import backups
 
@@ -115,4 +114,4 @@ def _carry_out(action: Callable[[Path], str], data: Path | None, ephemeral: bool
     except SettingError as error:
         _give_up(str(error))
     except CannotCopy as error:
-        _give_up(str(error), exit_code=FAILED)
+        _give_up(str(error), exit_code=_FAILED)

@@ -23,7 +23,7 @@ from .wiring import ActorClusters, PortKeeper
 __all__ = ["CannotStart", "serve"]
 
 GRACE_S = 5.0
-ELECTION_S = 2.0
+ELECTION_S = 5.0
 
 
 class CannotStart(Exception):
@@ -32,7 +32,9 @@ class CannotStart(Exception):
 
 def serve(settings: Settings) -> None:
     """Run until SIGTERM or Ctrl-C. Raises CannotStart."""
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
     stop = Event()
     _stop_on_signal(stop)
     data = _locked(settings)
@@ -91,7 +93,9 @@ def _server(system: Live, settings: Settings) -> Server:
         )
     except UnsafeAddress as error:
         system.close()
-        raise CannotStart(f"DEFAULT_HOST={settings.default_host}: {error}; TOKEN in .env or the environment sets one") from None
+        raise CannotStart(
+            f"DEFAULT_HOST={settings.default_host}: {error}; TOKEN in .env or the environment sets one"
+        ) from None
 
 
 def _homes(orchestrator: OrchestratorSettings) -> dict[str, Home]:
@@ -157,10 +161,12 @@ class _Elected:
 def _announce(orchestrator: OrchestratorSettings, specs: tuple[NodeSpec, ...], settings: Settings) -> None:
     base = f"http://{orchestrator.host}:{settings.port}"
     if specs[0].port is None:
-        where = "without ports of their own"
+        where = f"{len(specs)} nodes without ports of their own"
+    elif len(specs) == 1:
+        where = f"1 node on port {specs[0].port}"
     else:
-        where = f"on ports {specs[0].port} to {specs[-1].port}"
-    print(f"Raftyard listens on {base} (cluster 0: {len(specs)} nodes {where})", flush=True)
+        where = f"{len(specs)} nodes on ports {specs[0].port} to {specs[-1].port}"
+    print(f"Raftyard listens on {base} (cluster 0: {where})", flush=True)
     print(f"data: {_kept(settings)}", flush=True)
     print(f"try: curl {orchestrator.host}:{settings.port}/clusters/0/stats    stop: Ctrl-C", flush=True)
 
@@ -175,5 +181,3 @@ def _stop_on_signal(stop: Event) -> None:
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
-
-

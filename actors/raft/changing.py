@@ -3,7 +3,15 @@
 from typing import TYPE_CHECKING
 
 from . import reading, replication, roles
-from .events import NEVER_NS, Accepted, AddLearner, PromoteLearner, RemoveMember, TimeoutNow, TransferLeadership
+from .events import (
+    NEVER_NS,
+    Accepted,
+    AddLearner,
+    PromoteLearner,
+    RemoveMember,
+    TimeoutNow,
+    TransferLeadership,
+)
 from .membership import Membership, encode_membership
 from .progress import Progress, ProgressState
 
@@ -71,7 +79,8 @@ def _change(raft: "Raft", ref: int, reason: str, wanted: Membership) -> None:
     raft.add_membership(
         Membership(voters=wanted.voters, outgoing=wanted.outgoing, learners=wanted.learners, index=index)
     )
-    replication.append_own(raft, (encode_membership(wanted),))
+    payload = encode_membership(wanted)
+    replication.append_own(raft, (payload,), len(payload) + replication.ENTRY_OVERHEAD)
     raft.accepted_out.append(Accepted(ref=ref, term=raft.term, index=index, count=1))
 
 
@@ -92,6 +101,7 @@ def enter(raft: "Raft", membership: Membership) -> None:
         for member in membership.members:
             if member != raft.member and member not in raft.peers:
                 raft.peers[member] = Progress(raft.log.last_index + 1, raft.now_ns)
+        replication.count_voters(raft)
         # Reads that waited for the member that leaves need not any more.
         reading.confirm(raft)
     else:
@@ -173,5 +183,7 @@ def _furthest_voter(raft: "Raft") -> str | None:
 
 def _send_timeout_now(raft: "Raft", to: str) -> None:
     raft.out.append(
-        TimeoutNow(cluster=raft.cluster, sender=raft.member, to=to, term=raft.term, incarnation=raft.incarnation)
+        TimeoutNow(
+            cluster=raft.cluster, sender=raft.member, to=to, term=raft.term, incarnation=raft.incarnation
+        )
     )

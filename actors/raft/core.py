@@ -7,7 +7,6 @@ who leads next); roles.py alone changes a member's role.
 
 from collections import deque
 from collections.abc import Callable
-from enum import Enum
 from typing import Any
 
 import msgspec
@@ -28,8 +27,8 @@ from .events import (
     ForwardedReply,
     HardState,
     MembershipChanged,
-    Persist,
     PeerMessage,
+    Persist,
     PreVoteReply,
     PreVoteRequest,
     PromoteLearner,
@@ -51,7 +50,7 @@ from .events import (
     VoteRequest,
 )
 from .log import Log
-from .membership import InvalidMembership, Membership, decode_membership
+from .membership import Membership, decode_membership
 from .progress import Progress
 from .reading import Reads
 from .roles import Role
@@ -103,8 +102,9 @@ class Raft:
         # followers and candidates
         "heard_leader_ns", "verified_index", "votes", "is_pre_voting", "ask_round",
         # leaders
-        "peers", "term_start", "uncommitted", "uncommitted_bytes", "round",
+        "peers", "own", "voter_sets", "term_start", "uncommitted", "uncommitted_bytes", "round",
         "transfer_target", "transfer_ref", "transfer_sent",
+        "election_min_ns", "election_range_ns",
         # reads, and the times at which something is due
         "reads", "timer_ns", "notice_ns", "transfer_ns",
         # what this step wants done
@@ -127,6 +127,9 @@ class Raft:
         self.incarnation = incarnation
         self.config = config
         self.random = random
+
+        self.election_min_ns = config.election_min_ms * 1_000_000
+        self.election_range_ns = (config.election_max_ms - config.election_min_ms) * 1_000_000
 
         self.now_ns = now_ns
         self.term = restored.hard_state.term
@@ -157,6 +160,8 @@ class Raft:
         self.ask_round = 0
 
         self.peers: dict[str, Progress] = {}
+        self.own = Progress(1, now_ns)
+        self.voter_sets: tuple[tuple[Progress, ...], ...] = ()
         self.term_start = 0
         self.uncommitted: deque[tuple[int, int]] = deque()
         self.uncommitted_bytes = 0
@@ -237,13 +242,14 @@ class Raft:
             self.now_ns = now_ns
         kind = type(event)
         handle = _FROM_PEERS.get(kind)
-        if handle is not None:
-            if self._is_for_us(event):
-                if event.term == self.term or kind in _OF_ANY_TERM or elections.settle_term(self, event):  # type: ignore[union-attr]
-                    handle(self, event)
-        else:
+        if handle is None:
             _FROM_HERE[kind](self, event)
+        elif self._is_for_us(event) and (event.term == self.term or self._settles(kind, event)):  # type: ignore[union-attr]
+            handle(self, event)
         return self._ready()
+
+    def _settles(self, kind: type, message: Any) -> bool:
+        return kind in _OF_ANY_TERM or elections.settle_term(self, message)
 
     def drop(self, reason: str) -> None:
         """Counts a message that is not handled."""
@@ -254,16 +260,16 @@ class Raft:
             self.drop("foreign")
             return False
         contact = self.contacts.get(message.sender)
+        if contact is not None and contact.incarnation == message.incarnation:
+            contact.heard_ns = self.now_ns
+            return True
         if contact is None:
             if message.sender == self.member:
                 self.drop("own message")
                 return False
             self.contacts[message.sender] = Contact(message.incarnation, self.now_ns)
-        elif message.incarnation != contact.incarnation:
-            return self._has_started_anew(message, contact)
-        else:
-            contact.heard_ns = self.now_ns
-        return True
+            return True
+        return self._has_started_anew(message, contact)
 
     def _has_started_anew(self, message: Any, contact: Contact) -> bool:
         if message.incarnation < contact.incarnation:
@@ -317,21 +323,6 @@ class Raft:
     # --- What a step returns ---
 
     def _ready(self) -> Ready:
-        persist = self._persist() if self.unsaved_from or self.hard_dirty else None
-        now: tuple[PeerMessage, ...] = ()
-        later: tuple[PeerMessage, ...] = ()
-        if self.out:
-            if persist is not None and persist.hard_state is not None:
-                later = tuple(self.out)
-            elif self.hard_sequence > self.done_sequence:
-                self.held.extend([(self.hard_sequence, message) for message in self.out])
-            else:
-                now = tuple(self.out)
-            self.out = []
-        if self.acks:
-            later += tuple(self.acks)
-            self.acks = []
-        apply = self._apply() if self.commit_index > self.handed_index else None
         deadline = self.timer_ns
         if self.notice_ns < deadline:
             deadline = self.notice_ns
@@ -339,23 +330,36 @@ class Raft:
             deadline = self.transfer_ns
         if self.reads.deadline_ns < deadline:
             deadline = self.reads.deadline_ns
-        accepted: tuple[Accepted, ...] = ()
-        if self.accepted_out:
-            accepted = tuple(self.accepted_out)
-            self.accepted_out = []
-        if self.reads_out or self.refused_out or self.changes_out:
-            return self._full_ready(persist, now, later, apply, accepted, deadline)
-        return Ready(
-            persist=persist, send=now, send_after_durable=later, apply=apply, accepted=accepted, deadline_ns=deadline
-        )
+        persist = self._persist() if self.unsaved_from or self.hard_dirty else None
+        apply = self._apply() if self.commit_index > self.handed_index else None
+        now, later = self._outgoing(persist) if self.out or self.acks else _NOTHING
+        if self.accepted_out or self.changes_out or self.reads_out or self.refused_out:
+            return self._telling_ready(persist, now, later, apply, deadline)
+        return Ready(persist=persist, send=now, send_after_durable=later, apply=apply, deadline_ns=deadline)
 
-    def _full_ready(
+    def _outgoing(self, persist: Persist | None) -> tuple[tuple[PeerMessage, ...], tuple[PeerMessage, ...]]:
+        """What may be sent at once, and what waits for this step's write; what waits for an earlier one is held."""
+        now: tuple[PeerMessage, ...] = ()
+        later: tuple[PeerMessage, ...] = ()
+        if self.out:
+            if self.hard_sequence <= self.done_sequence:
+                now = tuple(self.out)
+            elif persist is not None and persist.hard_state is not None:
+                later = tuple(self.out)
+            else:
+                self.held.extend([(self.hard_sequence, message) for message in self.out])
+            self.out = []
+        if self.acks:
+            later += tuple(self.acks)
+            self.acks = []
+        return now, later
+
+    def _telling_ready(
         self,
         persist: Persist | None,
         now: tuple[PeerMessage, ...],
         later: tuple[PeerMessage, ...],
         apply: Apply | None,
-        accepted: tuple[Accepted, ...],
         deadline_ns: int,
     ) -> Ready:
         ready = Ready(
@@ -364,12 +368,12 @@ class Raft:
             send_after_durable=later,
             apply=apply,
             reads=tuple(self.reads_out),
-            accepted=accepted,
+            accepted=tuple(self.accepted_out),
             refused=tuple(self.refused_out),
             changes=tuple(self.changes_out),
             deadline_ns=deadline_ns,
         )
-        self.reads_out, self.refused_out, self.changes_out = [], [], []
+        self.reads_out, self.accepted_out, self.refused_out, self.changes_out = [], [], [], []
         return ready
 
     def _persist(self) -> Persist:
@@ -379,24 +383,23 @@ class Raft:
             hard_state = HardState(term=self.term, voted_for=self.voted_for)
             self.hard_sequence = sequence
             self.hard_dirty = False
-        last = self.log.last_index
+        log = self.log
+        last = log.last_index
         first = self.unsaved_from or last + 1
         self.unsaved_from = 0
         self.pending.append([sequence, last])
-        terms, payloads = self.log.entries(first, last + 1)
-        return Persist(
-            hard_state=hard_state,
-            first_index=first,
-            terms=terms,
-            payloads=payloads,
-            done=StorageDone(term=self.log.last_term, index=last, sequence=sequence),
-        )
+        terms, payloads = log.entries(first, last + 1)
+        done = StorageDone(term=log.last_term, index=last, sequence=sequence, incarnation=self.incarnation)
+        return Persist(hard_state=hard_state, first_index=first, terms=terms, payloads=payloads, done=done)
 
     def _apply(self) -> Apply:
         first = self.handed_index + 1
-        self.handed_index = self.commit_index
-        terms, payloads = self.log.entries(first, self.commit_index + 1)
+        self.handed_index = last = self.commit_index
+        terms, payloads = self.log.entries(first, last + 1)
         return Apply(first_index=first, terms=terms, payloads=payloads)
+
+
+_NOTHING: tuple[tuple[PeerMessage, ...], tuple[PeerMessage, ...]] = ((), ())
 
 
 def _memberships(restored: Restored) -> list[Membership]:
@@ -409,7 +412,7 @@ def _memberships(restored: Restored) -> list[Membership]:
 
 def _on_storage_done(raft: Raft, event: StorageDone) -> None:
     """A write is durable, and all before it: acknowledge, count it, and let go what waited for it."""
-    if event.sequence <= raft.done_sequence:
+    if event.sequence <= raft.done_sequence or event.incarnation != raft.incarnation:
         return
     raft.done_sequence = event.sequence
     pending = raft.pending
@@ -422,6 +425,7 @@ def _on_storage_done(raft: Raft, event: StorageDone) -> None:
     if index > raft.durable_index:
         raft.durable_index = index
         if raft.role is Role.LEADER:
+            raft.own.match = index
             replication.advance_commit(raft)
     if raft.role is Role.CANDIDATE:
         elections.count_own_vote(raft)

@@ -51,8 +51,12 @@ class Log:
 
     def entries(self, low: int, high: int) -> tuple[tuple[int, ...], tuple[bytes, ...]]:
         """The columns of the entries low .. high - 1, cut to what there is."""
-        start = max(low - self.base_index - 1, 0)
-        stop = max(high - self.base_index - 1, start)
+        offset = self.base_index + 1
+        start, stop = low - offset, high - offset
+        if start < 0:
+            start, stop = 0, max(stop, 0)
+        if stop - start == 1 and stop <= len(self._terms):
+            return (self._terms[start],), (self._payloads[start],)
         return tuple(self._terms[start:stop]), tuple(self._payloads[start:stop])
 
     def first_conflict(self, index: int, terms: tuple[int, ...]) -> int:
@@ -61,7 +65,9 @@ class Log:
         ours = self._terms[start : start + len(terms)]
         if ours == list(terms[: len(ours)]):
             return index + len(ours)
-        return index + next(i for i, (mine, theirs) in enumerate(zip(ours, terms)) if mine != theirs)
+        return index + next(
+            i for i, (mine, theirs) in enumerate(zip(ours, terms, strict=False)) if mine != theirs
+        )
 
     def last_not_after(self, term: int, index: int) -> int:
         """The last entry up to index whose term is at most `term`: terms never fall, so a search by halves finds it."""

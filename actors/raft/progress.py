@@ -14,7 +14,16 @@ class ProgressState(Enum):
 class Progress:
     """Entries up to `match` are durable there; `next` is sent next. Always match < next."""
 
-    __slots__ = ("match", "next", "state", "last_heard_ns", "round", "told_commit", "inflight", "inflight_bytes")
+    __slots__ = (
+        "match",
+        "next",
+        "state",
+        "last_heard_ns",
+        "round",
+        "told_commit",
+        "inflight",
+        "inflight_bytes",
+    )
 
     def __init__(self, next_index: int, now_ns: int) -> None:
         self.match = 0

@@ -86,10 +86,9 @@ def confirm(raft: "Raft") -> None:
 
 
 def _answered_round(raft: "Raft") -> int:
-    return min(
-        reached_by_majority([raft.round if voter == raft.member else raft.peers[voter].round for voter in voters])
-        for voters in (raft.membership.voters, raft.membership.outgoing or raft.membership.voters)
-    )
+    """The newest round that a quorum has answered, this leader of course among them."""
+    raft.own.round = raft.round
+    return min([reached_by_majority([progress.round for progress in voters]) for voters in raft.voter_sets])
 
 
 def _answer(raft: "Raft", asker: str | None, number: int, index: int) -> None:
@@ -100,8 +99,8 @@ def _answer(raft: "Raft", asker: str | None, number: int, index: int) -> None:
         ReadIndexReply(
             cluster=raft.cluster, sender=raft.member, to=asker, term=raft.term, incarnation=raft.incarnation,
             batch=number, index=index,
-        )  # fmt: skip
-    )
+        )
+    )  # fmt: skip
 
 
 def fail_as_leader(raft: "Raft", leader: str | None) -> None:
@@ -128,8 +127,8 @@ def _ask_leader(raft: "Raft") -> None:
         ReadIndexRequest(
             cluster=raft.cluster, sender=raft.member, to=raft.leader, term=raft.term, incarnation=raft.incarnation,
             batch=reads.batch,
-        )  # fmt: skip
-    )
+        )
+    )  # fmt: skip
 
 
 def on_read_index_reply(raft: "Raft", message: ReadIndexReply) -> None:

@@ -19,6 +19,8 @@ from .progress import Progress, ProgressState
 if TYPE_CHECKING:
     from .core import Raft
 
+_REPLICATE = ProgressState.REPLICATE
+
 ENTRY_OVERHEAD = 64
 """What an entry is taken to cost in memory beyond its payload, in bytes."""
 
@@ -32,28 +34,27 @@ def on_propose(raft: "Raft", event: Propose) -> None:
         _send_on(raft, event)
         return
     payloads = event.payloads
-    reason = _objection(raft, payloads)
+    cost = _cost(payloads)
+    reason = _objection(raft, payloads, cost)
     if reason:
         raft.refused_out.append(Refused(ref=event.ref, reason=reason, leader=raft.leader))
         return
-    first = raft.log.last_index + 1
-    append_own(raft, payloads)
+    first = append_own(raft, payloads, cost)
     raft.accepted_out.append(Accepted(ref=event.ref, term=raft.term, index=first, count=len(payloads)))
 
 
 def on_forwarded_proposal(raft: "Raft", message: ForwardedProposal) -> None:
     payloads = message.payloads
-    reason = "not leader" if raft.role is not roles.Role.LEADER else _objection(raft, payloads)
-    first = raft.log.last_index + 1
-    if not reason:
-        append_own(raft, payloads)
+    cost = _cost(payloads)
+    reason = "not leader" if raft.role is not roles.Role.LEADER else _objection(raft, payloads, cost)
+    first = 0 if reason else append_own(raft, payloads, cost)
     raft.out.append(
         ForwardedReply(
             cluster=raft.cluster, sender=raft.member, to=message.sender, term=raft.term, incarnation=raft.incarnation,
-            ref=message.ref, at_term=raft.term, index=0 if reason else first, count=len(payloads), reason=reason,
+            ref=message.ref, at_term=raft.term, index=first, count=len(payloads), reason=reason,
             leader=raft.leader,
-        )  # fmt: skip
-    )
+        )
+    )  # fmt: skip
 
 
 def on_forwarded_reply(raft: "Raft", message: ForwardedReply) -> None:
@@ -72,20 +73,19 @@ def _send_on(raft: "Raft", event: Propose) -> None:
         ForwardedProposal(
             cluster=raft.cluster, sender=raft.member, to=raft.leader, term=raft.term, incarnation=raft.incarnation,
             payloads=event.payloads, ref=event.ref,
-        )  # fmt: skip
-    )
+        )
+    )  # fmt: skip
 
 
-def _objection(raft: "Raft", payloads: tuple[bytes, ...]) -> str:
+def _objection(raft: "Raft", payloads: tuple[bytes, ...], cost: int) -> str:
     """Why these entries may not be appended now; empty when they may."""
     if not payloads or min(payloads) < b"\x01":
         return "bad payload"
     if raft.transfer_target is not None:
         return "transferring"
-    if not raft.membership.is_voter(raft.member):
+    if raft.member not in raft.membership.voters and not raft.membership.is_voter(raft.member):
         return "leader is leaving"
-    limit = raft.config.max_uncommitted_bytes
-    if raft.uncommitted_bytes and raft.uncommitted_bytes + _cost(payloads) > limit:
+    if raft.uncommitted_bytes and raft.uncommitted_bytes + cost > raft.config.max_uncommitted_bytes:
         return "too many uncommitted"
     return ""
 
@@ -94,18 +94,19 @@ def _cost(payloads: tuple[bytes, ...]) -> int:
     return sum(map(len, payloads)) + ENTRY_OVERHEAD * len(payloads)
 
 
-def append_own(raft: "Raft", payloads: tuple[bytes, ...]) -> int:
+def append_own(raft: "Raft", payloads: tuple[bytes, ...], cost: int) -> int:
     """Puts entries of this term into the leader's log and sends them. Returns the first one's index."""
+    prev_term = raft.log.last_term
     first = raft.log.last_index + 1
     terms = (raft.term,) * len(payloads)
     raft.append(terms, payloads)
-    cost = _cost(payloads)
     raft.uncommitted.append((raft.log.last_index, cost))
     raft.uncommitted_bytes += cost
+    memberships = (first,) if raft.membership.index == first else ()
     told = True
     for peer, progress in raft.peers.items():
-        if progress.state is ProgressState.REPLICATE and progress.next == first and _has_room(raft, progress):
-            _send_entries(raft, peer, progress, terms, payloads, cost)
+        if progress.next == first and progress.state is _REPLICATE and _has_room(raft, progress):
+            _send_entries(raft, peer, progress, prev_term, terms, payloads, memberships, cost)
         else:
             told = send_more(raft, peer, progress) and told
     if told:
@@ -121,8 +122,10 @@ def send_more(raft: "Raft", peer: str, progress: Progress) -> bool:
     last = raft.log.last_index
     sent = False
     while progress.next <= last and _has_room(raft, progress):
-        terms, payloads, cost = _batch(raft, progress.next)
-        _send_entries(raft, peer, progress, terms, payloads, cost)
+        first = progress.next
+        terms, payloads, cost = _batch(raft, first)
+        memberships = _memberships_among(raft, first, payloads)
+        _send_entries(raft, peer, progress, raft.log.term_at(first - 1), terms, payloads, memberships, cost)
         sent = True
     return sent
 
@@ -134,7 +137,9 @@ def _has_room(raft: "Raft", progress: Progress) -> bool:
     if progress.state is ProgressState.PROBE:
         return False
     config = raft.config
-    return len(inflight) < config.max_inflight_messages and progress.inflight_bytes < config.max_inflight_bytes
+    return (
+        len(inflight) < config.max_inflight_messages and progress.inflight_bytes < config.max_inflight_bytes
+    )
 
 
 def _batch(raft: "Raft", first: int) -> tuple[tuple[int, ...], tuple[bytes, ...], int]:
@@ -155,33 +160,35 @@ def _batch(raft: "Raft", first: int) -> tuple[tuple[int, ...], tuple[bytes, ...]
 
 
 def _send_entries(
-    raft: "Raft", peer: str, progress: Progress, terms: tuple[int, ...], payloads: tuple[bytes, ...], cost: int
+    raft: "Raft",
+    peer: str,
+    progress: Progress,
+    prev_term: int,
+    terms: tuple[int, ...],
+    payloads: tuple[bytes, ...],
+    memberships: tuple[int, ...],
+    cost: int,
 ) -> None:
     """One Append with entries. While probing, next stays until the answer; else it moves on at once (pipelining)."""
-    log = raft.log
-    first = progress.next
-    last = first + len(terms) - 1
-    prev = first - 1
-    memberships: tuple[int, ...] = ()
-    if first <= raft.commit_index:
-        memberships = _memberships_among(first, payloads)
-    elif first <= raft.membership.index:
-        memberships = tuple([held.index for held in raft.memberships if first <= held.index <= last])
+    prev = progress.next - 1
+    last = prev + len(terms)
     progress.sent(last, cost)
-    if progress.state is ProgressState.REPLICATE:
+    if progress.state is _REPLICATE:
         progress.next = last + 1
-    progress.told_commit = raft.commit_index
+    progress.told_commit = commit = raft.commit_index
     raft.out.append(
         Append(
             cluster=raft.cluster, sender=raft.member, to=peer, term=raft.term, incarnation=raft.incarnation,
-            prev_index=prev, prev_term=log.term_at(prev), terms=terms, payloads=payloads, commit=raft.commit_index,
-            round=raft.round, memberships=memberships,
-        )  # fmt: skip
-    )
+            prev_index=prev, prev_term=prev_term, terms=terms, payloads=payloads, commit=commit, round=raft.round,
+            memberships=memberships,
+        )
+    )  # fmt: skip
 
 
-def _memberships_among(first: int, payloads: tuple[bytes, ...]) -> tuple[int, ...]:
+def _memberships_among(raft: "Raft", first: int, payloads: tuple[bytes, ...]) -> tuple[int, ...]:
     """Of committed membership changes only the last is remembered: look for them. Only catching up costs this."""
+    if first > raft.membership.index:
+        return ()
     return tuple([index for index, payload in enumerate(payloads, first) if payload[:1] == b"\x00"])
 
 
@@ -194,8 +201,8 @@ def send_heartbeat(raft: "Raft", peer: str, progress: Progress) -> None:
             cluster=raft.cluster, sender=raft.member, to=peer, term=raft.term, incarnation=raft.incarnation,
             prev_index=prev, prev_term=raft.log.term_at(prev), terms=(), payloads=(), commit=raft.commit_index,
             round=raft.round,
-        )  # fmt: skip
-    )
+        )
+    )  # fmt: skip
 
 
 def broadcast_heartbeat(raft: "Raft") -> None:
@@ -251,8 +258,10 @@ def on_append(raft: "Raft", message: Append) -> None:
     prev = message.prev_index
     if prev == log.last_index and message.prev_term == log.last_term:
         new = message.terms
-        if new:
+        if message.memberships:
             _take(raft, message, prev + 1, 0)
+        elif new:
+            raft.append(new, message.payloads)
     elif prev < raft.commit_index or log.term_at(prev) == message.prev_term:
         new = _merge(raft, message)
     else:
@@ -287,12 +296,12 @@ def _is_sound(raft: "Raft", message: Append, count: int) -> bool:
         return False
     if raft.leader != message.sender and raft.leader is not None:
         return False
-    terms = message.terms
     if not count:
         return True
+    terms = message.terms
     if terms[0] < message.prev_term or terms[-1] > message.term:
         return False
-    return terms.count(terms[0]) == count or list(terms) == sorted(terms)
+    return count == 1 or terms.count(terms[0]) == count or list(terms) == sorted(terms)
 
 
 def _merge(raft: "Raft", message: Append) -> tuple[int, ...]:
@@ -336,8 +345,8 @@ def _refuse_append(raft: "Raft", message: Append) -> None:
             cluster=raft.cluster, sender=raft.member, to=message.sender, term=raft.term, incarnation=raft.incarnation,
             success=False, match=message.prev_index, round=message.round, hint_index=hint,
             hint_term=max(raft.log.term_at(hint), 0),
-        )  # fmt: skip
-    )
+        )
+    )  # fmt: skip
 
 
 # --- The leader hears how it went ---
@@ -366,7 +375,7 @@ def on_append_reply(raft: "Raft", message: AppendReply) -> None:
                 return
         if message.sender == raft.transfer_target:
             changing.hand_over_if_ready(raft)
-    if progress.state is ProgressState.PROBE and match >= progress.next - 1:
+    if progress.state is not _REPLICATE and match >= progress.next - 1:
         progress.replicate()
     if progress.next <= raft.log.last_index:
         send_more(raft, message.sender, progress)
@@ -389,29 +398,33 @@ def _back_up(raft: "Raft", message: AppendReply, progress: Progress) -> None:
 
 def advance_commit(raft: "Raft") -> None:
     """§3.6.2: an entry is committed when a quorum has it durable; only those of the own term are counted."""
-    agreed = _agreed(raft, raft.membership.voters)
-    if raft.membership.outgoing:
-        agreed = min(agreed, _agreed(raft, raft.membership.outgoing))
-    if agreed <= raft.commit_index or agreed < raft.term_start:
-        return
+    agreed = reached_by_majority([progress.match for progress in raft.voter_sets[0]])
+    if len(raft.voter_sets) > 1:
+        agreed = min(agreed, reached_by_majority([progress.match for progress in raft.voter_sets[1]]))
+    if agreed > raft.commit_index and agreed >= raft.term_start:
+        _commit(raft, agreed)
+
+
+def _commit(raft: "Raft", agreed: int) -> None:
     before = raft.commit_index
     raft.commit_to(agreed)
     uncommitted = raft.uncommitted
     while uncommitted and uncommitted[0][0] <= agreed:
         raft.uncommitted_bytes -= uncommitted.popleft()[1]
-    if raft.peers:
-        notice = raft.now_ns + raft.config.commit_notice_ms * 1_000_000
-        if notice < raft.notice_ns:
-            raft.notice_ns = notice
+    if raft.notice_ns == NEVER_NS and raft.peers:
+        raft.notice_ns = raft.now_ns + raft.config.commit_notice_ms * 1_000_000
     if before < raft.term_start:
         reading.start_round(raft)
     if before < raft.membership.index <= agreed:
         changing.on_membership_committed(raft)
 
 
-def _agreed(raft: "Raft", voters: tuple[str, ...]) -> int:
-    """How far a majority of these voters has the log durable. A leader that is no voter does not count itself."""
-    peers = raft.peers
-    own = raft.durable_index
-    me = raft.member
-    return reached_by_majority([own if voter == me else peers[voter].match for voter in voters])
+def count_voters(raft: "Raft") -> None:
+    """Looks up once whose progress decides: that of the voters, and of the outgoing ones if any.
+
+    A leader is one of them with its own writes (`own`), unless it is leaving.
+    """
+    membership = raft.membership
+    known = {**raft.peers, raft.member: raft.own}
+    groups = (membership.voters, membership.outgoing) if membership.outgoing else (membership.voters,)
+    raft.voter_sets = tuple([tuple([known[voter] for voter in group]) for group in groups])

@@ -61,6 +61,7 @@ def become_follower(raft: "Raft", term: int, leader: str | None, reason: str) ->
 
 def _lay_down(raft: "Raft", term: int, leader: str | None, reason: str) -> None:
     raft.peers = {}
+    raft.voter_sets = ()
     raft.uncommitted.clear()
     raft.uncommitted_bytes = 0
     raft.transfer_target = None
@@ -106,17 +107,18 @@ def become_leader(raft: "Raft") -> None:
     raft.term_start = raft.log.last_index + 1
     others = [member for member in raft.membership.members if member != raft.member]
     raft.peers = {member: Progress(raft.term_start, raft.now_ns) for member in others}
+    raft.own = Progress(raft.term_start, raft.now_ns)
+    raft.own.match = raft.durable_index
+    replication.count_voters(raft)
     raft.changes_out.append(BecameLeader(term=raft.term))
     know_leader(raft, raft.member)
-    replication.append_own(raft, (NO_OP,))
+    replication.append_own(raft, (NO_OP,), replication.ENTRY_OVERHEAD)
     replication.restart_heartbeat(raft)
 
 
 def redraw_deadline(raft: "Raft") -> None:
     """How long to wait for the leader, drawn anew each time (§3.4)."""
-    config = raft.config
-    wait = config.election_min_ms + raft.random.random() * (config.election_max_ms - config.election_min_ms)
-    raft.timer_ns = raft.now_ns + int(wait * 1_000_000)
+    raft.timer_ns = raft.now_ns + raft.election_min_ns + int(raft.random.random() * raft.election_range_ns)
 
 
 def refuse(raft: "Raft", ref: int, reason: str) -> None:

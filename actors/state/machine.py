@@ -125,6 +125,8 @@ class ClusterState(Reading):
         number = self._replicas.nodes.number(command.name)
         if number is None:
             return self._no_such_node(command.name)
+        if len(self._replicas.nodes.present()) == 1:
+            return _refused("last-node", f"{command.name} is the last node; remove the cluster instead")
         replicas = self._replicas.remove_node(change, number)
         change.emit("node-removed", name=command.name, replicas=replicas)
         return Outcome(nodes=True, services=bool(replicas))

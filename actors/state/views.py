@@ -22,7 +22,7 @@ def services(state: ClusterState, address: Address) -> list[View]:
 
     Services that are only asked for yet stand at the end.
     """
-    latest = _latest_calls(state)
+    latest = state.newest_calls()
     why = {pending.service: pending.reason for pending in state.pending()}
     views = [_service(state, record, latest.pop(record.name, None), why, address) for record in state.services()]
     for name, call in latest.items():
@@ -61,16 +61,6 @@ def _service(
 
 def _call_fields(call: CallRecord) -> View:
     return {"service_id": call.id, "status": call.status, "log_index": call.log_index}
-
-
-def _latest_calls(state: ClusterState) -> dict[str, CallRecord]:
-    latest: dict[str, CallRecord] = {}
-    for call in (*state.finished_calls(), *state.pending_calls()):
-        for request in call.services:
-            known = latest.get(request.name)
-            if known is None or known.log_index < call.log_index:
-                latest[request.name] = call
-    return latest
 
 
 def call_view(call: CallRecord, address: Address) -> View:
@@ -116,7 +106,7 @@ def state_view(state: ClusterState, address: Address) -> View:
 def load_table(state: ClusterState, address: Address) -> View:
     """`{service_id: {address: replicas}}`, by the newest call of each service."""
     table: View = {}
-    for name, call in _latest_calls(state).items():
+    for name, call in state.newest_calls().items():
         row = table.setdefault(call.id, {})
         for node, replicas in _addressed(state.load_distribution(name).items(), address).items():
             row[node] = row.get(node, 0) + replicas

@@ -26,11 +26,18 @@ FORMAT = 1
 
 
 class HomeFile(msgspec.Struct, frozen=True, kw_only=True):
-    """What home.json says: the cluster as it was made, the nodes that live here now, and who has a storage already."""
+    """What home.json says of a cluster."""
 
     spec: ClusterSpec
+    """As it was made."""
     nodes: tuple[NodeSpec, ...]
+    """Those that live here now."""
+    first: tuple[str, ...]
+    """Those it was made with that never left."""
     made: tuple[str, ...] = ()
+    """Those that have a storage."""
+    starts: int = 0
+    """How often the program has started on these files."""
 
 
 class _Envelope(msgspec.Struct, frozen=True, kw_only=True):

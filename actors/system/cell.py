@@ -43,7 +43,7 @@ class State(Enum):
 Origin: TypeAlias = "str | tuple[str, int] | None"
 # What makes a message more than an ordinary one: the promise of an ask, the timer that it is, or a control.
 Via: TypeAlias = "Promise | Timer | Control | None"
-# message, who sent it, the event that led to it, what is special about it. One is made for every message: a plain tuple.
+# message, who sent it, the event that led to it, what is special about it. One is made for every message, so a tuple.
 Item: TypeAlias = tuple[Any, Origin, "int | None", Via]
 
 REFUSE = -1  # as `bound`: not even an empty mailbox has room

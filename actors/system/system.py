@@ -348,9 +348,9 @@ class System(ABC):
         cell = self._cells.get(name)
         if cell is None:
             raise NoSuchActor(name)
-        if cell.bound < 0:
-            raise ActorCrashed(name) if cell.state is State.RESTARTING else NoSuchActor(name)
-        if len(cell.mailbox) >= cell.bound:
+        if cell.bound < 0 and (cell.state is not State.RESTARTING or cell.restart.delay_s > 0):
+            raise self._no_answer(cell)
+        if len(cell.mailbox) >= cell.capacity:  # not `bound`: one that is just restarting answers in a moment
             with self._count_lock:
                 cell.dropped += 1
             raise MailboxFull(name, cell.capacity)
@@ -443,7 +443,7 @@ class System(ABC):
 
     def _answer(self, cell: Cell, message: Any, promise: Promise) -> None:
         if cell.bound < 0:
-            promise.fail(NoSuchActor(cell.name))
+            promise.fail(self._no_answer(cell))
             return
         cell.handled += 1
         try:
@@ -458,6 +458,11 @@ class System(ABC):
             self._answer_later(cell, result, promise)
         else:
             promise.keep(result)
+
+    @staticmethod
+    def _no_answer(cell: Cell) -> ActorError:
+        """Why a cell without a running actor does not answer."""
+        return ActorCrashed(cell.name) if cell.state is State.RESTARTING else NoSuchActor(cell.name)
 
     def _result(self, cell: Cell, message: Any) -> Any:
         if isinstance(message, Statistics):

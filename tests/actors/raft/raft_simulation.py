@@ -307,7 +307,9 @@ class Simulation:
         if isinstance(answer, ReadFailed):
             self.reads_failed.append(answer.ref)
             return
-        assert answer.index >= needed, f"stale read {answer.ref}: index {answer.index}, {needed} was committed"
+        assert answer.index >= needed, (
+            f"stale read {answer.ref}: index {answer.index}, {needed} was committed"
+        )
         self.reads_answered.append(answer.ref)
 
 
@@ -388,7 +390,9 @@ class Chaos:
         """A leader that is cut off, perhaps with a friend, goes on taking work that will be overwritten."""
         leader = self.simulation.leader()
         if leader is not None:
-            self.simulation.isolate(leader, *self.random.sample(self.simulation.names, self.random.choice((0, 1))))
+            self.simulation.isolate(
+                leader, *self.random.sample(self.simulation.names, self.random.choice((0, 1)))
+            )
             for _ in range(self.random.choice((1, 3))):
                 self.propose()
                 self.simulation.propose(leader, b"s%d" % self.simulation.count)
@@ -450,4 +454,6 @@ class Chaos:
         log = simulation.core(leader)
         for name in members:
             core = simulation.core(name)
-            assert core.entries(1, core.last_index + 1) == log.entries(1, log.last_index + 1), f"{name} differs"
+            assert core.entries(1, core.last_index + 1) == log.entries(1, log.last_index + 1), (
+                f"{name} differs"
+            )

@@ -1,5 +1,7 @@
 """A log, the state that applies it, and the leader's loop, without any actor: plan, apply, repeat."""
 
+import msgspec
+
 from raftyard.actors.scheduling.reconcile import plan_call, plan_repair
 from raftyard.actors.state import commands as c
 from raftyard.actors.state.machine import ClusterState
@@ -19,6 +21,8 @@ class ControlLoop:
         self.index += 1
         outcome = self.state.apply(self.index, self.term, c.decode(c.encode(command)))
         self.state.check()
+        # The session table keeps outcomes, and the event log is JSON.
+        assert msgspec.json.encode(outcome) and msgspec.msgpack.encode(outcome)
         return outcome
 
     def add(self, name, capacity=100):

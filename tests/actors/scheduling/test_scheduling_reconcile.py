@@ -139,6 +139,14 @@ def test_what_one_service_gives_up_another_takes_in_the_same_call():
     assert (call.placed, call.pending) == (10, 0)
 
 
+def test_services_of_one_call_know_of_each_others_room():
+    loop = ControlLoop()
+    loop.add("large", 10)
+    loop.add("small", 4)
+    call = loop.ask(web=8, api=6)
+    assert (call.placed, call.pending) == (14, 0)
+
+
 def test_a_failed_task_is_replaced_in_its_slot():
     loop = ControlLoop(nodes=2)
     loop.ask(web=4)

@@ -41,7 +41,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[R
 def write(first: int, *terms: int, hard: HardState | None = None) -> Persist:
     payloads = tuple(b"%d/%d" % (index, term) for index, term in enumerate(terms, first))
     last = first + len(terms) - 1
-    done = StorageDone(term=terms[-1] if terms else 0, index=last, sequence=1)
+    done = StorageDone(term=terms[-1] if terms else 0, index=last, sequence=1, incarnation=1)
     return Persist(hard_state=hard, first_index=first, terms=terms, payloads=payloads, done=done)
 
 
@@ -59,7 +59,9 @@ def test_entries_are_found_again_in_order(make: Callable[[Restored], Storage]) -
     assert found.membership == FRESH.membership
 
 
-def test_the_hard_state_is_found_again_and_a_write_without_one_keeps_it(make: Callable[[Restored], Storage]) -> None:
+def test_the_hard_state_is_found_again_and_a_write_without_one_keeps_it(
+    make: Callable[[Restored], Storage],
+) -> None:
     storage = make(FRESH)
     storage.save(write(1, hard=HardState(term=3, voted_for="b")))
     storage.save(write(1, 3))
@@ -80,7 +82,9 @@ def test_a_write_of_the_hard_state_alone_keeps_the_log(make: Callable[[Restored]
     assert storage.load().terms == (1, 1)
 
 
-def test_a_write_that_leaves_a_gap_is_refused_and_changes_nothing(make: Callable[[Restored], Storage]) -> None:
+def test_a_write_that_leaves_a_gap_is_refused_and_changes_nothing(
+    make: Callable[[Restored], Storage],
+) -> None:
     storage = make(FRESH)
     storage.save(write(1, 1))
     with pytest.raises(StorageBroken, match="entry 3 cannot follow a log that holds 1..1"):
@@ -152,7 +156,7 @@ def test_a_membership_among_forgotten_entries_is_in_force_before_the_rest(make: 
         first_index=1,
         terms=(1, 1, 1),
         payloads=(b"x", encode_membership(changed), b"y"),
-        done=StorageDone(term=1, index=3, sequence=1),
+        done=StorageDone(term=1, index=3, sequence=1, incarnation=1),
     )
     storage.save(persist)
     storage.save_snapshot(snapshot(3, 1, changed), keep_from=3)

@@ -297,10 +297,26 @@ def test_an_exception_is_a_crash_whether_told_or_asked(
     assert len(crashes) == 1 and crashes[0].exc_info is not None
 
 
+def test_an_ask_that_waits_in_the_mailbox_of_a_crashing_actor_fails(system: System) -> None:
+    waiting: list[Promise] = []
+
+    def be_asked_and_crash(_: Scripted) -> None:
+        waiting.append(system._post_ask("a", 1))  # what an ask from another thread does, at this very moment
+        raise ValueError("planned")
+
+    system.spawn(Scripted, "a")
+    with pytest.raises(ActorCrashed):
+        system.ask("a", Say(be_asked_and_crash))
+    with pytest.raises(ActorCrashed):
+        waiting[0].result()
+
+
 def test_a_restarted_actor_is_made_anew_with_the_same_arguments_and_an_empty_mailbox(system: System) -> None:
     notes: list[Any] = []
     system.spawn(Scripted, "a", notes)
-    system.spawn(Scripted, "b")
+    probe = Probe(system)
+    probe.watch("a")
+    settle(system, "probe")
 
     def send_all(actor: Scripted) -> None:
         for message in ("before", Say(fail), "lost"):
@@ -310,8 +326,8 @@ def test_a_restarted_actor_is_made_anew_with_the_same_arguments_and_an_empty_mai
         send_all(actor)  # to itself: they wait until this handler ends
 
     system.ask("a", Say(hold))
-    settle(system, "b")
-    system.ask("a", Statistics())
+    probe.expect(Terminated)
+    settle(system, "a")
     assert notes == [("a", "start"), ("a", "before"), ("a", "failure"), ("a", "start")]
     assert system.dead_letters == {"dead": 1}
 
@@ -349,13 +365,14 @@ def test_an_actor_that_is_never_restarted_does_not_crash_its_parent(system: Syst
 
 def test_a_restart_waits_for_its_delay_and_meanwhile_the_actor_is_dead(system: System) -> None:
     probe = Probe(system)
-    system.spawn(Scripted, "a", restart=Restart(delay_s=0.02))
+    system.spawn(Scripted, "a", restart=Restart(delay_s=0.3))
     with pytest.raises(ActorCrashed):
         system.ask("a", Say(fail))
     with pytest.raises(ActorCrashed):
         system.ask("a", 1)
     assert "a" in system.names()
-    probe.do(lambda context: context.after(0.06, "later"))
+    assert not probe.wait_for(lambda: system.is_alive("a"), 0.0)
+    probe.do(lambda context: context.after(0.4, "later"))
     probe.expect(str)
     assert system.ask("a", Statistics())["incarnation"] == 2
 
@@ -366,15 +383,19 @@ def test_a_restart_ends_the_children_first(system: System) -> None:
     class Parent(Scripted):
         def on_start(self) -> None:
             super().on_start()
-            self.context.spawn(Scripted, "child", self.notes)
+            self.context.spawn(Child, "child", self.notes)
 
+    class Child(Scripted):
+        def on_start(self) -> None:
+            super().on_start()
+            self.context.send("probe", "child started")
+
+    probe = Probe(system)
     system.spawn(Parent, "parent", notes)
-    settle(system, "parent")
-    settle(system, "child")
+    probe.expect(str)
     with pytest.raises(ActorCrashed):
         system.ask("parent", Say(fail))
-    probe = Probe(system)
-    probe.wait_for(lambda: False, 0.02)
+    probe.expect(str)
     assert [n for n in notes if n[1] != "failure"] == [
         ("parent", "start"),
         ("child", "start"),
@@ -424,8 +445,17 @@ def test_an_exception_that_ends_programs_ends_one_actor_only(
     system.spawn(Scripted, "b")
     with pytest.raises((ActorCrashed, KeyboardInterrupt)):
         system.ask("a", Say(interrupt))
+    probe = Probe(system)
+    probe.watch("a")
+    settle(system, "probe")
+    system.send("a", Say(interrupt))
+    try:
+        settle(system, "b")
+        assert probe.expect(Terminated).reason == "crashed"
+    except KeyboardInterrupt:  # virtual: this thread is the one that was interrupted
+        assert isinstance(system, Virtual)
     assert system.ask("b", 1) == 1
-    assert system.ask("a", Statistics())["incarnation"] == 2
+    assert system.ask("a", Statistics())["incarnation"] == 3
 
 
 def test_an_actor_can_be_crashed_and_killed_on_purpose(system: System) -> None:

@@ -36,6 +36,8 @@ class Gossip(Actor):
         elif message > 0:
             self.timer.cancel()
             self.arm()
+            if draw > 0.8:
+                self.context.emit("heard", node=self.context.name, at=message)
             to = self.context.random.choice(self.peers)
             self.context.deliver(int(draw * 1e6), to, message - 1)
             self.context.send(to, message - 1)
@@ -88,7 +90,8 @@ def test_the_written_out_loop_does_what_the_complete_one_does() -> None:
         observed.run(2)
         assert plain.statistics() == observed.statistics()
         assert plain.digest() == observed.digest()
-        assert plain.events.lines() == observed.events.lines() != b""
+        assert plain.events.lines() == observed.events.lines()
+        assert len({event.cause for event in plain.events.since(0)}) > 100
         assert len(seen) == observed.statistics()["handled"]
 
 
@@ -98,6 +101,13 @@ def test_running_in_steps_is_the_same_as_running_at_once() -> None:
         for part in range(1, 11):
             in_parts.run(until_ns=part * 100_000_000)
         assert once.digest() == in_parts.digest()
+
+
+def test_the_digest_covers_the_event_log() -> None:
+    with Virtual() as one, Virtual() as same, Virtual() as other:
+        for system, term in ((one, 1), (same, 1), (other, 2)):
+            system.events.emit("leader-elected", term=term)
+        assert one.digest() == same.digest() != other.digest()
 
 
 class Listener(Actor):
@@ -217,6 +227,7 @@ def test_nobody_runs_the_system_from_inside_it() -> None:
         probe.do(run_inside)
         system.run(1)
         assert len(caught) == 3
+        assert probe.received == ()
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
