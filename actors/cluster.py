@@ -78,6 +78,7 @@ from .state.calls import InvalidCall, service_requests
 from .storage.base import Storage, StorageBroken, StorageDamaged
 from .storage.folder import ClusterFolder, HomeFile
 from .storage.memory import MemoryStorage
+from .storage.simulated import DiskFaults, SimulatedStorage
 from .system import Actor, NameTaken, Promise, Terminated, Timer
 
 __all__ = ["Cluster", "ClusterSettings", "Home", "Ports"]
@@ -112,16 +113,20 @@ class Ports(Protocol):
 class Home:
     """What outlives the actors of one cluster on this host: which nodes live here, and their storages.
 
-    With a `folder` it outlives the process too, and `Home.found` finds it again.
+    With a `folder` it outlives the process too, and `Home.found` finds it again. With `disks` the storages are
+    simulated ones that behave so, for the virtual clock.
     """
 
-    def __init__(self, spec: ClusterSpec, folder: ClusterFolder | None = None) -> None:
+    def __init__(
+        self, spec: ClusterSpec, folder: ClusterFolder | None = None, disks: DiskFaults | None = None
+    ) -> None:
         self.spec = spec
         self.nodes: dict[str, NodeSpec] = {node.name: node for node in spec.nodes}
         self._voters = tuple(node.name for node in spec.nodes[:VOTERS])
         self.starts = 0
         """How often the program has started on what it found here."""
         self._folder = folder
+        self._disks = disks
         self._made: dict[str, None] = {}
         self._first = [node.name for node in spec.nodes]
         self._storages: dict[str, Storage] = {}
@@ -148,8 +153,13 @@ class Home:
         """The node's storage, made when it is first asked for."""
         if node not in self._storages:
             initial = Restored.bootstrap(self._voters if node in self._first else ())
-            self._storages[node] = self._stored(node, initial) if self._folder else MemoryStorage(initial)
+            self._storages[node] = self._make(node, initial)
         return self._storages[node]
+
+    def _make(self, node: str, initial: Restored) -> Storage:
+        if self._folder is not None:
+            return self._stored(node, initial)
+        return MemoryStorage(initial) if self._disks is None else SimulatedStorage(initial, self._disks)
 
     def _stored(self, node: str, initial: Restored) -> Storage:
         """A file that was made once must be there: a node that lost it has forgotten what it promised."""

@@ -19,7 +19,19 @@ from .storage.base import Storage, StorageBroken, StorageDamaged
 from .storage.simulated import DiskFaults, SimulatedStorage
 from .system import Actor, Timer
 
-__all__ = ["Disk", "DiskFailed", "Load", "Loaded", "Save", "SaveSnapshot", "SetDiskFaults", "SnapshotSaved", "Written"]
+__all__ = [
+    "Decay",
+    "Disk",
+    "DiskFailed",
+    "Load",
+    "Loaded",
+    "LosePower",
+    "Save",
+    "SaveSnapshot",
+    "SetDiskFaults",
+    "SnapshotSaved",
+    "Written",
+]
 
 
 class Load(Message, frozen=True, kw_only=True, gc=False):
@@ -72,6 +84,14 @@ class SetDiskFaults(Message, frozen=True, kw_only=True, gc=False):
     """How a simulated disk behaves from now on."""
 
     faults: DiskFaults
+
+
+class LosePower(Message, frozen=True, kw_only=True, gc=False):
+    """A simulated disk loses power, and its node with it; the node comes back and reads what is left."""
+
+
+class Decay(Message, frozen=True, kw_only=True, gc=False):
+    """A bit of what a simulated disk holds flips; it is found when the node reads it again."""
 
 
 class _Write(Message, frozen=True, kw_only=True, gc=False):
@@ -128,8 +148,18 @@ class Disk(Actor):
                 self._synced()
             case Load():
                 self._load(message)
-            case SetDiskFaults() if isinstance(self._storage, SimulatedStorage):
-                self._storage.faults = message.faults
+            case _ if isinstance(self._storage, SimulatedStorage):
+                self._control(self._storage, message)
+
+    def _control(self, disk: SimulatedStorage, message: Any) -> None:
+        match message:
+            case SetDiskFaults():
+                disk.faults = message.faults
+            case LosePower():
+                disk.lose_power(self.context.random)
+                self._fail(StorageBroken("the simulated disk lost power"))
+            case Decay():
+                disk.decay(self.context.random)
 
     # -- reading --------------------------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ from .raft.config import RaftConfig
 from .state import commands
 from .storage.base import StorageBroken
 from .storage.folder import DataFolder
+from .storage.simulated import DiskFaults
 from .system import Actor, Promise, System, Terminated
 
 __all__ = ["Orchestrator", "OrchestratorSettings", "find_homes", "first_cluster", "start_orchestrator"]
@@ -62,6 +63,8 @@ class OrchestratorSettings(msgspec.Struct, frozen=True, kw_only=True):
     queue_limit: int = 1000
     data: DataFolder | None = None
     """Where everything is kept, locked by the caller; None: in memory."""
+    disks: DiskFaults | None = None
+    """Instead of `data`: simulated disks that behave so."""
 
 
 def first_cluster(settings: OrchestratorSettings) -> ClusterSpec:
@@ -104,7 +107,8 @@ def find_homes(settings: OrchestratorSettings) -> dict[str, Home]:
 
 
 def _new_home(settings: OrchestratorSettings, spec: ClusterSpec) -> Home:
-    return Home(spec, None if settings.data is None else settings.data.cluster(spec.cluster))
+    folder = None if settings.data is None else settings.data.cluster(spec.cluster)
+    return Home(spec, folder, settings.disks)
 
 
 class _Expired(Message, frozen=True, kw_only=True, gc=False):

@@ -42,8 +42,8 @@ class SimulatedStorage:
     `save`, `save_many` and `save_snapshot` write and sync; through `unsynced` they only write, and `sync` is apart.
     """
 
-    def __init__(self, initial: Restored) -> None:
-        self.faults = DiskFaults()
+    def __init__(self, initial: Restored, faults: DiskFaults = DiskFaults()) -> None:  # noqa: B008 (frozen)
+        self.faults = faults
         self._file = bytearray(_record(initial))
         self._synced = len(self._file)
         self._starts = 0
