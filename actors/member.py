@@ -42,7 +42,7 @@ from .raft.events import (
 )
 from .raft.sessions import Applied, Machine, Sessions
 from .storage.base import Storage, StorageBroken
-from .system import Actor, NameTaken, Terminated, Timer
+from .system import Actor, NameTaken, SystemClosed, Terminated, Timer
 from .units import NS_PER_MS
 
 __all__ = ["Member", "Observer"]
@@ -337,6 +337,8 @@ class Member(Actor):
                 )
             except NameTaken:
                 pass  # The front door was quicker: somebody cuts a wire that nobody has used yet.
+            except SystemClosed:
+                return wire  # Wires end before nodes; what is said between the two reaches nobody.
         self._wires[peer] = wire
         self.context.watch(wire)
         return wire

@@ -131,7 +131,7 @@ class SimulatedStorage:
 
         Not in the last record: that is not told from a torn tail by any storage that writes its records in a row.
         """
-        starts = [start for start, _ in self._walk()]
+        starts = [start for start, _ in self._walk() if start < self._synced]
         if len(starts) < 3:
             return False
         self._flip(starts[1] + int(random.random() * (starts[-1] - starts[1])), random)

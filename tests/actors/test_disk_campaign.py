@@ -74,7 +74,7 @@ def story(seed: int, steps: int) -> DiskYard:
     with DiskYard(seed) as yard:
         yard.settle()
         wanted = 0
-        decayed = ""
+        decayed, crashes = "", list[str]()
         for number in range(steps):
             node = f"node_{chance.randrange(NODES)}"
             match chance.randrange(8):
@@ -95,6 +95,10 @@ def story(seed: int, steps: int) -> DiskYard:
                     decayed = node
                     yard.tell(node, Decay())
                     yard.tell(node, LosePower())
+                case _ if crashes.count(node) < 2:
+                    # The program's part of a node crashes, and not the disk; or the other way round.
+                    crashes.append(node)
+                    yard.crash((node_actor if chance.randrange(2) else disk_actor)("0", node))
             wanted = 1 + number % 7
             yard.submit(wait_s=None, web=wanted)
             yard.run(chance.random() * 0.8)
