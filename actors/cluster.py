@@ -34,6 +34,7 @@ from .member import Observer
 from .messages import (
     ORCHESTRATOR,
     AddNodeRequest,
+    Addresses,
     AskNode,
     CallsFinished,
     ClusterSpec,
@@ -118,13 +119,19 @@ class Home:
     """
 
     def __init__(
-        self, spec: ClusterSpec, folder: ClusterFolder | None = None, disks: DiskFaults | None = None
+        self,
+        spec: ClusterSpec,
+        folder: ClusterFolder | None = None,
+        disks: DiskFaults | None = None,
+        base: int | None = None,
     ) -> None:
         self.spec = spec
         self.nodes: dict[str, NodeSpec] = {node.name: node for node in spec.nodes}
         self._voters = tuple(node.name for node in spec.nodes[:VOTERS])
         self.starts = 0
         """How often the program has started on what it found here."""
+        self.base = base
+        """The program's port; those of the nodes were counted from there."""
         self._folder = folder
         self._disks = disks
         self._made: dict[str, None] = {}
@@ -138,16 +145,31 @@ class Home:
             self._write()
 
     @staticmethod
-    def found(folder: ClusterFolder) -> Home:
-        """What lives in a folder. Raises StorageBroken, StorageDamaged."""
+    def found(folder: ClusterFolder, host: str | None = None, port: int | None = None) -> Home:
+        """What lives in a folder; `host` and `port` are those of the program now, and its nodes' follow.
+
+        Raises StorageBroken, StorageDamaged.
+        """
         file = folder.read()
         home = Home(file.spec, folder)
         home.nodes = {node.name: node for node in file.nodes}
         home._first = list(file.first)
         home._made = dict.fromkeys(file.made)
         home.starts = file.starts + 1
+        home.base = file.base
+        home._move(host, port)
         home._write()
         return home
+
+    def _move(self, host: str | None, port: int | None) -> None:
+        """Ports keep their distance to the program's own."""
+        if host is None or port is None or self.base is None:
+            return
+        by, self.base = port - self.base, port
+        self.nodes = {name: _moved(spec, host, by) for name, spec in self.nodes.items()}
+        self.spec = msgspec.structs.replace(
+            self.spec, nodes=tuple(_moved(spec, host, by) for spec in self.spec.nodes)
+        )
 
     def storage(self, node: str) -> Storage:
         """The node's storage, made when it is first asked for."""
@@ -206,6 +228,7 @@ class Home:
                     first=tuple(self._first),
                     made=tuple(self._made),
                     starts=self.starts,
+                    base=self.base,
                 )
             )
 
@@ -433,6 +456,8 @@ class Cluster(Actor):
         since_s = round(self.context.now() - self._started, 3)
         self._claims.append({"node": claim.node, "term": claim.term, "since": since_s, "current": True})
         del self._claims[:-CLAIMS_KEPT]
+        here = tuple(self._nodes.values())
+        self.context.send(node_actor(self.id, claim.node), Addresses(nodes=here))
         self._send_all_again()
 
     def _resigned(self, resignation: LeaderResigned) -> None:
@@ -1068,6 +1093,10 @@ class Cluster(Actor):
 def _one_spelling(address: str) -> str:
     host, separator, port = address.rpartition(":")
     return f"localhost{separator}{port}" if host in LOCAL_HOSTS else address
+
+
+def _moved(spec: NodeSpec, host: str, by: int) -> NodeSpec:
+    return msgspec.structs.replace(spec, host=host, port=None if spec.port is None else spec.port + by)
 
 
 def _settle(promise: Promise, value: Any) -> None:

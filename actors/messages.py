@@ -19,6 +19,7 @@ __all__ = [
     "AddNodeRequest",
     "AgentReport",
     "AskNode",
+    "Addresses",
     "Assign",
     "Beat",
     "BeatReply",
@@ -284,6 +285,12 @@ class LeaderResigned(Message, frozen=True, kw_only=True, gc=False):
     reason: str
 
 
+class Addresses(Message, frozen=True, kw_only=True, gc=False):
+    """Where the nodes of this host are; a leader that has other addresses in the log mends that."""
+
+    nodes: tuple[NodeSpec, ...]
+
+
 class NodeFailed(Message, frozen=True, kw_only=True, gc=False):
     """A node ends because its storage failed. With damage, starting it again would not help."""
 
@@ -484,6 +491,7 @@ EVENT_KINDS = {
     "membership-changed": "voters, learners",
     "node-added": "name, capacity",
     "node-removed": "name, replicas (that have to move)",
+    "node-moved": "name, host, port; its program was started on another port",
     "node-down": "name, replicas; the leader stopped hearing from it",
     "node-ready": "name, replicas; the leader hears from it again",
     "call-submitted": "call, services",

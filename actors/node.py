@@ -16,6 +16,7 @@ from typing import Any
 from .control import ControlLoop, ControlTick
 from .member import Member, Observer
 from .messages import (
+    Addresses,
     AgentReport,
     Assign,
     Beat,
@@ -100,6 +101,8 @@ class Node(Member):
         self.first_nodes = first_nodes
         self.front_door = cluster_actor(cluster)
         self.loop: ControlLoop | None = None
+        self.addresses: tuple[NodeSpec, ...] = ()
+        """Where this host's nodes are, by the front door."""
         self._reconcile_sent = False
         self._agent = agent_actor(cluster, spec.name)
         self._assigner = ("", 0)
@@ -108,6 +111,7 @@ class Node(Member):
         self._handlers.update(
             {
                 _Reconcile: self._reconcile,
+                Addresses: self._take_addresses,
                 ControlTick: self._tick,
                 Assign: self._assigned,
                 Beat: self._beaten,
@@ -166,6 +170,10 @@ class Node(Member):
         self._reconcile_sent = False
         if self.loop is not None:
             self.loop.reconcile()
+
+    def _take_addresses(self, message: Addresses) -> None:
+        self.addresses = message.nodes
+        self.look_again()
 
     def _tick(self, tick: ControlTick) -> None:
         if self.loop is not None and self.loop.term == tick.term:

@@ -95,7 +95,8 @@ def start_orchestrator(
 def find_homes(settings: OrchestratorSettings) -> dict[str, Home]:
     """The clusters that live in the data folder, or a first one. Raises StorageBroken, StorageDamaged."""
     folders = () if settings.data is None else settings.data.clusters()
-    homes = {home.spec.cluster: home for home in map(Home.found, folders)}
+    found = [Home.found(folder, settings.host, settings.port) for folder in folders]
+    homes = {home.spec.cluster: home for home in found}
     if "0" not in homes:
         if homes:
             raise StorageBroken(
@@ -108,7 +109,7 @@ def find_homes(settings: OrchestratorSettings) -> dict[str, Home]:
 
 def _new_home(settings: OrchestratorSettings, spec: ClusterSpec) -> Home:
     folder = None if settings.data is None else settings.data.cluster(spec.cluster)
-    return Home(spec, folder, settings.disks)
+    return Home(spec, folder, settings.disks, settings.port)
 
 
 class _Expired(Message, frozen=True, kw_only=True, gc=False):

@@ -125,6 +125,8 @@ def describe_command(data: bytes) -> View:
             view |= {"node": name, "capacity": capacity}
         case commands.RemoveNode(name=name):
             view |= {"node": name}
+        case commands.MoveNodes(addresses=addresses):
+            view |= {"nodes": [name for name, _, _ in addresses]}
         case commands.SetNodeStatus(name=name, status=status):
             view |= {"node": name, "status": status}
         case commands.SubmitCall(call=call):

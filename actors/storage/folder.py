@@ -36,6 +36,8 @@ class HomeFile(msgspec.Struct, frozen=True, kw_only=True):
     """Those it was made with that never left."""
     made: tuple[str, ...] = ()
     """Those that have a storage."""
+    base: int | None = None
+    """The port of the program when these addresses were given."""
     starts: int = 0
     """How often the program has started on these files."""
 

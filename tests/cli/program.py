@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,12 @@ class Program:
                 break
             time.sleep(0.02)
         raise AssertionError(f"no leader: {self.output()}")
+
+    def wait_for(self, holds: Callable[[], bool]) -> None:
+        until = time.monotonic() + START_S
+        while not holds():
+            assert time.monotonic() < until, f"not within {START_S} s: {self.output()}"
+            time.sleep(0.05)
 
     def output(self) -> str:
         return (self.data.parent / "output").read_text(encoding="utf-8")
@@ -95,7 +101,7 @@ class Program:
 def program(folder: Path, nodes: int = 3) -> Iterator[Program]:
     """Made, not started; ended for certain."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = Program(folder / "data", free_ports(nodes + 1), nodes)
+    made = Program(folder / "data", free_ports(nodes + 12), nodes)
     try:
         yield made
     finally:

@@ -48,6 +48,18 @@ def test_everything_is_there_again_after_a_stop_and_after_a_kill(tmp_path: Path)
         assert replicas(it) == {"web": 12}
 
 
+def test_a_start_on_another_port_takes_its_nodes_along(tmp_path: Path) -> None:
+    with program(tmp_path) as it:
+        it.start()
+        place(it, "web", 9)
+        it.stop()
+        it.port += 10
+        it.start()
+        moved = {f"localhost:{it.port + 1 + number}" for number in range(3)}
+        assert set(it.call("GET", "/clusters/0/stats")[1]["connections"]) == moved
+        it.wait_for(lambda: set(it.call("GET", SERVICE)[1]["load_distribution"]) == moved)
+
+
 def test_a_second_program_on_the_same_data_is_refused_in_one_line(tmp_path: Path) -> None:
     with program(tmp_path, nodes=1) as it:
         it.start()
