@@ -86,6 +86,7 @@ FULL_MATRIX_NODES = 50
 LOCAL_HOSTS = ("localhost", "127.0.0.1")
 FIRST_CLUSTER = "0"
 PORTS_TRIED = 90
+RECUT_S = 0.01
 
 Answer = dict[str, Any]
 Done = Callable[[Any], object]
@@ -146,6 +147,13 @@ class _Retry(Message, frozen=True, kw_only=True, gc=False):
     """To itself: commands without an outcome are sent again."""
 
 
+class _Recut(Message, frozen=True, kw_only=True, gc=False):
+    """To itself: a wire that was cut has crashed and starts anew."""
+
+    source: str
+    target: str
+
+
 class _Expired(Message, frozen=True, kw_only=True, gc=False):
     """To itself: the question with that number has waited long enough."""
 
@@ -200,6 +208,8 @@ class Cluster(Actor):
         self._next_ref = 0
         self._questions: dict[int, _Question] = {}
         self._links_waiting: dict[int, Callable[[], object]] = {}
+        # Service calls that are not in the log yet, as they were answered.
+        self._held: dict[str, Answer] = {}
         self._waiters: dict[str, list[Callable[[], None]]] = {}
         self._removals: dict[str, list[Promise]] = {}
         self._handlers: dict[type, Callable[[Any], Any]] = {
@@ -212,6 +222,7 @@ class Cluster(Actor):
             NodeAnswer: self._answered,
             LinkStatus: self._link_answered,
             Terminated: self._terminated,
+            _Recut: self._recut,
             _Retry: self._send_again,
             _Expired: self._expired,
             SubmitServiceCall: self._submit_call,
@@ -317,6 +328,16 @@ class Cluster(Actor):
         for spec in self._nodes.values():
             if node_actor(self.id, spec.name) == message.name and self.context.is_alive(message.name):
                 self.context.watch(message.name)
+        if message.reason == "crashed":
+            # A wire that starts anew is whole; what was cut stays cut.
+            for source, target in self._cuts:
+                if link_actor(self.id, source, target) == message.name:
+                    self.context.after(RECUT_S, _Recut(source=source, target=target))
+
+    def _recut(self, message: _Recut) -> None:
+        if (message.source, message.target) in self._cuts:
+            wire = self._wire(message.source, message.target)
+            self.context.send(wire, CutLink(reply_to=self.context.name))
 
     def _viewed(self, view: ClusterView) -> None:
         """Start and stop nodes until they are those that the leader sees; an older leader's view is not believed."""
@@ -425,6 +446,7 @@ class Cluster(Actor):
             promise.fail(error)
             return promise
         answer = {**request.body, "status": "spreading pending", "service_id": call.id}
+        self._held[call.id] = answer
         if request.wait_s is None:
             promise.keep(answer)
         else:
@@ -452,6 +474,7 @@ class Cluster(Actor):
 
     def _call_taken(self, call_id: str, result: Any, promise: Promise) -> None:
         """The call is in the log (or refused there): a refusal reaches who waits."""
+        self._held.pop(call_id, None)
         if isinstance(result, RaftyardError):
             promise.fail(result)
         elif not result["ok"]:
@@ -490,6 +513,8 @@ class Cluster(Actor):
         def answer(value: Any) -> None:
             if value is not None:
                 _settle(promise, value)
+            elif question.call in self._held:
+                promise.keep(self._held[question.call])
             elif question.call is None:
                 promise.fail(
                     UnknownCall(f"cluster {self.id} has had no service call yet", hint="POST one to …/service")
@@ -859,6 +884,7 @@ class Cluster(Actor):
 
     def _set_link(self, source: str, target: str, up: int, done: Callable[[], None]) -> None:
         wire = self._wire(source, target)
+        self.context.watch(wire)
         self._next_ref += 1
         self._links_waiting[self._next_ref] = done
         control = RestoreLink if up else CutLink
