@@ -238,7 +238,7 @@ class Cluster(Actor):
             RecordClusters: self._record_clusters,
         }
 
-    # -- life -----------------------------------------------------------------------------------------------------
+    # -- life ------------------------------------------------------------------------------------------------
 
     def on_start(self) -> None:
         """Start every node that lives here."""
@@ -297,7 +297,7 @@ class Cluster(Actor):
         if self._ports is not None and spec.port is not None:
             self._ports.close(spec.host, spec.port)
 
-    # -- who leads ----------------------------------------------------------------------------------------------------
+    # -- who leads -------------------------------------------------------------------------------------------
 
     @property
     def leader(self) -> str | None:
@@ -369,11 +369,11 @@ class Cluster(Actor):
         for promise in self._removals.pop(spec.name, ()):
             promise.keep({"status": "ok", "id": spec.name, "address": spec.address})
 
-    # -- commands on their way into the log ---------------------------------------------------------------------------
+    # -- commands on their way into the log ------------------------------------------------------------------
 
     def _command(self, command: commands.Command, done: Applied, *, within_s: float | None = None) -> None:
-        """Send a command to the leader until it is applied; `done` gets its result and its index in the log, or an error
-        after `within_s`."""
+        """Send a command to the leader until it is applied; `done` gets its result and its index in the log, or an
+        error after `within_s`."""
         if len(self._commands) >= self._settings.queue_limit:
             raise QueueFull(
                 f"{len(self._commands)} calls wait for a leader of cluster {self.id}, which is all that its queue holds"
@@ -434,7 +434,7 @@ class Cluster(Actor):
             return
         self._commands.pop(outcome.sequence).done(outcome.result, outcome.index)
 
-    # -- service calls ------------------------------------------------------------------------------------------------
+    # -- service calls ---------------------------------------------------------------------------------------
 
     def _submit_call(self, request: SubmitServiceCall) -> Promise:
         """Queue a service call; the answer is the call, at once or when it has been carried out."""
@@ -509,12 +509,14 @@ class Cluster(Actor):
 
     def _describe_call(self, question: DescribeCall) -> Promise:
         promise = self.context.promise()
+        if question.call in self._held:
+            # No leader has it yet, so none needs to be asked.
+            promise.keep(self._held[question.call])
+            return promise
 
         def answer(value: Any) -> None:
             if value is not None:
                 _settle(promise, value)
-            elif question.call in self._held:
-                promise.keep(self._held[question.call])
             elif question.call is None:
                 promise.fail(
                     UnknownCall(f"cluster {self.id} has had no service call yet", hint="POST one to …/service")
@@ -530,7 +532,7 @@ class Cluster(Actor):
         self._from_leader("call", question.call, answer)
         return promise
 
-    # -- questions to nodes -------------------------------------------------------------------------------------------
+    # -- questions to nodes ----------------------------------------------------------------------------------
 
     def _ask(
         self,
@@ -596,7 +598,7 @@ class Cluster(Actor):
     def _no_leader(self) -> NoLeader:
         return NoLeader(f"cluster {self.id} has no leader at the moment", retry_after_s=1)
 
-    # -- what the cluster looks like ------------------------------------------------------------------------------------
+    # -- what the cluster looks like -------------------------------------------------------------------------
 
     def _describe(self, question: DescribeCluster) -> Promise:
         promise = self.context.promise()
@@ -705,7 +707,7 @@ class Cluster(Actor):
         known = ", ".join(spec.address for spec in tuple(self._nodes.values())[:20])
         raise UnknownNode(f"no node {text!r} in cluster {self.id}", hint=f"its nodes are {known}")
 
-    # -- nodes come and go ----------------------------------------------------------------------------------------------
+    # -- nodes come and go -----------------------------------------------------------------------------------
 
     def _add_node(self, request: AddNodeRequest) -> Promise:
         promise = self.context.promise()
@@ -804,7 +806,7 @@ class Cluster(Actor):
         if self.leader is not None:
             self.context.send(node_actor(self.id, self.leader), request)
 
-    # -- links ------------------------------------------------------------------------------------------------------------
+    # -- links -----------------------------------------------------------------------------------------------
 
     def _matrix(self) -> dict[str, dict[str, int]]:
         """Every direction, or only those that are cut where there are too many to read."""
@@ -923,7 +925,7 @@ class Cluster(Actor):
         self.context.send(wire, SetLinkPolicy(policy=request.policy, ref=self._next_ref, reply_to=self.context.name))
         return promise
 
-    # -- further clusters (cluster 0 only) --------------------------------------------------------------------------------
+    # -- further clusters (cluster 0 only) -------------------------------------------------------------------
 
     def _record_clusters(self, request: RecordClusters) -> None:
         def done(result: Any, index: int) -> None:

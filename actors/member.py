@@ -113,7 +113,7 @@ class Member(Actor):
             Terminated: self._wire_ended,
         }
 
-    # -- life -----------------------------------------------------------------------------------------------------
+    # -- life ------------------------------------------------------------------------------------------------
 
     def on_start(self) -> None:
         """Load what was promised before, and arm the first deadline."""
@@ -135,7 +135,7 @@ class Member(Actor):
             return handler(message)
         return self.step(message)
 
-    # -- what a subclass adds -----------------------------------------------------------------------------------------
+    # -- what a subclass adds --------------------------------------------------------------------------------
 
     def on_applied(self, index: int, term: int, applied: Applied) -> None:
         """An application command took effect on this member."""
@@ -155,7 +155,7 @@ class Member(Actor):
     def on_slice_applied(self) -> None:
         """A slice of committed entries has been applied."""
 
-    # -- the core ---------------------------------------------------------------------------------------------------
+    # -- the core --------------------------------------------------------------------------------------------
 
     def step(self, event: Event) -> None:
         """Hand one event to the core and carry out what it says, until nothing is left to do."""
@@ -208,7 +208,7 @@ class Member(Actor):
             if isinstance(change, SteppedDown):
                 self.on_stepped_down(change.term, change.reason)
 
-    # -- deadlines --------------------------------------------------------------------------------------------------
+    # -- deadlines -------------------------------------------------------------------------------------------
 
     def _arm(self, deadline_ns: int) -> None:
         """Keep one timer; one that fires early looks at the deadline again, so most resets cost nothing."""
@@ -239,7 +239,7 @@ class Member(Actor):
         """Once a deadline, and not a leader's: its heartbeats are what the others wait for."""
         return not self.raft.is_leader and self._forgiven_ns != deadline_ns
 
-    # -- links ------------------------------------------------------------------------------------------------------
+    # -- links -----------------------------------------------------------------------------------------------
 
     def _to_peer(self, peer: str, message: Any) -> None:
         """Through the wire to `peer`; the wire is made when it is first needed."""
@@ -266,7 +266,7 @@ class Member(Actor):
         if message.reason != "crashed":
             self._wires = {peer: wire for peer, wire in self._wires.items() if wire != message.name}
 
-    # -- proposals ----------------------------------------------------------------------------------------------------
+    # -- proposals -------------------------------------------------------------------------------------------
 
     def _submit(self, message: Submit) -> None:
         """Queue a command; all that wait when the flush comes round are one proposal."""
@@ -336,7 +336,7 @@ class Member(Actor):
     def on_refused(self, refusal: Refused) -> None:
         """The core would not take a proposal or a change."""
 
-    # -- applying -----------------------------------------------------------------------------------------------------
+    # -- applying --------------------------------------------------------------------------------------------
 
     def _apply_more(self, _: _ApplyMore) -> None:
         self._applying = False
@@ -381,7 +381,7 @@ class Member(Actor):
                 )
         self.on_applied(index, term, applied)
 
-    # -- reads --------------------------------------------------------------------------------------------------------
+    # -- reads -----------------------------------------------------------------------------------------------
 
     def read(self, answer: Callable[[str | None], None]) -> None:
         """Linearizable: `answer(None)` once the machine holds all that was committed when asked, `answer(why)` else."""

@@ -66,7 +66,7 @@ class ControlLoop:
         """Begin to tick."""
         self._host.context.after_ns(TICK_MS * NS_PER_MS, ControlTick(term=self.term))
 
-    # -- what comes in ------------------------------------------------------------------------------------------------
+    # -- what comes in ---------------------------------------------------------------------------------------
 
     def tick(self) -> None:
         """Time passed: beat the workers, look who is silent, send again what was not confirmed."""
@@ -112,7 +112,7 @@ class ControlLoop:
         if outcome.queue and call is not None and call.executed_index is not None:
             self._host.tell_finished((call.id, *call.absorbed))
 
-    # -- one round ----------------------------------------------------------------------------------------------
+    # -- one round -------------------------------------------------------------------------------------------
 
     def reconcile(self) -> None:
         """Propose what is missing, unless the last proposal is still under way."""
@@ -196,7 +196,7 @@ class ControlLoop:
         payloads = tuple(sessions.encode("", 0, commands.encode(command)) for command in missing)
         host.step(Propose(payloads=payloads, ref=self._proposal, forward=False))
 
-    # -- what goes out ------------------------------------------------------------------------------------------
+    # -- what goes out ---------------------------------------------------------------------------------------
 
     def _assign(self, nodes: tuple[NodeRecord, ...]) -> None:
         """Send every node its assignments until it confirms them."""

@@ -44,8 +44,10 @@ def test_a_call_that_cannot_be_planned_fails_and_the_next_one_is_carried_out(mon
         assert yard.submit(web=3)["status"] == "executed"
 
 
-def test_a_call_is_known_before_it_is_in_the_log():
+def test_a_call_is_known_before_a_leader_has_it():
     with Yard(seed=6) as yard:
-        yard.leader()
+        yard.crash_node(yard.leader())
         call = yard.submit(wait_s=None, web=3)
-        assert yard.call(call["service_id"])["service_id"] == call["service_id"]
+        assert yard.call(call["service_id"])["status"] == "spreading pending"
+        yard.settle()
+        assert yard.call(call["service_id"])["status"] == "executed"
