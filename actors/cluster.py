@@ -177,7 +177,7 @@ class _Question:
 
     __slots__ = ("answers", "done", "missing", "retry", "timer")
 
-    def __init__(self, missing: set[str], done: Callable[[dict[str, NodeAnswer]], None]) -> None:
+    def __init__(self, missing: set[str], done: Callable[[dict[str, NodeAnswer]], object]) -> None:
         self.missing = missing
         self.answers: dict[str, NodeAnswer] = {}
         self.done = done
@@ -538,7 +538,7 @@ class Cluster(Actor):
         self,
         nodes: tuple[str, ...],
         message: Callable[[int], Message | None],
-        done: Callable[[dict[str, NodeAnswer]], None],
+        done: Callable[[dict[str, NodeAnswer]], object],
         within_s: float = GATHER_S,
     ) -> int:
         """Ask nodes; `done` gets the answers by node when all are there, or those that are there in time."""
