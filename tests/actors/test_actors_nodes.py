@@ -53,6 +53,14 @@ def test_a_joining_node_moves_nothing_and_takes_the_next_load(yard: Yard):
     assert yard.placed("db") == {"extra": 10}
 
 
+def test_a_node_that_joins_over_slow_links_is_not_taken_for_silent():
+    with Yard(link=LinkPolicy(delay_s=0.05)) as yard:
+        yard.settle()
+        yard.ask(AddNodeRequest(name="extra"))
+        yard.settle()
+        assert not yard.events("node-down")
+
+
 @pytest.mark.parametrize("which", ["leader", "follower"])
 def test_a_removed_node_leaves_and_just_its_replicas_move(yard: Yard, which: str):
     yard.submit(web=50)
