@@ -56,6 +56,7 @@ def test_a_joining_node_moves_nothing_and_takes_the_next_load(yard: Yard):
 def test_a_node_that_joins_over_slow_links_is_not_taken_for_silent():
     with Yard(link=LinkPolicy(delay_s=0.05)) as yard:
         yard.settle()
+        yard.run(5.0)
         yard.ask(AddNodeRequest(name="extra"))
         yard.settle()
         assert not yard.events("node-down")
