@@ -29,7 +29,7 @@ LIVES_A_START = 1 << 20
 Ids = npt.NDArray[np.int64]
 
 
-class _SayAgain(Message):
+class _SayAgain(Message, frozen=True, kw_only=True, gc=False):
     """To itself: if nobody has said what to run, ask again."""
 
 

@@ -95,6 +95,7 @@ FIRST_CLUSTER = "0"
 PORTS_TRIED = 90
 REVIVE_S = 1.0
 """A node whose storage failed is started again after this: what failed may be mended meanwhile."""
+RECUT_S = 0.01
 
 Answer = dict[str, Any]
 Done = Callable[[Any], object]
@@ -249,6 +250,13 @@ class _Retry(Message, frozen=True, kw_only=True, gc=False):
     """To itself: commands without an outcome are sent again."""
 
 
+class _Recut(Message, frozen=True, kw_only=True, gc=False):
+    """To itself: a wire that was cut has crashed and starts anew."""
+
+    source: str
+    target: str
+
+
 class _Expired(Message, frozen=True, kw_only=True, gc=False):
     """To itself: the question with that number has waited long enough."""
 
@@ -278,7 +286,7 @@ class _Question:
 
     __slots__ = ("answers", "done", "missing", "retry", "timer")
 
-    def __init__(self, missing: set[str], done: Callable[[dict[str, NodeAnswer]], None]) -> None:
+    def __init__(self, missing: set[str], done: Callable[[dict[str, NodeAnswer]], object]) -> None:
         self.missing = missing
         self.answers: dict[str, NodeAnswer] = {}
         self.done = done
@@ -309,6 +317,8 @@ class Cluster(Actor):
         self._next_ref = 0
         self._questions: dict[int, _Question] = {}
         self._links_waiting: dict[int, Callable[[], object]] = {}
+        # Service calls that are not in the log yet, as they were answered.
+        self._held: dict[str, Answer] = {}
         self._waiters: dict[str, list[Callable[[], None]]] = {}
         self._removals: dict[str, list[Promise]] = {}
         self._failures: dict[str, NodeFailed] = {}
@@ -324,6 +334,7 @@ class Cluster(Actor):
             Terminated: self._terminated,
             NodeFailed: self._node_failed,
             _Revive: self._revive,
+            _Recut: self._recut,
             _Retry: self._send_again,
             _Expired: self._expired,
             SubmitServiceCall: self._submit_call,
@@ -339,7 +350,7 @@ class Cluster(Actor):
             RecordClusters: self._record_clusters,
         }
 
-    # -- life -----------------------------------------------------------------------------------------------------
+    # -- life ------------------------------------------------------------------------------------------------
 
     def on_start(self) -> None:
         """Start every node that lives here."""
@@ -391,7 +402,9 @@ class Cluster(Actor):
                 self._ports.open(spec.host, spec.port, self.id, spec.address)
             except Conflict as error:
                 # The node works without its port; whoever asks on the orchestrator's still reaches it.
-                self.context.log.warning("port not opened node=%s cluster=%s reason=%s", spec.name, self.id, error)
+                self.context.log.warning(
+                    "port not opened node=%s cluster=%s reason=%s", spec.name, self.id, error
+                )
 
     def _start_member(self, spec: NodeSpec, storage: Storage | str) -> None:
         self.context.spawn(
@@ -439,7 +452,7 @@ class Cluster(Actor):
         if self._ports is not None and spec.port is not None:
             self._ports.close(spec.host, spec.port)
 
-    # -- who leads ----------------------------------------------------------------------------------------------------
+    # -- who leads -------------------------------------------------------------------------------------------
 
     @property
     def leader(self) -> str | None:
@@ -472,6 +485,16 @@ class Cluster(Actor):
         for spec in self._nodes.values():
             if node_actor(self.id, spec.name) == message.name and self.context.is_alive(message.name):
                 self.context.watch(message.name)
+        if message.reason == "crashed":
+            # A wire that starts anew is whole; what was cut stays cut.
+            for source, target in self._cuts:
+                if link_actor(self.id, source, target) == message.name:
+                    self.context.after(RECUT_S, _Recut(source=source, target=target))
+
+    def _recut(self, message: _Recut) -> None:
+        if (message.source, message.target) in self._cuts:
+            wire = self._wire(message.source, message.target)
+            self.context.send(wire, CutLink(reply_to=self.context.name))
 
     def _viewed(self, view: ClusterView) -> None:
         """Start and stop nodes until they are those that the leader sees; an older leader's view is not believed."""
@@ -505,11 +528,11 @@ class Cluster(Actor):
         for promise in self._removals.pop(spec.name, ()):
             promise.keep({"status": "ok", "id": spec.name, "address": spec.address})
 
-    # -- commands on their way into the log ---------------------------------------------------------------------------
+    # -- commands on their way into the log ------------------------------------------------------------------
 
     def _command(self, command: commands.Command, done: Applied, *, within_s: float | None = None) -> None:
-        """Send a command to the leader until it is applied; `done` gets its result and its index in the log, or an error
-        after `within_s`."""
+        """Send a command to the leader until it is applied; `done` gets its result and its index in the log, or an
+        error after `within_s`."""
         if len(self._commands) >= self._settings.queue_limit:
             raise QueueFull(
                 f"{len(self._commands)} calls wait for a leader of cluster {self.id}, which is all that its queue holds"
@@ -570,18 +593,21 @@ class Cluster(Actor):
             return
         self._commands.pop(outcome.sequence).done(outcome.result, outcome.index)
 
-    # -- service calls ------------------------------------------------------------------------------------------------
+    # -- service calls ---------------------------------------------------------------------------------------
 
     def _submit_call(self, request: SubmitServiceCall) -> Promise:
         """Queue a service call; the answer is the call, at once or when it has been carried out."""
         promise = self.context.promise()
         try:
             call = self._read_call(request)
-            self._command(commands.SubmitCall(call=call), lambda result, _: self._call_taken(call.id, result, promise))
+            self._command(
+                commands.SubmitCall(call=call), lambda result, _: self._call_taken(call.id, result, promise)
+            )
         except RaftyardError as error:
             promise.fail(error)
             return promise
         answer = {**request.body, "status": "spreading pending", "service_id": call.id}
+        self._held[call.id] = answer
         if request.wait_s is None:
             promise.keep(answer)
         else:
@@ -609,6 +635,7 @@ class Cluster(Actor):
 
     def _call_taken(self, call_id: str, result: Any, promise: Promise) -> None:
         """The call is in the log (or refused there): a refusal reaches who waits."""
+        self._held.pop(call_id, None)
         if isinstance(result, RaftyardError):
             promise.fail(result)
         elif not result["ok"]:
@@ -643,13 +670,19 @@ class Cluster(Actor):
 
     def _describe_call(self, question: DescribeCall) -> Promise:
         promise = self.context.promise()
+        if question.call in self._held:
+            # No leader has it yet, so none needs to be asked.
+            promise.keep(self._held[question.call])
+            return promise
 
         def answer(value: Any) -> None:
             if value is not None:
                 _settle(promise, value)
             elif question.call is None:
                 promise.fail(
-                    UnknownCall(f"cluster {self.id} has had no service call yet", hint="POST one to …/service")
+                    UnknownCall(
+                        f"cluster {self.id} has had no service call yet", hint="POST one to …/service"
+                    )
                 )
             else:
                 promise.fail(
@@ -662,13 +695,13 @@ class Cluster(Actor):
         self._from_leader("call", question.call, answer)
         return promise
 
-    # -- questions to nodes -------------------------------------------------------------------------------------------
+    # -- questions to nodes ----------------------------------------------------------------------------------
 
     def _ask(
         self,
         nodes: tuple[str, ...],
         message: Callable[[int], Message | None],
-        done: Callable[[dict[str, NodeAnswer]], None],
+        done: Callable[[dict[str, NodeAnswer]], object],
         within_s: float = GATHER_S,
     ) -> int:
         """Ask nodes; `done` gets the answers by node when all are there, or those that are there in time."""
@@ -722,13 +755,16 @@ class Cluster(Actor):
 
         me = self.context.name
         self._ask(
-            (leader,), lambda ref: DescribeState(ref=ref, reply_to=me, detail=detail, call=call), answered, within_s=0.5
+            (leader,),
+            lambda ref: DescribeState(ref=ref, reply_to=me, detail=detail, call=call),
+            answered,
+            within_s=0.5,
         )
 
     def _no_leader(self) -> NoLeader:
         return NoLeader(f"cluster {self.id} has no leader at the moment", retry_after_s=1)
 
-    # -- what the cluster looks like ------------------------------------------------------------------------------------
+    # -- what the cluster looks like -------------------------------------------------------------------------
 
     def _describe(self, question: DescribeCluster) -> Promise:
         promise = self.context.promise()
@@ -784,7 +820,8 @@ class Cluster(Actor):
             "services": self._services(answers),
             "leader": self._address(self.leader),
             "leader_claims": [
-                {"address": self._address(claim["node"])} | {key: claim[key] for key in ("term", "since", "current")}
+                {"address": self._address(claim["node"])}
+                | {key: claim[key] for key in ("term", "since", "current")}
                 for claim in self._claims
             ],
             "node_count": len(self._nodes),
@@ -817,14 +854,20 @@ class Cluster(Actor):
             if answer is None and failure is not None:
                 promise.fail(Unavailable(f"node {question.node} takes no part", hint=failure.reason))
             elif answer is None:
-                promise.fail(TimedOut(f"node {question.node} does not answer", hint="it may be starting again; retry"))
+                promise.fail(
+                    TimedOut(f"node {question.node} does not answer", hint="it may be starting again; retry")
+                )
             else:
                 promise.keep(answer.value | {"node_count": len(self._nodes), "majority": self._majority()})
 
         self._ask(
             (node,),
             lambda ref: DescribeNode(
-                ref=ref, reply_to=me, log=question.log, with_log=question.with_log, with_loads=question.with_loads
+                ref=ref,
+                reply_to=me,
+                log=question.log,
+                with_log=question.with_log,
+                with_loads=question.with_loads,
             ),
             answered,
             within_s=2.0,
@@ -845,7 +888,7 @@ class Cluster(Actor):
         known = ", ".join(spec.address for spec in tuple(self._nodes.values())[:20])
         raise UnknownNode(f"no node {text!r} in cluster {self.id}", hint=f"its nodes are {known}")
 
-    # -- nodes come and go ----------------------------------------------------------------------------------------------
+    # -- nodes come and go -----------------------------------------------------------------------------------
 
     def _add_node(self, request: AddNodeRequest) -> Promise:
         promise = self.context.promise()
@@ -864,7 +907,9 @@ class Cluster(Actor):
             if spec.name not in self._nodes:
                 self._home.add(spec)
                 self._start_node(spec)
-            promise.keep({"status": "ok", "id": spec.name, "address": spec.address, "capacity": spec.capacity})
+            promise.keep(
+                {"status": "ok", "id": spec.name, "address": spec.address, "capacity": spec.capacity}
+            )
 
         command = commands.AddNode(name=spec.name, host=spec.host, port=spec.port, capacity=spec.capacity)
         self._command(command, done, within_s=CHANGE_S)
@@ -883,9 +928,13 @@ class Cluster(Actor):
                 number += 1
             name = f"node_{number}"
         elif name in self._nodes:
-            raise Conflict(f"cluster {self.id} has a node {name!r} already", hint="choose another id, or leave it out")
+            raise Conflict(
+                f"cluster {self.id} has a node {name!r} already", hint="choose another id, or leave it out"
+            )
         host = request.host or self._settings.host
-        if self._ports is not None and _one_spelling(f"{host}:0") != _one_spelling(f"{self._settings.host}:0"):
+        if self._ports is not None and _one_spelling(f"{host}:0") != _one_spelling(
+            f"{self._settings.host}:0"
+        ):
             raise InvalidRequest(
                 f"{host} is not where this program listens", path="$.host", hint=f"use {self._settings.host}"
             )
@@ -919,7 +968,9 @@ class Cluster(Actor):
         try:
             node = self._resolve(request.address)
             if len(self._nodes) == 1:
-                raise Conflict(f"{request.address} is the last node of cluster {self.id}", hint="remove the cluster")
+                raise Conflict(
+                    f"{request.address} is the last node of cluster {self.id}", hint="remove the cluster"
+                )
             self._check_may_change()
         except RaftyardError as error:
             promise.fail(error)
@@ -944,7 +995,7 @@ class Cluster(Actor):
         if self.leader is not None:
             self.context.send(node_actor(self.id, self.leader), request)
 
-    # -- links ------------------------------------------------------------------------------------------------------------
+    # -- links -----------------------------------------------------------------------------------------------
 
     def _matrix(self) -> dict[str, dict[str, int]]:
         """Every direction, or only those that are cut where there are too many to read."""
@@ -1024,6 +1075,7 @@ class Cluster(Actor):
 
     def _set_link(self, source: str, target: str, up: int, done: Callable[[], None]) -> None:
         wire = self._wire(source, target)
+        self.context.watch(wire)
         self._next_ref += 1
         self._links_waiting[self._next_ref] = done
         control = RestoreLink if up else CutLink
@@ -1059,10 +1111,12 @@ class Cluster(Actor):
             return promise
         self._next_ref += 1
         self._links_waiting[self._next_ref] = lambda: promise.keep({"status": "ok"})
-        self.context.send(wire, SetLinkPolicy(policy=request.policy, ref=self._next_ref, reply_to=self.context.name))
+        self.context.send(
+            wire, SetLinkPolicy(policy=request.policy, ref=self._next_ref, reply_to=self.context.name)
+        )
         return promise
 
-    # -- further clusters (cluster 0 only) --------------------------------------------------------------------------------
+    # -- further clusters (cluster 0 only) -------------------------------------------------------------------
 
     def _record_clusters(self, request: RecordClusters) -> None:
         def done(result: Any, index: int) -> None:

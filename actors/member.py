@@ -108,6 +108,8 @@ class Member(Actor):
         self._wires: dict[str, str] = {}
         self._queued: list[Submit] = []
         self._waiting: dict[tuple[str, int], str] = {}
+        self._taken: dict[str, int] = {}
+        self._taken_term = 0
         self._proposals: dict[int, tuple[tuple[str, int], ...]] = {}
         self._next_ref = 1
         self._committed: deque[Apply] = deque()
@@ -128,7 +130,7 @@ class Member(Actor):
             Terminated: self._wire_ended,
         }
 
-    # -- life -----------------------------------------------------------------------------------------------------
+    # -- life ------------------------------------------------------------------------------------------------
 
     def on_start(self) -> None:
         """Load what was promised before, and arm the first deadline."""
@@ -186,7 +188,7 @@ class Member(Actor):
             self._timer.cancel()
         self.on_storage_failed(message.reason, message.is_damaged)
 
-    # -- what a subclass adds -----------------------------------------------------------------------------------------
+    # -- what a subclass adds --------------------------------------------------------------------------------
 
     def on_applied(self, index: int, term: int, applied: Applied) -> None:
         """An application command took effect on this member."""
@@ -213,7 +215,7 @@ class Member(Actor):
         self.context.log.error("storage damaged node=%s reason=%s", self.node, reason)
         self.context.stop()
 
-    # -- the core ---------------------------------------------------------------------------------------------------
+    # -- the core --------------------------------------------------------------------------------------------
 
     def step(self, event: Event) -> None:
         """Hand one event to the core and carry out what it says, until nothing is left to do."""
@@ -288,7 +290,7 @@ class Member(Actor):
             if isinstance(change, SteppedDown):
                 self.on_stepped_down(change.term, change.reason)
 
-    # -- deadlines --------------------------------------------------------------------------------------------------
+    # -- deadlines -------------------------------------------------------------------------------------------
 
     def _arm(self, deadline_ns: int) -> None:
         """Keep one timer; one that fires early looks at the deadline again, so most resets cost nothing."""
@@ -319,7 +321,7 @@ class Member(Actor):
         """Once a deadline, and not a leader's: its heartbeats are what the others wait for."""
         return not self.raft.is_leader and self._forgiven_ns != deadline_ns
 
-    # -- links ------------------------------------------------------------------------------------------------------
+    # -- links -----------------------------------------------------------------------------------------------
 
     def _to_peer(self, peer: str, message: Any) -> None:
         """Through the wire to `peer`; the wire is made when it is first needed."""
@@ -333,7 +335,13 @@ class Member(Actor):
         if not self.context.is_alive(wire):
             try:
                 self.context.spawn(
-                    Link, wire, self.cluster, self.node, peer, self._link_policy, parent=cluster_actor(self.cluster)
+                    Link,
+                    wire,
+                    self.cluster,
+                    self.node,
+                    peer,
+                    self._link_policy,
+                    parent=cluster_actor(self.cluster),
                 )
             except NameTaken:
                 pass  # The front door was quicker: somebody cuts a wire that nobody has used yet.
@@ -348,7 +356,7 @@ class Member(Actor):
         if message.reason != "crashed":
             self._wires = {peer: wire for peer, wire in self._wires.items() if wire != message.name}
 
-    # -- proposals ----------------------------------------------------------------------------------------------------
+    # -- proposals -------------------------------------------------------------------------------------------
 
     def _submit(self, message: Submit) -> None:
         """Queue a command; all that wait when the flush comes round are one proposal."""
@@ -357,7 +365,10 @@ class Member(Actor):
             self.context.send(self.context.name, _Flush())
 
     def _flush(self, _: _Flush) -> None:
-        queued, self._queued = self._queued, []
+        queued = [message for message in self._queued if self._is_in_order(message)]
+        self._queued = []
+        if not queued:
+            return
         keys = tuple((message.session, message.sequence) for message in queued)
         for message, key in zip(queued, keys, strict=True):
             self._waiting[key] = message.reply_to
@@ -370,8 +381,19 @@ class Member(Actor):
         )
         ref = self.new_ref()
         self._proposals[ref] = keys
-        self.step(Propose(payloads=payloads, ref=ref))
+        # Not forwarded: whoever submits hears of a new leader at once, and by two ways an order would be lost.
+        self.step(Propose(payloads=payloads, ref=ref, forward=False))
         self._proposals.pop(ref, None)
+
+    def _is_in_order(self, message: Submit) -> bool:
+        """Whether all that its session sent before is answered or taken in this term. What is not comes again."""
+        if self._taken_term != self.raft.term:
+            self._taken_term, self._taken = self.raft.term, {}
+        last = max(message.acknowledged, self._taken.get(message.session, 0))
+        if message.sequence > last + 1:
+            return False
+        self._taken[message.session] = max(last, message.sequence)
+        return True
 
     def new_ref(self) -> int:
         """A number that ties an answer of the core to its question."""
@@ -384,6 +406,8 @@ class Member(Actor):
     def _tell_refused(self, refused: tuple[Refused, ...]) -> None:
         for refusal in refused:
             self.on_refused(refusal)
+            if refusal.ref in self._proposals:
+                self._taken = {}  # What follows them may not overtake them.
             for key in self._proposals.get(refusal.ref, ()):
                 reply_to = self._waiting.pop(key, None)
                 if reply_to is not None:
@@ -402,7 +426,7 @@ class Member(Actor):
     def on_refused(self, refusal: Refused) -> None:
         """The core would not take a proposal or a change."""
 
-    # -- applying -----------------------------------------------------------------------------------------------------
+    # -- applying --------------------------------------------------------------------------------------------
 
     def _apply_more(self, _: _ApplyMore) -> None:
         self._applying = False
@@ -447,7 +471,7 @@ class Member(Actor):
                 )
         self.on_applied(index, term, applied)
 
-    # -- reads --------------------------------------------------------------------------------------------------------
+    # -- reads -----------------------------------------------------------------------------------------------
 
     def read(self, answer: Callable[[str | None], None]) -> None:
         """Linearizable: `answer(None)` once the machine holds all that was committed when asked, `answer(why)` else."""
@@ -486,5 +510,3 @@ class Member(Actor):
             "applied_index": self.applied,
             "waiting": len(self._waiting),
         }
-
-

@@ -99,7 +99,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The base of every message: a frozen value."""
 
 
-# -- plain values ---------------------------------------------------------------------------------------------------
+# -- plain values --------------------------------------------------------------------------------------------
 
 
 class LinkPolicy(Message, frozen=True, kw_only=True, gc=False):
@@ -135,7 +135,7 @@ class ClusterSpec(Message, frozen=True, kw_only=True, gc=False):
     version: int = 0
 
 
-# -- links ----------------------------------------------------------------------------------------------------------
+# -- links ---------------------------------------------------------------------------------------------------
 
 
 class CutLink(Message, frozen=True, kw_only=True, gc=False):
@@ -183,7 +183,7 @@ class LinkStatus(Message, frozen=True, kw_only=True, gc=False):
     policy: LinkPolicy
 
 
-# -- leader and agents (through links) --------------------------------------------------------------------------------
+# -- leader and agents (through links) -----------------------------------------------------------------------
 
 
 class Assign(Message, frozen=True, kw_only=True, gc=False):
@@ -223,7 +223,7 @@ class BeatReply(Message, frozen=True, kw_only=True, gc=False):
     term: int
 
 
-# -- a node and its agent (one host) ----------------------------------------------------------------------------------
+# -- a node and its agent (one host) -------------------------------------------------------------------------
 
 
 class RunTasks(Message, frozen=True, kw_only=True, gc=False):
@@ -243,13 +243,14 @@ class AgentReport(Message, frozen=True, kw_only=True, gc=False):
     updates: bytes
 
 
-# -- a node and its cluster (one host) --------------------------------------------------------------------------------
+# -- a node and its cluster (one host) -----------------------------------------------------------------------
 
 
 class Submit(Message, frozen=True, kw_only=True, gc=False):
     """Propose a command on behalf of a session; sent again with the same sequence until an `Outcome` comes.
 
-    What the numbers mean stands in raft/sessions.py."""
+    What the numbers mean stands in raft/sessions.py. Sequences have no gaps, and are sent in order: a leader takes none
+    whose predecessor it has not taken, so a session's commands stand in the log in the order of their numbers."""
 
     session: str
     sequence: int
@@ -380,7 +381,7 @@ class TransferRequest(Message, frozen=True, kw_only=True, gc=False):
     reply_to: str | None = None
 
 
-# -- from outside: what REST, embedding and scenarios ask ---------------------------------------------------------------
+# -- from outside: what REST, embedding and scenarios ask ----------------------------------------------------
 
 
 class ListClusters(Message, frozen=True, kw_only=True, gc=False):
@@ -482,7 +483,7 @@ class Registry(Message, frozen=True, kw_only=True, gc=False):
     clusters: tuple[ClusterSpec, ...]
 
 
-# -- the event log ------------------------------------------------------------------------------------------------------
+# -- the event log -------------------------------------------------------------------------------------------
 
 # Every kind that the actors emit, with what its data holds. Reports and the event stream read this list.
 EVENT_KINDS = {

@@ -1,8 +1,8 @@
 """Node: a member of a cluster: Raft, the replicated state, and on the leader the control loop.
 
-    Member (Raft behaviour) ── applies ──> ClusterState ── read by ──> control loop (leader only) ── proposes ──┐
-         ^                                                                                                      │
-         └──────────────────────────────────────── the replicated log <───────────────────────────────────────┘
+    Member (Raft behaviour) ── applies ──> ClusterState ── read by ──> control loop (leader) ── proposes ─┐
+         ^                                                                                                │
+         └────────────────────────────── the replicated log <─────────────────────────────────────────────┘
 
 The control loop is level-triggered: it compares what is desired with what is, proposes the difference, waits until
 that is applied, and looks again. It never remembers what it meant to do, so a leader may be lost at any point.
@@ -124,7 +124,7 @@ class Node(Member):
             }
         )
 
-    # -- leading ------------------------------------------------------------------------------------------------------
+    # -- leading ---------------------------------------------------------------------------------------------
 
     def on_became_leader(self, term: int) -> None:
         """Claim the lead at the front door, and start the control loop."""
@@ -137,7 +137,9 @@ class Node(Member):
     def on_stepped_down(self, term: int, reason: str) -> None:
         """Drop everything that only a leader knows; the next leader finds it out anew."""
         self.context.log.info("stepped down term=%d node=%s reason=%r", term, self.node, reason)
-        self.context.emit("leader-stepped-down", cluster=self.cluster, node=self.node, term=term, reason=reason)
+        self.context.emit(
+            "leader-stepped-down", cluster=self.cluster, node=self.node, term=term, reason=reason
+        )
         self.context.send(self.front_door, LeaderResigned(node=self.node, term=term, reason=reason))
         self.loop = None
 
@@ -188,7 +190,7 @@ class Node(Member):
         if self.loop is not None:
             self.loop.refused(refusal)
 
-    # -- applying -----------------------------------------------------------------------------------------------------
+    # -- applying --------------------------------------------------------------------------------------------
 
     def on_applied(self, index: int, term: int, applied: Applied) -> None:
         """The state changed on this node; the leader tells what happened and looks whether something is to be done."""
@@ -209,7 +211,7 @@ class Node(Member):
         """Let the front door know, for those who wait."""
         self.context.send(self.front_door, CallsFinished(calls=calls))
 
-    # -- running replicas -----------------------------------------------------------------------------------------------
+    # -- running replicas ------------------------------------------------------------------------------------
 
     def send_to_node(self, node: str, message: Message) -> None:
         """To a node's actor: through the wire, or straight when it is this one."""
@@ -264,7 +266,7 @@ class Node(Member):
         if self.loop is not None and message.term == self.loop.term:
             self.loop.reported(message)
 
-    # -- questions --------------------------------------------------------------------------------------------------------
+    # -- questions -------------------------------------------------------------------------------------------
 
     @property
     def member_state(self) -> str:

@@ -73,7 +73,9 @@ def first_cluster(settings: OrchestratorSettings) -> ClusterSpec:
         NodeSpec(
             name=f"node_{number}",
             host=settings.host,
-            port=None if settings.port is None or settings.nodes > NODES_WITH_PORTS else settings.port + 1 + number,
+            port=None
+            if settings.port is None or settings.nodes > NODES_WITH_PORTS
+            else settings.port + 1 + number,
             capacity=settings.capacity,
         )
         for number in range(settings.nodes)
@@ -147,7 +149,9 @@ class Orchestrator(Actor):
             case RemoveClusterRequest():
                 return self._remove(message)
             case Recorded():
-                self._recorded(message.ref, from_values(message.error) if message.error else None, message.index)
+                self._recorded(
+                    message.ref, from_values(message.error) if message.error else None, message.index
+                )
             case _Expired():
                 self._recorded(message.ref, _late(), 0)
             case Registry():
@@ -174,7 +178,7 @@ class Orchestrator(Actor):
             parent=self.context.name,
         )
 
-    # -- orders -------------------------------------------------------------------------------------------------------
+    # -- orders ----------------------------------------------------------------------------------------------
 
     def _create(self, request: CreateClusterRequest) -> Promise:
         promise = self.context.promise()
@@ -229,7 +233,9 @@ class Orchestrator(Actor):
         cluster = request.cluster
         if cluster == "0":
             promise.fail(
-                Conflict("cluster 0 records the other clusters, so it stays", hint="stop the program to end it")
+                Conflict(
+                    "cluster 0 records the other clusters, so it stays", hint="stop the program to end it"
+                )
             )
         elif cluster not in self._homes:
             promise.fail(UnknownCluster(f"no cluster {cluster!r}", hint="GET /clusters lists them"))
@@ -265,7 +271,8 @@ class Orchestrator(Actor):
         self._recording[self._next_ref] = done
         self.context.after(RECORD_S, _Expired(ref=self._next_ref))
         self.context.send(
-            cluster_actor("0"), RecordClusters(command=command, ref=self._next_ref, reply_to=self.context.name)
+            cluster_actor("0"),
+            RecordClusters(command=command, ref=self._next_ref, reply_to=self.context.name),
         )
 
     def _recorded(self, ref: int, error: RaftyardError | None, index: int) -> None:
@@ -273,9 +280,11 @@ class Orchestrator(Actor):
         if done is not None:
             done(error, index)
 
-    # -- ports --------------------------------------------------------------------------------------------------------
+    # -- ports -----------------------------------------------------------------------------------------------
 
-    def _place(self, cluster: str, wanted: tuple[AddNodeRequest, ...], opened: list[NodeSpec]) -> tuple[NodeSpec, ...]:
+    def _place(
+        self, cluster: str, wanted: tuple[AddNodeRequest, ...], opened: list[NodeSpec]
+    ) -> tuple[NodeSpec, ...]:
         """Names and ports for a new cluster's nodes; the ports are opened, so that nobody else takes them meanwhile."""
         if self._settings.port is None or len(wanted) > NODES_WITH_PORTS:
             return tuple(self._spec(number, node, node.port) for number, node in enumerate(wanted))
@@ -288,11 +297,14 @@ class Orchestrator(Actor):
         }
         first = self._settings.port
         if all(chosen):
-            return self._open(cluster, [self._spec(n, node, node.port) for n, node in enumerate(wanted)], opened)
+            return self._open(
+                cluster, [self._spec(n, node, node.port) for n, node in enumerate(wanted)], opened
+            )
         hundred = first + PORTS_A_CLUSTER
         while hundred + PORTS_A_CLUSTER <= HIGHEST_PORT:
             specs = [
-                self._spec(number, node, node.port or hundred + 1 + number) for number, node in enumerate(wanted)
+                self._spec(number, node, node.port or hundred + 1 + number)
+                for number, node in enumerate(wanted)
             ]
             if (hundred + 1) // PORTS_A_CLUSTER not in taken:
                 try:
@@ -303,7 +315,9 @@ class Orchestrator(Actor):
                     if error.port in chosen:
                         raise
             hundred += PORTS_A_CLUSTER
-        raise Conflict(f"no hundred free ports are left above {first}", hint="remove a cluster, or name the ports")
+        raise Conflict(
+            f"no hundred free ports are left above {first}", hint="remove a cluster, or name the ports"
+        )
 
     def _spec(self, number: int, node: AddNodeRequest, port: int | None) -> NodeSpec:
         return NodeSpec(
@@ -327,11 +341,9 @@ class Orchestrator(Actor):
 
     def _is_ours(self, spec: NodeSpec) -> bool:
         """Whether a running node listens there; a failed PUT must not take its port away."""
-        return any(
-            spec.port == other.port for home in self._homes.values() for other in home.nodes.values()
-        )
+        return any(spec.port == other.port for home in self._homes.values() for other in home.nodes.values())
 
-    # -- following cluster 0's list -----------------------------------------------------------------------------------
+    # -- following cluster 0's list --------------------------------------------------------------------------
 
     def _follow(self, registry: Registry) -> None:
         """Start what is new, stop what is gone, and do both where a cluster was replaced."""
@@ -374,11 +386,11 @@ class Orchestrator(Actor):
 
 
 def _late() -> TimedOut:
-    return TimedOut("cluster 0 did not record the change in time; it may still happen", hint="GET /clusters shows it")
+    return TimedOut(
+        "cluster 0 did not record the change in time; it may still happen", hint="GET /clusters shows it"
+    )
 
 
 def _order(cluster: str) -> tuple[int, int, str]:
     """Numbers first, by value."""
     return (0, int(cluster), "") if cluster.isdigit() else (1, 0, cluster)
-
-

@@ -1,7 +1,8 @@
-"""How many commands three members agree on when each syncs them to its disk before it acknowledges, and how long one takes.
+"""How many commands three members agree on when each syncs before it acknowledges, and how long one takes.
 
-As `live`, with sqlite files in the working directory (all members on the same disk, as etcd's and PySyncObj's beside
-them). PySyncObj never syncs: its figures are for comparison of speed, not of safety.
+As `live`, with sqlite files in the working directory: all members on the same disk, as are etcd's and PySyncObj's
+beside them. Ours are three members in one process, with the client in it too; etcd's are three processes with a gRPC
+client in a fourth, its usual shape. PySyncObj has a journal and never syncs it: compare its speed, not its safety.
 """
 
 from __future__ import annotations

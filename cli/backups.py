@@ -67,7 +67,8 @@ def backup(folder: Path, file: Path) -> str:
         raise CannotCopy(f"no backup was made: {error}") from error
     notes = [note for _, _, notes in copies for note in notes]
     entries = sum(len(log.terms) for _, log, _ in copies)
-    return "\n".join((*notes, f"{file}: {len(copies)} clusters, {entries} entries; raftyard restore {file} brings it back"))
+    said = f"{file}: {len(copies)} clusters, {entries} entries; raftyard restore {file} brings it back"
+    return "\n".join((*notes, said))
 
 
 def _copy(folder: ClusterFolder) -> tuple[HomeFile, Restored, list[str]]:
@@ -123,15 +124,21 @@ def restore(file: Path, folder: Path) -> str:
         data.lock()
         try:
             if data.clusters():
-                raise CannotCopy(f"{folder} holds clusters already; restore into an empty folder, named with --data")
+                raise CannotCopy(
+                    f"{folder} holds clusters already; restore into an empty folder, named with --data"
+                )
             # Cluster 0 last: until it is there the folder is no data folder, and a start refuses it.
             for home, log in zip(contents.clusters, logs, strict=True):
                 _put_back(data.cluster(home.spec.cluster), home, log)
         finally:
             data.unlock()
     except (OSError, StorageBroken) as error:
-        raise CannotCopy(f"the backup was not put back: {error}; empty the folder before you try again") from error
-    return f"{folder}: {len(logs)} clusters as of {contents.made_at}; raftyard serve --data {folder} starts them"
+        raise CannotCopy(
+            f"the backup was not put back: {error}; empty the folder before you try again"
+        ) from error
+    return (
+        f"{folder}: {len(logs)} clusters as of {contents.made_at}; raftyard serve --data {folder} starts them"
+    )
 
 
 def _read(file: Path) -> tuple[_Contents, list[Restored]]:

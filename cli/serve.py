@@ -172,7 +172,9 @@ def _announce(orchestrator: OrchestratorSettings, specs: tuple[NodeSpec, ...], s
 
 
 def _kept(settings: Settings) -> str:
-    return "in memory only, nothing is kept" if settings.data_dir is None else f"{settings.data_dir.resolve()}"
+    return (
+        "in memory only, nothing is kept" if settings.data_dir is None else f"{settings.data_dir.resolve()}"
+    )
 
 
 def _stop_on_signal(stop: Event) -> None:

@@ -71,7 +71,9 @@ class NodeTable:
             number = self._numbers[name]
             self.records[number] = msgspec.structs.replace(self.records[number], host=host, port=port)
         present = self.present()
-        self._addresses = {(record.host, record.port): record.number for record in present if record.port is not None}
+        self._addresses = {
+            (record.host, record.port): record.number for record in present if record.port is not None
+        }
 
     def set_ready(self, number: int, ready: bool) -> None:
         self.records[number] = msgspec.structs.replace(

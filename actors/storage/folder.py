@@ -1,9 +1,9 @@
 """The data folder of one host: which clusters live here, with which nodes, and each node's storage file.
 
-    DATA/
-      lock                     held by the one process that uses the folder
-      CLUSTER/home.json        the cluster and its nodes, replaced as a whole; with a checksum
-      CLUSTER/NODE.sqlite      a node's promises
+DATA/
+  lock                     held by the one process that uses the folder
+  CLUSTER/home.json        the cluster and its nodes, replaced as a whole; with a checksum
+  CLUSTER/NODE.sqlite      a node's promises
 """
 
 import fcntl

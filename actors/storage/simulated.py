@@ -170,11 +170,13 @@ class SimulatedStorage:
         return data if 0 < length == len(data) and zlib.crc32(data) == crc else None
 
     def _read(self) -> tuple[list[bytes], int]:
-        """The sound records, and where they end. Raises StorageDamaged when a sound one stands behind an unsound one."""
+        """The sound records, and where they end. Raises StorageDamaged when a sound one stands behind that."""
         walked = self._walk()
         end = walked[-1][0] + _RECORD.size + len(walked[-1][1]) if walked else 0
         if not walked or any(self._at(at) is not None for at in range(end + 1, len(self._file))):
-            raise StorageDamaged(f"the simulated disk is damaged at byte {end}; remove the node and add it again")
+            raise StorageDamaged(
+                f"the simulated disk is damaged at byte {end}; remove the node and add it again"
+            )
         return [data for _, data in walked], end
 
 

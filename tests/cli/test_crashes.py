@@ -1,6 +1,6 @@
 """The real program is killed and paused under load, again and again; its clients' history says what must be true.
 
-RAFTYARD_SEED repeats the times of the faults (not what the machine makes of them); RAFTYARD_CAMPAIGN=full makes it long.
+RAFTYARD_SEED repeats the times of the faults, not what the machine makes of them; RAFTYARD_CAMPAIGN=full is long.
 """
 
 import os
@@ -86,7 +86,9 @@ def check(it: Program, clients: list[Client]) -> None:
         assert indexes == sorted(set(indexes)), "acknowledged in the order of the log, each at its own place"
         assert len({call for call, _ in client.acknowledged}) == client.sent
         service = services[client.service]
-        assert service["version"] == client.sent, f"{client.service}: {service['version']} of {client.sent} applied"
+        assert service["version"] == client.sent, (
+            f"{client.service}: {service['version']} of {client.sent} applied"
+        )
         assert service["replicas"] == Client.wanted(client.sent)
 
 

@@ -21,12 +21,18 @@ def place(it: Program, name: str, replicas: int) -> dict[str, object]:
 
 
 def replicas(it: Program) -> dict[str, int]:
-    return {service["name"]: service["replicas"] for service in it.call("GET", "/clusters/0/state")[1]["services"]}
+    return {
+        service["name"]: service["replicas"] for service in it.call("GET", "/clusters/0/state")[1]["services"]
+    }
 
 
 def raftyard(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(ROOT / "run.py"), *words], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, str(ROOT / "run.py"), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
 
@@ -88,7 +94,9 @@ def test_a_node_whose_file_is_damaged_stays_out_and_is_mended_by_adding_it_again
         status, answer = it.call("DELETE", "/clusters/0/nodes", {"host": "localhost", "port": it.port + 2})
         assert status == 200, answer
         status, answer = it.call(
-            "POST", "/clusters/0/nodes", {"id": "node_1", "host": "localhost", "port": it.port + 2, "capacity": 100}
+            "POST",
+            "/clusters/0/nodes",
+            {"id": "node_1", "host": "localhost", "port": it.port + 2, "capacity": 100},
         )
         assert status in (200, 201), answer
         it.stop()
