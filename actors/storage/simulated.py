@@ -147,7 +147,7 @@ class SimulatedStorage:
             self._is_open = False
             raise StorageBroken("the simulated disk is full; make room on it")
 
-    # -- looking at it --------------------------------------------------------------------------------------------------
+    # -- looking at it ------------------------------------------------------------------------------------------
 
     @property
     def durable(self) -> Restored:

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,15 @@ class Program:
             with urllib.request.urlopen(request, timeout=timeout_s) as response:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
+            return self._refused(error)
+        except (OSError, ValueError, HTTPException):
+            return 0, None
+
+    @staticmethod
+    def _refused(error: urllib.error.HTTPError) -> tuple[int, Any]:
+        try:
             return error.code, json.load(error)
-        except (OSError, ValueError):
+        except (OSError, ValueError, HTTPException):
             return 0, None
 
 
