@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,9 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from yard_process import free_base
+
+ROOT = Path(__file__).parents[1]
 START_S = 30.0
 
 
@@ -109,24 +110,10 @@ class Program:
 def program(folder: Path, nodes: int = 3) -> Iterator[Program]:
     """Made, not started; ended for certain."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = Program(folder / "data", free_ports(nodes + 12), nodes)
+    made = Program(folder / "data", free_base(), nodes)
     try:
         yield made
     finally:
         if made.process is not None and made.process.poll() is None:
             made.signal(signal.SIGCONT)
             made.kill()
-
-
-def free_ports(count: int) -> int:
-    """The first of so many free ports in a row, below those that the kernel hands out by itself."""
-    start = 20_000 + os.getpid() % 1000 * 10
-    for first in range(start, 32_000, count):
-        try:
-            for port in range(first, first + count):
-                with socket.create_server(("127.0.0.1", port)):
-                    pass
-            return first
-        except OSError:
-            continue
-    raise AssertionError("no free ports")
