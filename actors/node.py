@@ -284,7 +284,11 @@ class Node(Member):
         """The leader that this node follows, by name."""
         if self.raft.role is Role.LEADER:
             return self.node
-        return self.raft.leader or (self._assigner[0] if self.member_state == "WORKER" else None) or None
+        # A learner that was dropped while it was cut off still takes itself for one: who assigns to it leads all the same.
+        leader, term = self._assigner
+        if self.raft.leader is None or term > self.raft.term:
+            return leader or None
+        return self.raft.leader
 
     def _describe(self, question: DescribeNode) -> dict[str, Any] | None:
         value = self.describe(question)
