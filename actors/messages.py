@@ -19,6 +19,7 @@ __all__ = [
     "AddNodeRequest",
     "AgentReport",
     "AskNode",
+    "Addresses",
     "Assign",
     "Beat",
     "BeatReply",
@@ -41,6 +42,7 @@ __all__ = [
     "ListClusters",
     "Message",
     "NodeAnswer",
+    "NodeFailed",
     "NodeSpec",
     "NodeStatus",
     "Outcome",
@@ -60,6 +62,7 @@ __all__ = [
     "TransferRequest",
     "agent_actor",
     "cluster_actor",
+    "disk_actor",
     "link_actor",
     "node_actor",
 ]
@@ -82,6 +85,11 @@ def agent_actor(cluster: str, node: str) -> str:
     return f"cluster/{cluster}/agent/{node}"
 
 
+def disk_actor(cluster: str, node: str) -> str:
+    """The name of the actor that has a node's storage, where that is not memory."""
+    return f"cluster/{cluster}/disk/{node}"
+
+
 def link_actor(cluster: str, source: str, target: str) -> str:
     """The name of the wire from `source` to `target`; the way back is another."""
     return f"cluster/{cluster}/link/{source}->{target}"
@@ -91,7 +99,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The base of every message: a frozen value."""
 
 
-# -- plain values ---------------------------------------------------------------------------------------------------
+# -- plain values --------------------------------------------------------------------------------------------
 
 
 class LinkPolicy(Message, frozen=True, kw_only=True, gc=False):
@@ -127,7 +135,7 @@ class ClusterSpec(Message, frozen=True, kw_only=True, gc=False):
     version: int = 0
 
 
-# -- links ----------------------------------------------------------------------------------------------------------
+# -- links ---------------------------------------------------------------------------------------------------
 
 
 class CutLink(Message, frozen=True, kw_only=True, gc=False):
@@ -175,7 +183,7 @@ class LinkStatus(Message, frozen=True, kw_only=True, gc=False):
     policy: LinkPolicy
 
 
-# -- leader and agents (through links) --------------------------------------------------------------------------------
+# -- leader and agents (through links) -----------------------------------------------------------------------
 
 
 class Assign(Message, frozen=True, kw_only=True, gc=False):
@@ -215,7 +223,7 @@ class BeatReply(Message, frozen=True, kw_only=True, gc=False):
     term: int
 
 
-# -- a node and its agent (one host) ----------------------------------------------------------------------------------
+# -- a node and its agent (one host) -------------------------------------------------------------------------
 
 
 class RunTasks(Message, frozen=True, kw_only=True, gc=False):
@@ -235,7 +243,7 @@ class AgentReport(Message, frozen=True, kw_only=True, gc=False):
     updates: bytes
 
 
-# -- a node and its cluster (one host) --------------------------------------------------------------------------------
+# -- a node and its cluster (one host) -----------------------------------------------------------------------
 
 
 class Submit(Message, frozen=True, kw_only=True, gc=False):
@@ -276,6 +284,20 @@ class LeaderResigned(Message, frozen=True, kw_only=True, gc=False):
     node: str
     term: int
     reason: str
+
+
+class Addresses(Message, frozen=True, kw_only=True, gc=False):
+    """Where the nodes of this host are; a leader that has other addresses in the log mends that."""
+
+    nodes: tuple[NodeSpec, ...]
+
+
+class NodeFailed(Message, frozen=True, kw_only=True, gc=False):
+    """A node ends because its storage failed. With damage, starting it again would not help."""
+
+    node: str
+    reason: str
+    is_damaged: bool
 
 
 class NodeStatus(Message, frozen=True, kw_only=True, gc=False):
@@ -359,7 +381,7 @@ class TransferRequest(Message, frozen=True, kw_only=True, gc=False):
     reply_to: str | None = None
 
 
-# -- from outside: what REST, embedding and scenarios ask ---------------------------------------------------------------
+# -- from outside: what REST, embedding and scenarios ask ----------------------------------------------------
 
 
 class ListClusters(Message, frozen=True, kw_only=True, gc=False):
@@ -461,7 +483,7 @@ class Registry(Message, frozen=True, kw_only=True, gc=False):
     clusters: tuple[ClusterSpec, ...]
 
 
-# -- the event log ------------------------------------------------------------------------------------------------------
+# -- the event log -------------------------------------------------------------------------------------------
 
 # Every kind that the actors emit, with what its data holds. Reports and the event stream read this list.
 EVENT_KINDS = {
@@ -470,6 +492,7 @@ EVENT_KINDS = {
     "membership-changed": "voters, learners",
     "node-added": "name, capacity",
     "node-removed": "name, replicas (that have to move)",
+    "node-moved": "name, host, port; its program was started on another port",
     "node-down": "name, replicas; the leader stopped hearing from it",
     "node-ready": "name, replicas; the leader hears from it again",
     "call-submitted": "call, services",
@@ -482,6 +505,7 @@ EVENT_KINDS = {
     "tasks-stopped": "service, replicas, runs",
     "tasks-ended": "service, replicas, runs; they ended by themselves",
     "tasks-reported": "name (the node), states",
+    "storage-failed": "reason, is_damaged; the node takes no part, and is started again unless it is damaged",
     "link-cut": "source, target",
     "link-restored": "source, target",
     "cluster-created": "id, nodes; in cluster 0's log",

@@ -1,8 +1,8 @@
 """Node: a member of a cluster: Raft, the replicated state, and on the leader the control loop.
 
-    Member (Raft behaviour) ── applies ──> ClusterState ── read by ──> control loop (leader only) ── proposes ──┐
-         ^                                                                                                      │
-         └──────────────────────────────────────── the replicated log <───────────────────────────────────────┘
+    Member (Raft behaviour) ── applies ──> ClusterState ── read by ──> control loop (leader) ── proposes ─┐
+         ^                                                                                                │
+         └────────────────────────────── the replicated log <─────────────────────────────────────────────┘
 
 The control loop is level-triggered: it compares what is desired with what is, proposes the difference, waits until
 that is applied, and looks again. It never remembers what it meant to do, so a leader may be lost at any point.
@@ -16,6 +16,7 @@ from typing import Any
 from .control import ControlLoop, ControlTick
 from .member import Member, Observer
 from .messages import (
+    Addresses,
     AgentReport,
     Assign,
     Beat,
@@ -29,6 +30,7 @@ from .messages import (
     LinkPolicy,
     Message,
     NodeAnswer,
+    NodeFailed,
     NodeSpec,
     Report,
     RunTasks,
@@ -87,7 +89,7 @@ class Node(Member):
         cluster: str,
         spec: NodeSpec,
         first_nodes: tuple[NodeSpec, ...],
-        storage: Storage,
+        storage: Storage | str,
         config: RaftConfig,
         link_policy: LinkPolicy,
         observe: Observer | None = None,
@@ -99,6 +101,8 @@ class Node(Member):
         self.first_nodes = first_nodes
         self.front_door = cluster_actor(cluster)
         self.loop: ControlLoop | None = None
+        self.addresses: tuple[NodeSpec, ...] = ()
+        """Where this host's nodes are, by the front door."""
         self._reconcile_sent = False
         self._agent = agent_actor(cluster, spec.name)
         self._assigner = ("", 0)
@@ -107,6 +111,7 @@ class Node(Member):
         self._handlers.update(
             {
                 _Reconcile: self._reconcile,
+                Addresses: self._take_addresses,
                 ControlTick: self._tick,
                 Assign: self._assigned,
                 Beat: self._beaten,
@@ -119,7 +124,7 @@ class Node(Member):
             }
         )
 
-    # -- leading ------------------------------------------------------------------------------------------------------
+    # -- leading ---------------------------------------------------------------------------------------------
 
     def on_became_leader(self, term: int) -> None:
         """Claim the lead at the front door, and start the control loop."""
@@ -132,9 +137,16 @@ class Node(Member):
     def on_stepped_down(self, term: int, reason: str) -> None:
         """Drop everything that only a leader knows; the next leader finds it out anew."""
         self.context.log.info("stepped down term=%d node=%s reason=%r", term, self.node, reason)
-        self.context.emit("leader-stepped-down", cluster=self.cluster, node=self.node, term=term, reason=reason)
+        self.context.emit(
+            "leader-stepped-down", cluster=self.cluster, node=self.node, term=term, reason=reason
+        )
         self.context.send(self.front_door, LeaderResigned(node=self.node, term=term, reason=reason))
         self.loop = None
+
+    def on_storage_failed(self, reason: str, is_damaged: bool) -> None:
+        """Stop; the front door starts this node anew, or says what is damaged."""
+        self.context.send(self.front_door, NodeFailed(node=self.node, reason=reason, is_damaged=is_damaged))
+        self.context.stop()
 
     def on_membership_changed(self) -> None:
         """The leader tells the front door; everybody else learns by the log."""
@@ -161,6 +173,10 @@ class Node(Member):
         if self.loop is not None:
             self.loop.reconcile()
 
+    def _take_addresses(self, message: Addresses) -> None:
+        self.addresses = message.nodes
+        self.look_again()
+
     def _tick(self, tick: ControlTick) -> None:
         if self.loop is not None and self.loop.term == tick.term:
             self.loop.tick()
@@ -174,7 +190,7 @@ class Node(Member):
         if self.loop is not None:
             self.loop.refused(refusal)
 
-    # -- applying -----------------------------------------------------------------------------------------------------
+    # -- applying --------------------------------------------------------------------------------------------
 
     def on_applied(self, index: int, term: int, applied: Applied) -> None:
         """The state changed on this node; the leader tells what happened and looks whether something is to be done."""
@@ -195,7 +211,7 @@ class Node(Member):
         """Let the front door know, for those who wait."""
         self.context.send(self.front_door, CallsFinished(calls=calls))
 
-    # -- running replicas -----------------------------------------------------------------------------------------------
+    # -- running replicas ------------------------------------------------------------------------------------
 
     def send_to_node(self, node: str, message: Message) -> None:
         """To a node's actor: through the wire, or straight when it is this one."""
@@ -250,7 +266,7 @@ class Node(Member):
         if self.loop is not None and message.term == self.loop.term:
             self.loop.reported(message)
 
-    # -- questions --------------------------------------------------------------------------------------------------------
+    # -- questions -------------------------------------------------------------------------------------------
 
     @property
     def member_state(self) -> str:
@@ -268,7 +284,11 @@ class Node(Member):
         """The leader that this node follows, by name."""
         if self.raft.role is Role.LEADER:
             return self.node
-        return self.raft.leader or (self._assigner[0] if self.member_state == "WORKER" else None) or None
+        # A learner that was dropped while it was cut off still takes itself for one: who assigns to it leads.
+        leader, term = self._assigner
+        if self.raft.leader is None or term > self.raft.term:
+            return leader or None
+        return self.raft.leader
 
     def _describe(self, question: DescribeNode) -> dict[str, Any] | None:
         value = self.describe(question)
@@ -350,7 +370,8 @@ class Node(Member):
         self.step(TransferLeadership(target=request.target, ref=self.new_ref()))
 
     def statistics(self) -> dict[str, int | float | str]:
-        return super().statistics() | {"state": self.member_state, "replicas": self._replicas}
+        state = self.member_state if self.is_running else "STARTING"
+        return super().statistics() | {"state": state, "replicas": self._replicas}
 
 
 def _describe_entry(payload: bytes) -> dict[str, Any]:

@@ -16,6 +16,7 @@ __all__ = ["Host"]
 class Host(Protocol):
     """The leader's node, as its control loop sees it; `Node` is one."""
 
+    cluster: str
     node: str
     context: Context
     raft: Raft
@@ -23,6 +24,7 @@ class Host(Protocol):
     applied: int
     front_door: str
     first_nodes: tuple[NodeSpec, ...]
+    addresses: tuple[NodeSpec, ...]
 
     def step(self, event: Event) -> None: ...
     def new_ref(self) -> int: ...
