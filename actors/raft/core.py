@@ -43,6 +43,7 @@ from .events import (
     Ready,
     Refused,
     RemoveMember,
+    Snapshot,
     StorageDone,
     TimeoutNow,
     TransferLeadership,
@@ -69,6 +70,8 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The term of the entry before first_index."""
     terms: tuple[int, ...] = ()
     payloads: tuple[bytes, ...] = ()
+    snapshot: Snapshot | None = None
+    """The newest one saved, at or after the entry before first_index."""
 
     @staticmethod
     def bootstrap(voters: tuple[str, ...] = (), learners: tuple[str, ...] = ()) -> "Restored":

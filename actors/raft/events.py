@@ -224,6 +224,17 @@ class Persist(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     done: StorageDone
 
 
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The machine as it was after the entry at `index`: it stands for all entries up to there (§5)."""
+
+    index: int
+    term: int
+    """Of the entry at index."""
+    membership: Membership
+    """In force at index."""
+    data: bytes
+
+
 class Apply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Committed entries in order, each handed out exactly once; `is_application` tells the application's from others."""
 

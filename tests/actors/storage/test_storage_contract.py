@@ -1,21 +1,38 @@
 """What every storage promises; each implementation runs the same tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from raftyard.actors.raft.core import Restored
-from raftyard.actors.raft.events import HardState, Persist, StorageDone
+from raftyard.actors.raft.events import HardState, Persist, Snapshot, StorageDone
+from raftyard.actors.raft.membership import Membership, encode_membership
 from raftyard.actors.storage.base import Storage, StorageBroken
 from raftyard.actors.storage.memory import MemoryStorage
+from raftyard.actors.storage.sqlite import SqliteStorage
 
-MAKERS: dict[str, Callable[[Restored], Storage]] = {"memory": MemoryStorage}
 FRESH = Restored.bootstrap(("a", "b", "c"), learners=("d",))
 
 
-@pytest.fixture(params=sorted(MAKERS))
-def make(request: pytest.FixtureRequest) -> Callable[[Restored], Storage]:
-    return MAKERS[request.param]
+@pytest.fixture(params=["memory", "sqlite"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[Restored], Storage]]:
+    """A loaded storage of each kind."""
+    made: list[Storage] = []
+
+    def loaded(initial: Restored) -> Storage:
+        match request.param:
+            case "memory":
+                storage: Storage = MemoryStorage(initial)
+            case "sqlite":
+                storage = SqliteStorage(tmp_path / "a.sqlite", "0", "a", initial)
+        storage.load()
+        made.append(storage)
+        return storage
+
+    yield loaded
+    for storage in made:
+        storage.close()
 
 
 def write(first: int, *terms: int, hard: HardState | None = None) -> Persist:
@@ -84,3 +101,85 @@ def test_what_was_loaded_does_not_change_with_later_writes(make: Callable[[Resto
     before = storage.load()
     storage.save(write(1, 2, 2))
     assert before.terms == (1,)
+
+
+def test_several_writes_are_found_again_as_if_made_one_by_one(make: Callable[[Restored], Storage]) -> None:
+    storage = make(FRESH)
+    storage.save_many(
+        (write(1, 1, 1, 1, hard=HardState(term=1)), write(3, 2, 2, hard=HardState(term=2)), write(4, 3), write(5, 3))
+    )
+    found = storage.load()
+    assert found.hard_state == HardState(term=2)
+    assert found.payloads == (b"1/1", b"2/1", b"3/2", b"4/3", b"5/3")
+    storage.save_many((write(4, 4), write(2, 5)))
+    assert storage.load().payloads == (b"1/1", b"2/5")
+
+
+def test_of_several_writes_all_count_or_none(make: Callable[[Restored], Storage]) -> None:
+    storage = make(FRESH)
+    with pytest.raises(StorageBroken, match="entry 4 cannot follow a log that holds 1..2"):
+        storage.save_many((write(1, 1, 1), write(4, 1)))
+    assert storage.load() == FRESH
+
+
+def snapshot(index: int, term: int, membership: Membership = FRESH.membership) -> Snapshot:
+    return Snapshot(index=index, term=term, membership=membership, data=b"state at %d" % index)
+
+
+def test_a_snapshot_takes_the_place_of_entries(make: Callable[[Restored], Storage]) -> None:
+    storage = make(FRESH)
+    storage.save(write(1, 1, 1, 2, 2))
+    storage.save_snapshot(snapshot(3, 2), keep_from=3)
+    found = storage.load()
+    assert found.snapshot == snapshot(3, 2)
+    assert (found.first_index, found.base_term, found.payloads) == (3, 1, (b"3/2", b"4/2"))
+    storage.save(write(5, 3))
+    storage.save_snapshot(snapshot(5, 3), keep_from=6)
+    found = storage.load()
+    assert (found.first_index, found.base_term, found.payloads) == (6, 3, ())
+    storage.save(write(6, 3))
+    assert storage.load().payloads == (b"6/3",)
+
+
+def test_a_membership_among_forgotten_entries_is_in_force_before_the_rest(make: Callable[[Restored], Storage]) -> None:
+    storage = make(FRESH)
+    changed = Membership(voters=("a", "e"), index=2)
+    persist = Persist(
+        hard_state=None,
+        first_index=1,
+        terms=(1, 1, 1),
+        payloads=(b"x", encode_membership(changed), b"y"),
+        done=StorageDone(term=1, index=3, sequence=1),
+    )
+    storage.save(persist)
+    storage.save_snapshot(snapshot(3, 1, changed), keep_from=3)
+    assert storage.load().membership == changed
+
+
+def test_a_snapshot_ahead_of_the_log_or_at_odds_with_it_replaces_it(make: Callable[[Restored], Storage]) -> None:
+    storage = make(FRESH)
+    storage.save(write(1, 1, 1, 1))
+    storage.save_snapshot(snapshot(2, 2), keep_from=3)
+    found = storage.load()
+    assert (found.first_index, found.base_term, found.payloads) == (3, 2, ())
+    storage.save_snapshot(snapshot(9, 4, Membership(voters=("z",), index=7)), keep_from=10)
+    found = storage.load()
+    assert (found.first_index, found.base_term, found.membership.voters) == (10, 4, ("z",))
+    storage.save(write(10, 4))
+    assert storage.load().payloads == (b"10/4",)
+
+
+def test_a_write_before_the_snapshot_is_refused(make: Callable[[Restored], Storage]) -> None:
+    storage = make(FRESH)
+    storage.save(write(1, 1, 1))
+    storage.save_snapshot(snapshot(2, 1), keep_from=3)
+    with pytest.raises(StorageBroken, match="entry 2 cannot follow"):
+        storage.save(write(2, 2))
+
+
+def test_starts_are_counted_upwards(make: Callable[[Restored], Storage]) -> None:
+    storage = make(FRESH)
+    first = storage.start(1)
+    assert first >= 1
+    storage.load()
+    assert storage.start(first + 1) > first

@@ -1,0 +1,180 @@
+"""What a sqlite storage does with a file that is not as it was written: it names it, and cuts nothing off silently."""
+
+import os
+import random
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from test_storage_contract import FRESH, write
+
+from raftyard.actors.raft.core import Restored
+from raftyard.actors.raft.events import HardState
+from raftyard.actors.storage.base import StorageBroken, StorageDamaged
+from raftyard.actors.storage.sqlite import SqliteStorage
+
+FLIPS = 150
+
+
+def opened(path: Path, initial: Restored | None = FRESH) -> SqliteStorage:
+    return SqliteStorage(path, "0", "a", initial)
+
+
+def killed(path: Path, target: Path, writes: int = 12) -> list[Restored]:
+    """Write, and copy the files as a killed process leaves them; the contents after each write."""
+    storage = opened(path)
+    contents = [storage.load()]
+    for number in range(writes):
+        storage.save(write(number + 1, 1 + number // 4, hard=HardState(term=1 + number // 4)))
+        before = contents[-1]
+        contents.append(
+            Restored(
+                hard_state=HardState(term=1 + number // 4),
+                membership=before.membership,
+                terms=(*before.terms, 1 + number // 4),
+                payloads=(*before.payloads, b"%d/%d" % (number + 1, 1 + number // 4)),
+            )
+        )
+    target.parent.mkdir(exist_ok=True)
+    for end in ("", "-wal"):
+        shutil.copy(path.with_name(path.name + end), target.with_name(target.name + end))
+    storage.close()
+    return contents
+
+
+def loaded(path: Path) -> Restored:
+    storage = opened(path, None)
+    try:
+        return storage.load()
+    finally:
+        storage.close()
+
+
+def wal(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def test_what_a_killed_process_wrote_is_found(tmp_path: Path) -> None:
+    contents = killed(tmp_path / "a.sqlite", tmp_path / "copy" / "a.sqlite")
+    assert loaded(tmp_path / "copy" / "a.sqlite") == contents[-1]
+
+
+def test_a_torn_tail_costs_only_the_last_write(tmp_path: Path) -> None:
+    copy = tmp_path / "copy" / "a.sqlite"
+    contents = killed(tmp_path / "a.sqlite", copy)
+    size = wal(copy).stat().st_size
+    for cut in (1, 100, 4000):
+        os.truncate(wal(copy), size - cut)
+        assert loaded(copy) == contents[-2]
+        killed(tmp_path / f"{cut}.sqlite", copy)
+
+
+def test_a_changed_bit_in_the_middle_of_the_write_ahead_log_is_damage(tmp_path: Path) -> None:
+    copy = tmp_path / "copy" / "a.sqlite"
+    killed(tmp_path / "a.sqlite", copy)
+    flip(wal(copy), 8 * (32 + 2 * 4120 + 500))
+    with pytest.raises(StorageDamaged, match="a.sqlite-wal is damaged before its end"):
+        loaded(copy)
+
+
+def flip(path: Path, bit: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(bit // 8)
+        (byte,) = file.read(1)
+        file.seek(bit // 8)
+        file.write(bytes([byte ^ 1 << bit % 8]))
+
+
+def test_no_changed_bit_ever_changes_what_is_found_silently(tmp_path: Path) -> None:
+    """In either file: the contents are the same, or the damage is named. In the last write: it may be a torn tail."""
+    seed = int(os.environ.get("RAFTYARD_SEED", "") or random.randrange(2**32))
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    copy = tmp_path / "copy" / "a.sqlite"
+    contents = killed(tmp_path / "a.sqlite", copy)
+    storage = opened(copy)
+    storage.load()  # moves everything into the database file
+    storage.close()
+    moved = copy.read_bytes()
+    killed(tmp_path / "b.sqlite", copy)
+    in_log = copy.read_bytes(), wal(copy).read_bytes()
+    found = 0
+    for number in range(FLIPS):
+        copy.with_name(copy.name + "-shm").unlink(missing_ok=True)
+        if number % 2:
+            copy.write_bytes(moved)
+            wal(copy).unlink(missing_ok=True)
+            flip(copy, chance.randrange(8 * len(moved)))
+            allowed = contents[-1:]
+        else:
+            copy.write_bytes(in_log[0])
+            wal(copy).write_bytes(in_log[1])
+            bit = chance.randrange(8 * len(in_log[1]))
+            flip(wal(copy), bit)
+            # The last transaction's frames, and the last frame before them: its end is how the next one is told apart.
+            allowed = contents[-1:] if bit // 8 < len(in_log[1]) - 3 * 4120 else contents[-3:]
+        try:
+            assert loaded(copy) in allowed, f"flip {number}"
+        except StorageBroken as error:
+            assert str(copy) in str(error)
+            found += 1
+    assert found > FLIPS // 10
+
+
+def test_a_file_that_is_gone_is_damage_and_not_a_fresh_start(tmp_path: Path) -> None:
+    with pytest.raises(StorageDamaged, match="a.sqlite is damaged: the file is gone; node a takes no part"):
+        opened(tmp_path / "a.sqlite", None).load()
+    (tmp_path / "a.sqlite").touch()
+    with pytest.raises(StorageDamaged, match="the file is empty"):
+        opened(tmp_path / "a.sqlite", None).load()
+
+
+def test_another_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    killed(path, tmp_path / "copy" / "a.sqlite")
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 7")
+    database.close()
+    with pytest.raises(StorageBroken, match="has format 7, and this version of Raftyard reads format 1; start the"):
+        loaded(path)
+
+
+def test_a_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    killed(path, tmp_path / "copy" / "a.sqlite")
+    with pytest.raises(StorageBroken, match="belongs to node a of cluster 0, not to node b of cluster 0"):
+        SqliteStorage(path, "0", "b", None).load()
+    with sqlite3.connect(tmp_path / "other.sqlite") as database:
+        database.execute("CREATE TABLE mine (x)")
+    database.close()
+    with pytest.raises(StorageDamaged, match="no storage of Raftyard"):
+        opened(tmp_path / "other.sqlite").load()
+
+
+def test_after_a_write_that_failed_nothing_is_written_until_the_file_is_read_again(tmp_path: Path) -> None:
+    storage = opened(tmp_path / "a.sqlite")
+    storage.load()
+    assert storage._database is not None
+    storage._database.execute("PRAGMA max_page_count = 8")
+    with pytest.raises(StorageBroken, match="full; make room on that disk"):
+        storage.save_many([write(1, *([1] * 3000))])
+    with pytest.raises(StorageBroken, match="could not be written"):
+        storage.save(write(1, 1))
+    assert storage.load() == FRESH
+    storage.save(write(1, 1))
+    storage.close()
+
+
+def test_a_start_in_a_new_file_is_later_than_any_in_the_old_one(tmp_path: Path) -> None:
+    storage = opened(tmp_path / "a.sqlite")
+    storage.load()
+    first = storage.start(1)
+    assert storage.start(1) == first + 1
+    assert storage.start(first + 9) == first + 9
+    storage.close()
+    (tmp_path / "a.sqlite").unlink()
+    storage = opened(tmp_path / "a.sqlite")
+    storage.load()
+    assert storage.start(1) >= first
+    storage.close()
