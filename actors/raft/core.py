@@ -1,8 +1,8 @@
 """Raft: one member's part of the consensus. `step` is given what happened and returns what to do; nothing else acts.
 
 General layout: this file holds a member's state, what a step returns, and what may be asked of a member.  What a
-message does is in elections.py (who leads), replication.py (the log), reading.py (reads), changing.py (who takes part,
-who leads next); roles.py alone changes a member's role.
+message does is in elections.py (who leads), replication.py (the log), snapshots.py (what left the log), reading.py
+(reads), changing.py (who takes part, who leads next); roles.py alone changes a member's role.
 """
 
 from collections import deque
@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from . import changing, elections, reading, replication, roles
+from . import changing, elections, reading, replication, roles, snapshots
 from .config import RaftConfig
 from .events import (
     NEVER_NS,
@@ -27,6 +27,8 @@ from .events import (
     ForwardedProposal,
     ForwardedReply,
     HardState,
+    InstallSnapshot,
+    InstallSnapshotReply,
     MembershipChanged,
     Persist,
     PeerMessage,
@@ -44,6 +46,10 @@ from .events import (
     Refused,
     RemoveMember,
     Snapshot,
+    SnapshotChunk,
+    SnapshotChunkRequest,
+    SnapshotInstalled,
+    SnapshotTaken,
     StorageDone,
     TimeoutNow,
     TransferLeadership,
@@ -98,6 +104,8 @@ class Raft:
         # what every member knows
         "now_ns", "role", "term", "voted_for", "leader", "log", "memberships", "membership",
         "commit_index", "handed_index", "contacts", "dropped",
+        # snapshots: what the log no longer has, and one that is coming in
+        "snapshot", "base_membership", "incoming", "installing",
         # storage: what was handed out to persist, and how far it is durable
         "durable_index", "hard_dirty", "unsaved_from", "pending", "sequence", "done_sequence", "hard_sequence", "held",
         # followers and candidates
@@ -109,7 +117,8 @@ class Raft:
         # reads, and the times at which something is due
         "reads", "timer_ns", "notice_ns", "transfer_ns",
         # what this step wants done
-        "out", "acks", "reads_out", "accepted_out", "refused_out", "changes_out",
+        "out", "acks", "reads_out", "accepted_out", "refused_out", "changes_out", "chunks_out",
+        "install_out",
     )  # fmt: skip
 
     def __init__(
@@ -137,11 +146,16 @@ class Raft:
         self.voted_for = restored.hard_state.voted_for
         self.leader: str | None = None
         self.log = Log(restored.first_index, restored.base_term, restored.terms, restored.payloads)
-        self.memberships = _memberships(restored)
+        self.snapshot = _mark(restored)
+        """The newest durable one, without its bytes."""
+        self.base_membership = restored.membership
+        self.incoming: snapshots.Incoming | None = None
+        self.installing: SnapshotTaken | None = None
+        # What a snapshot holds was committed, and the machine is restored from it.
+        self.commit_index = self.handed_index = self.snapshot.index if self.snapshot else self.log.base_index
+        self.memberships = _memberships(restored, self.commit_index)
         self.membership = self.memberships[-1]
         self.role = roles.role_at_rest(self)
-        self.commit_index = self.log.base_index
-        self.handed_index = self.log.base_index
         self.contacts: dict[str, Contact] = {}
         self.dropped: dict[str, int] = {}
 
@@ -182,6 +196,8 @@ class Raft:
         self.accepted_out: list[Accepted] = []
         self.refused_out: list[Refused] = []
         self.changes_out: list[Change] = []
+        self.chunks_out: list[SnapshotChunkRequest] = []
+        self.install_out: Snapshot | None = None
 
     # --- What may be asked ---
 
@@ -229,6 +245,31 @@ class Raft:
             return True
         progress = self.progress(member)
         return progress is not None and changing.is_caught_up(self, progress)
+
+    @property
+    def snapshot_index(self) -> int:
+        """The last index that the newest durable snapshot holds; 0: there is none."""
+        return self.snapshot.index if self.snapshot is not None else 0
+
+    @property
+    def is_sending_snapshot(self) -> bool:
+        """Whether a newer snapshot would make somebody who is being sent this one begin again."""
+        return self.role is Role.LEADER and snapshots.is_sending(self)
+
+    def membership_at(self, index: int) -> Membership:
+        """What was in force after the entry at index, which is in the log or the last before it."""
+        for membership in reversed(self.memberships):
+            if membership.index <= index:
+                return membership
+        terms, payloads = self.log.entries(self.log.first_index, index + 1)
+        for offset in range(len(payloads) - 1, -1, -1):
+            if payloads[offset][:1] == b"\x00":
+                return decode_membership(payloads[offset], self.log.first_index + offset)
+        return self.base_membership
+
+    def keep_from(self, index: int) -> int:
+        """The first entry that stays when a snapshot up to index is durable."""
+        return max(self.log.first_index, index + 1 - self.config.keep_entries)
 
     def heard_ns(self, peer: str) -> int | None:
         """When any message of a peer came last; None: never."""
@@ -318,6 +359,14 @@ class Raft:
                 del memberships[0]
             roles.settle(self)
 
+    def became_durable(self, index: int) -> None:
+        """The own log is on the disk up to index; a leader counts that."""
+        if index > self.durable_index:
+            self.durable_index = index
+            if self.role is Role.LEADER:
+                self.own.match = index
+                replication.advance_commit(self)
+
     def announce_membership(self) -> None:
         self.changes_out.append(MembershipChanged(membership=self.membership))
 
@@ -334,7 +383,7 @@ class Raft:
         persist = self._persist() if self.unsaved_from or self.hard_dirty else None
         apply = self._apply() if self.commit_index > self.handed_index else None
         now, later = self._outgoing(persist) if self.out or self.acks else _NOTHING
-        if self.accepted_out or self.changes_out or self.reads_out or self.refused_out:
+        if self.accepted_out or self.changes_out or self.reads_out or self.refused_out or self.chunks_out:
             return self._telling_ready(persist, now, later, apply, deadline)
         return Ready(persist=persist, send=now, send_after_durable=later, apply=apply, deadline_ns=deadline)
 
@@ -372,8 +421,11 @@ class Raft:
             accepted=tuple(self.accepted_out),
             refused=tuple(self.refused_out),
             changes=tuple(self.changes_out),
+            install=self.install_out,
+            chunks=tuple(self.chunks_out),
             deadline_ns=deadline_ns,
         )
+        self.chunks_out, self.install_out = [], None
         self.reads_out, self.accepted_out, self.refused_out, self.changes_out = [], [], [], []
         return ready
 
@@ -403,12 +455,24 @@ class Raft:
 _NOTHING: tuple[tuple[PeerMessage, ...], tuple[PeerMessage, ...]] = ((), ())
 
 
-def _memberships(restored: Restored) -> list[Membership]:
+def _memberships(restored: Restored, commit: int) -> list[Membership]:
+    """The last that is known to be committed, and all after it."""
     found = [restored.membership]
     for index, payload in enumerate(restored.payloads, restored.first_index):
         if payload[:1] == b"\x00":
+            if index <= commit:
+                found.clear()
             found.append(decode_membership(payload, index))
     return found
+
+
+def _mark(restored: Restored) -> SnapshotTaken | None:
+    saved = restored.snapshot
+    if saved is None:
+        return None
+    return SnapshotTaken(
+        index=saved.index, term=saved.term, membership=saved.membership, keep_from=restored.first_index
+    )
 
 
 def _on_storage_done(raft: Raft, event: StorageDone) -> None:
@@ -423,11 +487,7 @@ def _on_storage_done(raft: Raft, event: StorageDone) -> None:
     if raft.held:
         raft.out.extend([message for sequence, message in raft.held if sequence <= event.sequence])
         raft.held = [item for item in raft.held if item[0] > event.sequence]
-    if index > raft.durable_index:
-        raft.durable_index = index
-        if raft.role is Role.LEADER:
-            raft.own.match = index
-            replication.advance_commit(raft)
+    raft.became_durable(index)
     if raft.role is Role.CANDIDATE:
         elections.count_own_vote(raft)
 
@@ -448,6 +508,8 @@ _FROM_PEERS: dict[type, Callable[[Raft, Any], None]] = {
     PreVoteReply: elections.on_pre_vote_reply,
     VoteRequest: elections.on_vote_request,
     VoteReply: elections.on_vote_reply,
+    InstallSnapshot: snapshots.on_install_snapshot,
+    InstallSnapshotReply: snapshots.on_install_snapshot_reply,
     TimeoutNow: elections.on_timeout_now,
     ForwardedProposal: replication.on_forwarded_proposal,
     ForwardedReply: replication.on_forwarded_reply,
@@ -463,6 +525,9 @@ _FROM_HERE: dict[type, Callable[[Raft, Any], None]] = {
     StorageDone: _on_storage_done,
     Propose: replication.on_propose,
     ReadRequest: reading.on_read_request,
+    SnapshotTaken: snapshots.on_snapshot_taken,
+    SnapshotInstalled: snapshots.on_snapshot_installed,
+    SnapshotChunk: snapshots.on_snapshot_chunk,
     AddLearner: changing.on_add_learner,
     PromoteLearner: changing.on_promote_learner,
     RemoveMember: changing.on_remove_member,

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from . import changing, reading, roles
+from . import changing, reading, roles, snapshots
 from .events import (
     NEVER_NS,
     Accepted,
@@ -118,8 +118,11 @@ def append_own(raft: "Raft", payloads: tuple[bytes, ...], cost: int) -> int:
 
 
 def send_more(raft: "Raft", peer: str, progress: Progress) -> bool:
-    """Sends what a peer lacks, as far as its window allows. Whether anything was sent."""
+    """Sends what a peer lacks, as far as its window allows. Whether it was told of anything."""
     last = raft.log.last_index
+    if progress.next <= raft.log.base_index:
+        snapshots.send_more(raft, peer, progress)
+        return False
     sent = False
     while progress.next <= last and _has_room(raft, progress):
         first = progress.next
@@ -193,11 +196,14 @@ def _memberships_among(raft: "Raft", first: int, payloads: tuple[bytes, ...]) ->
 def send_heartbeat(raft: "Raft", peer: str, progress: Progress) -> None:
     """An Append without entries. It also asks whether all that was sent has arrived: a gap is refused, and refilled."""
     prev = progress.next - 1
+    if prev < raft.log.base_index:
+        prev = 0  # It waits for a snapshot: this agrees with every log, and asks nothing.
     progress.told_commit = raft.commit_index
     raft.out.append(
         Append(
             cluster=raft.cluster, sender=raft.member, to=peer, term=raft.term, incarnation=raft.incarnation,
-            prev_index=prev, prev_term=raft.log.term_at(prev), terms=(), payloads=(), commit=raft.commit_index,
+            prev_index=prev, prev_term=raft.log.term_at(prev) if prev else 0, terms=(), payloads=(),
+            commit=raft.commit_index,
             round=raft.round,
         )  # fmt: skip
     )
@@ -225,6 +231,9 @@ def on_leader_deadline(raft: "Raft") -> None:
             roles.become_follower(raft, raft.term, None, "lost contact with a quorum")
             return
         broadcast_heartbeat(raft)
+        for peer, progress in raft.peers.items():
+            if progress.snapshot is not None:
+                snapshots.send_again(raft, peer, progress)
         restart_heartbeat(raft)
     elif now >= raft.notice_ns:
         raft.notice_ns = NEVER_NS
@@ -248,10 +257,7 @@ def on_append(raft: "Raft", message: Append) -> None:
     if not _is_sound(raft, message, count):
         raft.drop("malformed")
         return
-    if raft.leader != message.sender:
-        roles.become_follower(raft, raft.term, message.sender, "")
-    raft.heard_leader_ns = raft.now_ns
-    roles.redraw_deadline(raft)
+    hear_leader(raft, message.sender)
     log = raft.log
     prev = message.prev_index
     if prev == log.last_index and message.prev_term == log.last_term:
@@ -279,6 +285,14 @@ def on_append(raft: "Raft", message: Append) -> None:
     )  # fmt: skip
     # New entries are written in this step: their acknowledgement waits for that. A heartbeat's never waits for a disk.
     (raft.acks if new else raft.out).append(reply)
+
+
+def hear_leader(raft: "Raft", leader: str) -> None:
+    """A message of this term's leader came."""
+    if raft.leader != leader:
+        roles.become_follower(raft, raft.term, leader, "")
+    raft.heard_leader_ns = raft.now_ns
+    roles.redraw_deadline(raft)
 
 
 def learn_commit(raft: "Raft", commit: int) -> None:
@@ -373,7 +387,7 @@ def on_append_reply(raft: "Raft", message: AppendReply) -> None:
                 return
         if message.sender == raft.transfer_target:
             changing.hand_over_if_ready(raft)
-    if progress.state is not _REPLICATE and match >= progress.next - 1:
+    if progress.state is not _REPLICATE and match >= progress.next - 1 >= raft.log.base_index:
         progress.replicate()
     if progress.next <= raft.log.last_index:
         send_more(raft, message.sender, progress)
@@ -382,7 +396,7 @@ def on_append_reply(raft: "Raft", message: AppendReply) -> None:
 def _back_up(raft: "Raft", message: AppendReply, progress: Progress) -> None:
     """The logs part before `prev`. Go back to the last entry that can agree, at least by one, and ask again."""
     prev = message.match
-    if prev <= progress.match or prev >= progress.next:
+    if prev <= progress.match or prev >= progress.next or progress.state is ProgressState.SNAPSHOT:
         return
     if progress.state is ProgressState.PROBE and prev != progress.next - 1:
         return

@@ -52,6 +52,7 @@ def become_follower(raft: "Raft", term: int, leader: str | None, reason: str) ->
         raft.voted_for = None
         raft.hard_dirty = True
         raft.verified_index = 0
+        raft.incoming = None
     if was_leader:
         _lay_down(raft, old_term, leader, reason)
     if was_leader or leader is not None:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from raftyard.actors.raft.core import Raft, RaftConfig, Restored
 from raftyard.actors.raft.events import (
     NEVER_NS,
@@ -25,12 +26,21 @@ from raftyard.actors.raft.events import (
     Ready,
     Refused,
     RemoveMember,
+    Snapshot,
+    SnapshotChunk,
+    SnapshotInstalled,
+    SnapshotTaken,
     TransferLeadership,
 )
 from raftyard.actors.raft.invariants import Invariants
 from raftyard.actors.storage.memory import MemoryStorage
 
 MS = 1_000_000
+
+
+def unpack(data: bytes) -> list[tuple[int, bytes]]:
+    """A snapshot of the simulated machine: all that it has applied."""
+    return msgspec.msgpack.decode(data, type=list[tuple[int, bytes]])
 
 
 class Member:
@@ -42,7 +52,8 @@ class Member:
         self.incarnation = 0
         self.core: Raft | None = None
         self.armed_ns = NEVER_NS
-        self.writes: deque[tuple[Persist, tuple[Any, ...]]] = deque()
+        self.writes: deque[tuple[Persist | tuple[Snapshot, Event], tuple[Any, ...]]] = deque()
+        """What is on its way to the disk, with what waits for it: messages, or an event after a snapshot."""
         self.applied: list[tuple[int, bytes]] = []
         self.readies: list[Ready] = []
 
@@ -83,6 +94,7 @@ class Simulation:
         self.reads: dict[int, int] = {}
         self.reads_answered: list[int] = []
         self.reads_failed: list[int] = []
+        self.taken = self.installed = 0
         self.accepted: list[Accepted] = []
         self.refused: list[Refused] = []
         self.observers: list[Callable[[str, Event, Ready], None]] = []
@@ -129,16 +141,17 @@ class Simulation:
     def start(self, name: str) -> None:
         member = self.members[name]
         member.incarnation += 1
-        member.applied = []
         member.writes.clear()
         member.armed_ns = NEVER_NS
+        restored = member.storage.load()
+        member.applied = unpack(restored.snapshot.data) if restored.snapshot is not None else []
         member.core = self.core_class(
             member=name,
             cluster="c",
             incarnation=member.incarnation,
             config=self.config,
             random=random.Random(f"{self.seed}/{name}/{member.incarnation}"),
-            restored=member.storage.load(),
+            restored=restored,
             now_ns=self.now_ns,
         )
         self.arm(member, member.core.deadline_ns)
@@ -147,7 +160,7 @@ class Simulation:
         """What was given to the disk and is not acknowledged may be there or not."""
         member = self.members[name]
         for _ in range(self.random.randint(0, len(member.writes))):
-            member.storage.save(member.writes.popleft()[0])
+            self.save(member, member.writes.popleft()[0])
         member.writes.clear()
         member.core = None
 
@@ -163,6 +176,8 @@ class Simulation:
         return ready
 
     def carry_out(self, member: Member, ready: Ready) -> None:
+        if ready.install is not None:
+            self.install(member, ready.install)
         if ready.persist is not None:
             self.write(member, ready.persist, ready.send_after_durable)
         for message in ready.send:
@@ -174,6 +189,14 @@ class Simulation:
             self.read_answered(answer)
         self.accepted.extend(ready.accepted)
         self.refused.extend(ready.refused)
+        for wanted in ready.chunks:
+            held = member.storage.content().snapshot
+            if held is not None and held.index == wanted.index:
+                data = held.data[wanted.offset : wanted.offset + wanted.size]
+                chunk = SnapshotChunk(
+                    peer=wanted.peer, index=held.index, offset=wanted.offset, data=data, total=len(held.data)
+                )
+                self.step(member.name, chunk)
         if member.core is not None:
             self.arm(member, ready.deadline_ns)
 
@@ -185,24 +208,70 @@ class Simulation:
 
     # --- Disk ---
 
-    def write(self, member: Member, persist: Persist, after: tuple[Any, ...]) -> None:
-        member.writes.append((persist, after))
+    def write(self, member: Member, what: Any, after: tuple[Any, ...]) -> None:
+        member.writes.append((what, after))
         low, high = self.disk_ms
         if not high:
             self.written(member)
         elif len(member.writes) == 1:
             self.at(self.now_ns + int(self.random.uniform(low, high) * MS), "disk", member.name, None)
 
+    def save(self, member: Member, what: Any) -> None:
+        if isinstance(what, Persist):
+            member.storage.save(what)
+        else:
+            snapshot, event = what
+            keep_from = event.keep_from if isinstance(event, SnapshotTaken) else snapshot.index + 1
+            member.storage.save_snapshot(snapshot, keep_from)
+
     def written(self, member: Member) -> None:
-        """Everything queued is written at once, and only the last is reported (group commit)."""
+        """Everything queued is written at once, and of the log's writes only the last is reported (group commit)."""
         batch = list(member.writes)
         member.writes.clear()
-        for persist, _ in batch:
-            member.storage.save(persist)
+        for what, _ in batch:
+            self.save(member, what)
         for _, after in batch:
             for message in after:
                 self.send(message)
-        self.step(member.name, batch[-1][0].done)
+        last = None
+        for what, _ in batch:
+            if isinstance(what, Persist):
+                last = what.done
+                continue
+            if last is not None:
+                self.step(member.name, last)
+            self.step(member.name, what[1])
+            last = None
+        if last is not None:
+            self.step(member.name, last)
+
+    # --- Snapshots ---
+
+    def install(self, member: Member, snapshot: Snapshot) -> None:
+        """The state that comes must be the one that everybody has after the same entries."""
+        member.applied = unpack(snapshot.data)
+        committed = self.invariants.committed_payloads[: snapshot.index]
+        assert [payload for _, payload in member.applied] == committed, f"{member.name} installs another state"
+        self.installed += 1
+        self.write(member, (snapshot, SnapshotInstalled(index=snapshot.index, term=snapshot.term)), ())
+
+    def snapshot(self, name: str) -> None:
+        """Takes a snapshot of all that is applied; the log is cut when it is durable."""
+        member, core = self.members[name], self.core(name)
+        index = core.handed_index
+        if index <= core.snapshot_index or core.installing is not None:
+            return
+        taken = SnapshotTaken(
+            index=index,
+            term=core.log.term_at(index),
+            membership=core.membership_at(index),
+            keep_from=core.keep_from(index),
+        )
+        data = msgspec.msgpack.encode(member.applied)
+        self.taken += 1
+        self.write(
+            member, (Snapshot(index=index, term=taken.term, membership=taken.membership, data=data), taken), ()
+        )
 
     # --- Network ---
 
@@ -324,6 +393,9 @@ class Chaos:
             max_inflight_messages=draw.choice((1, 3, 128)),
             max_batch_entries=draw.choice((1, 2, 4096)),
             caught_up_entries=draw.choice((0, 10, 256)),
+            keep_entries=draw.choice((0, 0, 5, 50)),
+            snapshot_chunk_bytes=(chunk := draw.choice((7, 100, 1 << 18))),
+            max_snapshot_inflight_bytes=chunk * draw.choice((1, 3, 8)),
         )
         self.simulation = Simulation(
             voters=voters,
@@ -349,7 +421,7 @@ class Chaos:
         kinds = (
             (self.propose, 10), (self.read, 4), (self.cut, 3), (self.isolate, 2), (self.heal, 4), (self.crash, 3),
             (self.restart, 6), (self.change, 6), (self.transfer, 2), (self.crash_all, 0.2), (self.split, 2),
-            (self.strand, 3),
+            (self.strand, 3), (self.snapshot, 5),
         )  # fmt: skip
         self.random.choices([act for act, _ in kinds], [weight for _, weight in kinds])[0]()
 
@@ -418,6 +490,11 @@ class Chaos:
         event = self.random.choice((AddLearner, PromoteLearner, PromoteLearner, RemoveMember))
         self.simulation.step(leader, event(member=member, ref=1))
 
+    def snapshot(self) -> None:
+        name = self.any_alive()
+        if name is not None:
+            self.simulation.snapshot(name)
+
     def transfer(self) -> None:
         leader = self.simulation.leader()
         if leader is not None:
@@ -450,4 +527,6 @@ class Chaos:
         log = simulation.core(leader)
         for name in members:
             core = simulation.core(name)
-            assert core.entries(1, core.last_index + 1) == log.entries(1, log.last_index + 1), f"{name} differs"
+            first = max(core.first_index, log.first_index)
+            assert core.entries(first, core.last_index + 1) == log.entries(first, log.last_index + 1), f"{name} differs"
+            assert simulation.members[name].applied == simulation.members[leader].applied, f"{name} applied otherwise"
