@@ -115,9 +115,12 @@ class Invariants:
         seen = Seen(core, durable)
         if ready.apply is not None:
             seen.applied = ready.apply.first_index - 1
-        if ready.install is None:
+        if ready.install is not None:
+            seen.applied = 0  # Where it stood before is not to be seen any more.
+        else:
             begins = max(core.snapshot_index, core.log.base_index)
             self._demand(seen.applied == begins, "starts at its snapshot", core.member, f"{seen.applied}, not {begins}")
+        seen.commit = seen.applied
         self.seen[core.member] = seen
         self._register(core, core.log.base_term, core.first_index, *core.entries(core.first_index, core.last_index + 1))
         if before is None:
