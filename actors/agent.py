@@ -1,7 +1,8 @@
 """Agent: runs a node's replicas and says what became of them.
 
 The leader's assignments are the whole truth at every time: the agent starts what is new, stops what is gone, and
-answers with the state of every task of the version it has reached, so a lost answer is mended by asking again.
+answers with the state of every task of the version it has reached, so a lost answer is mended by asking again. One that
+was started anew runs nothing, and says so until it is told what to run.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .messages import AgentReport, RunTasks
+from .messages import AgentReport, Message, RunTasks
 from .state.records import Assignments
 from .state.runs import REPORT, collect, expand, pack
 from .state.task_states import TaskState
@@ -19,30 +20,56 @@ from .system import Actor
 
 __all__ = ["Agent"]
 
+NOTHING_YET = -1
+"""The version of an agent that has not been told yet what to run."""
+SAY_AGAIN_S = 0.3
+
 Ids = npt.NDArray[np.int64]
 
 
-class Agent(Actor):
-    """One node's replicas. They are simulated: a replica is running as soon as it is started."""
+class _SayAgain(Message):
+    """To itself: if nobody has said what to run, ask again."""
 
-    def __init__(self) -> None:
+
+class Agent(Actor):
+    """One node's replicas. They are simulated: a replica is running as soon as it is started. `node` is its actor."""
+
+    def __init__(self, node: str) -> None:
         super().__init__()
-        self._version = -1
+        self._node = node
+        self._version = NOTHING_YET
         self._running: Ids = np.zeros(0, dtype=np.int64)
         # What was stopped on the way to each version: told with every report until the leader has it in the log.
         self._stopped_ids: dict[int, Ids] = {}
         self._started = 0
         self._stopped = 0
 
+    def on_start(self) -> None:
+        """Be asked for the first version; the leader may believe that a life before this one still runs its own."""
+        self.context.after(SAY_AGAIN_S, _SayAgain())
+
     def on_receive(self, message: Any) -> None:
+        """What to run, or that it is time to ask for it again."""
+        match message:
+            case RunTasks():
+                self._run_tasks(message)
+            case _SayAgain() if self._version == NOTHING_YET:
+                self._report(self._node)
+                self.context.after(SAY_AGAIN_S, _SayAgain())
+
+    def _run_tasks(self, message: RunTasks) -> None:
         """Reach the version that is asked for; an older one than the present is answered with the present one."""
-        if not isinstance(message, RunTasks):
-            return
         if message.assignments.version >= self._version:
             self._reach(message.assignments)
         for version in [version for version in self._stopped_ids if version <= message.settled]:
             del self._stopped_ids[version]
-        self.context.send(message.reply_to, AgentReport(version=self._version, updates=self._updates()))
+        self._report(message.reply_to)
+
+    def _report(self, to: str) -> None:
+        incarnation = self.context.incarnation
+        self.context.send(
+            to, AgentReport(version=self._version, incarnation=incarnation, updates=self._updates())
+        )
 
     def _reach(self, assignments: Assignments) -> None:
         wanted = _task_ids(assignments)

@@ -108,17 +108,21 @@ class Home:
         self.spec = spec
         self.nodes: dict[str, NodeSpec] = {node.name: node for node in spec.nodes}
         self._voters = tuple(node.name for node in spec.nodes[:VOTERS])
+        self._first = [node.name for node in spec.nodes]
         self._storages: dict[str, Storage] = {}
 
     def storage(self, node: str) -> Storage:
         """The node's storage, made when it is first asked for."""
         if node not in self._storages:
-            first = any(spec.name == node for spec in self.spec.nodes)
-            self._storages[node] = MemoryStorage(Restored.bootstrap(self._voters if first else ()))
+            voters = self._voters if node in self._first else ()
+            self._storages[node] = MemoryStorage(Restored.bootstrap(voters))
         return self._storages[node]
 
     def forget(self, node: str) -> None:
-        """A node has left for good."""
+        """A node has left for good. Whoever comes by its name is new and waits to be added, whatever the first voters
+        were: with an empty log it could elect itself."""
+        if node in self._first:
+            self._first.remove(node)
         self.nodes.pop(node, None)
         self._storages.pop(node, None)
 
@@ -244,7 +248,7 @@ class Cluster(Actor):
 
     def _start_node(self, spec: NodeSpec) -> None:
         me = self.context.name
-        self.context.spawn(Agent, agent_actor(self.id, spec.name), parent=me)
+        self.context.spawn(Agent, agent_actor(self.id, spec.name), node_actor(self.id, spec.name), parent=me)
         self.context.spawn(
             Node,
             node_actor(self.id, spec.name),
@@ -662,8 +666,7 @@ class Cluster(Actor):
     def _add_node(self, request: AddNodeRequest) -> Promise:
         promise = self.context.promise()
         try:
-            if self.leader is None:
-                raise self._no_leader()
+            self._check_may_change()
             spec = self._open_new(self._new_spec(request), is_port_given=request.port is not None)
         except RaftyardError as error:
             promise.fail(error)
@@ -682,6 +685,11 @@ class Cluster(Actor):
         command = commands.AddNode(name=spec.name, host=spec.host, port=spec.port, capacity=spec.capacity)
         self._command(command, done, within_s=CHANGE_S)
         return promise
+
+    def _check_may_change(self) -> None:
+        """Nodes come and go once the first ones are agreed on, which the leader's view shows."""
+        if self.leader is None or self._view is None:
+            raise self._no_leader()
 
     def _new_spec(self, request: AddNodeRequest) -> NodeSpec:
         name = request.name
@@ -728,8 +736,7 @@ class Cluster(Actor):
             node = self._resolve(request.address)
             if len(self._nodes) == 1:
                 raise Conflict(f"{request.address} is the last node of cluster {self.id}", hint="remove the cluster")
-            if self.leader is None:
-                raise self._no_leader()
+            self._check_may_change()
         except RaftyardError as error:
             promise.fail(error)
             return promise
@@ -738,7 +745,8 @@ class Cluster(Actor):
             if isinstance(result, RaftyardError):
                 promise.fail(result)
             elif not result["ok"]:
-                promise.fail(UnknownNode(result["reason"]))
+                is_last = node in self._nodes
+                promise.fail(Conflict(result["reason"]) if is_last else UnknownNode(result["reason"]))
             elif node not in self._nodes:
                 promise.keep({"status": "ok", "id": node})
             else:

@@ -9,7 +9,7 @@ member knows nothing of services or replicas; `Node` adds those, and other progr
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 from .link import Link
@@ -31,12 +31,17 @@ from .raft.events import (
     ReadRequest,
     Ready,
     Refused,
+    Snapshot,
+    SnapshotChunk,
+    SnapshotChunkRequest,
+    SnapshotInstalled,
+    SnapshotTaken,
     SteppedDown,
     is_application,
 )
 from .raft.sessions import Applied, Machine, Sessions
 from .storage.base import Storage
-from .system import Actor, NameTaken, Timer
+from .system import Actor, NameTaken, Terminated, Timer
 from .units import NS_PER_MS
 
 __all__ = ["Member", "Observer"]
@@ -54,6 +59,10 @@ class _Flush(Message, frozen=True, kw_only=True, gc=False):
 
 class _ApplyMore(Message, frozen=True, kw_only=True, gc=False):
     """To itself: committed entries wait for their slice."""
+
+
+class _SnapshotMore(Message, frozen=True, kw_only=True, gc=False):
+    """To itself: the next slice of the snapshot that is being taken."""
 
 
 class _Deadline(Message, frozen=True, kw_only=True, gc=False):
@@ -98,6 +107,10 @@ class Member(Actor):
         self._next_ref = 1
         self._committed: deque[Apply] = deque()
         self._applying = False
+        self._follow_up: deque[Event] = deque()
+        self._snapshot: Snapshot | None = None
+        self._taking: Generator[None, None, bytes] | None = None
+        self._bytes_since_snapshot = 0
         self._reads: dict[int, Callable[[str | None], None]] = {}
         self._ready_reads: list[ReadReady] = []
         self._timer: Timer | None = None
@@ -108,19 +121,24 @@ class Member(Actor):
             _Flush: self._flush,
             _ApplyMore: self._apply_more,
             _Deadline: self._deadline,
+            _SnapshotMore: self._take_slice,
+            Terminated: self._wire_ended,
         }
 
     # -- life -----------------------------------------------------------------------------------------------------
 
     def on_start(self) -> None:
         """Load what was promised before, and arm the first deadline."""
+        restored = self._storage.load()
+        if restored.snapshot is not None:
+            self._become(restored.snapshot)
         self.raft = Raft(
             member=self.node,
             cluster=self.cluster,
             incarnation=self.context.incarnation,
             config=self._config,
             random=self.context.random,
-            restored=self._storage.load(),
+            restored=restored,
             now_ns=self.context.now_ns(),
         )
         self._arm(self.raft.deadline_ns)
@@ -149,6 +167,9 @@ class Member(Actor):
     def on_membership_changed(self) -> None:
         """Voters or learners changed; `self.raft.membership` has them."""
 
+    def on_restored(self) -> None:
+        """The machine became that of a snapshot: at the start, or because the leader sent one."""
+
     def on_slice_applied(self) -> None:
         """A slice of committed entries has been applied."""
 
@@ -162,9 +183,13 @@ class Member(Actor):
             if self._observe is not None:
                 self._observe(self.raft, pending, ready)
             pending = self._carry_out(ready)
+            if pending is None and self._follow_up:
+                pending = self._follow_up.popleft()
 
     def _carry_out(self, ready: Ready) -> Event | None:
         """In the order that `Ready` promises; the answer is the storage's completion, to be stepped next."""
+        if ready.install is not None:
+            self._install(ready.install)
         for peer in ready.send:
             self._to_peer(peer.to, peer)
         persist = ready.persist
@@ -184,6 +209,8 @@ class Member(Actor):
                 self._apply_slice()
         for read in ready.reads:
             self._note_read(read)
+        if ready.chunks:
+            self._read_chunks(ready.chunks)
         self._arm(ready.deadline_ns)
         return persist.done if persist is not None else None
 
@@ -249,7 +276,13 @@ class Member(Actor):
             except NameTaken:
                 pass  # The front door was quicker: somebody cuts a wire that nobody has used yet.
         self._wires[peer] = wire
+        self.context.watch(wire)
         return wire
+
+    def _wire_ended(self, message: Terminated) -> None:
+        """The wire went with the node that it led to; should one of that name come back, another is made."""
+        if message.reason != "crashed":
+            self._wires = {peer: wire for peer, wire in self._wires.items() if wire != message.name}
 
     # -- proposals ----------------------------------------------------------------------------------------------------
 
@@ -312,6 +345,8 @@ class Member(Actor):
         self._apply_slice()
 
     def _apply_slice(self) -> None:
+        if self._taking is not None:
+            return  # The snapshot is of one moment; it ends by coming here again.
         budget = APPLY_SLICE
         while self._committed and budget > 0:
             chunk = self._committed[0]
@@ -325,12 +360,15 @@ class Member(Actor):
         self.on_slice_applied()
         if self._ready_reads:
             self._answer_reads()
-        if self._committed:
+        if self._is_snapshot_due():
+            self._take_snapshot()
+        if self._committed and self._taking is None:
             self._applying = True
             self.context.send(self.context.name, _ApplyMore())
 
     def _apply_entry(self, index: int, term: int, payload: bytes) -> None:
         self.applied = index
+        self._bytes_since_snapshot += len(payload)
         if not is_application(payload):
             return
         self.entry_term = term
@@ -349,6 +387,78 @@ class Member(Actor):
                     ),
                 )
         self.on_applied(index, term, applied)
+
+    # -- snapshots ----------------------------------------------------------------------------------------------------
+
+    def _is_snapshot_due(self) -> bool:
+        """Often enough to keep the log short, but never so that a follower that is being sent one begins again."""
+        config, raft = self._config, self.raft
+        grown = self.applied - raft.snapshot_index
+        if grown < config.snapshot_entries and self._bytes_since_snapshot < config.snapshot_bytes:
+            return False
+        return grown > 0 and self._taking is None and raft.installing is None and not raft.is_sending_snapshot
+
+    def _take_snapshot(self) -> None:
+        """In slices where the machine offers them: meanwhile nothing is applied, but all else goes on."""
+        self._taking = self._sessions.snapshot_slices()
+        self._take_slice()
+
+    def _take_slice(self, _: _SnapshotMore | None = None) -> None:
+        if self._taking is None:
+            return  # A snapshot of the leader came in between.
+        try:
+            next(self._taking)
+        except StopIteration as end:
+            self._taking = None
+            self._keep_snapshot(end.value)
+            if not self._applying:
+                self._apply_slice()
+        else:
+            self.context.send(self.context.name, _SnapshotMore())
+
+    def _keep_snapshot(self, data: bytes) -> None:
+        index, raft = self.applied, self.raft
+        snapshot = Snapshot(
+            index=index, term=raft.log.term_at(index), membership=raft.membership_at(index), data=data
+        )
+        keep_from = raft.keep_from(index)
+        self._storage.save_snapshot(snapshot, keep_from)
+        self._snapshot = snapshot
+        self._bytes_since_snapshot = 0
+        self.context.log.debug("snapshot index=%d bytes=%d keep_from=%d", index, len(data), keep_from)
+        self.step(
+            SnapshotTaken(
+                index=index, term=snapshot.term, membership=snapshot.membership, keep_from=keep_from
+            )
+        )
+
+    def _read_chunks(self, wanted: tuple[SnapshotChunkRequest, ...]) -> None:
+        held = self._snapshot
+        for one in wanted:
+            if held is not None and held.index == one.index:
+                data = held.data[one.offset : one.offset + one.size]
+                self._follow_up.append(
+                    SnapshotChunk(
+                        peer=one.peer, index=one.index, offset=one.offset, data=data, total=len(held.data)
+                    )
+                )
+
+    def _install(self, snapshot: Snapshot) -> None:
+        """The leader's snapshot replaces what this member had."""
+        self._storage.save_snapshot(snapshot, snapshot.index + 1)
+        self._committed.clear()
+        self._taking = None
+        self._become(snapshot)
+        self.context.log.info("installed snapshot index=%d bytes=%d", snapshot.index, len(snapshot.data))
+        self._follow_up.append(SnapshotInstalled(index=snapshot.index, term=snapshot.term))
+        self._answer_reads()
+
+    def _become(self, snapshot: Snapshot) -> None:
+        self._sessions.restore(snapshot.data)
+        self._snapshot = snapshot
+        self.applied = snapshot.index
+        self._bytes_since_snapshot = 0
+        self.on_restored()
 
     # -- reads --------------------------------------------------------------------------------------------------------
 
@@ -385,6 +495,8 @@ class Member(Actor):
             "term": raft.term,
             "commit_index": raft.commit_index,
             "applied_index": self.applied,
+            "snapshot_index": raft.snapshot_index,
+            "first_index": raft.first_index,
             "waiting": len(self._waiting),
         }
 

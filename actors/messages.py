@@ -189,7 +189,8 @@ class Assign(Message, frozen=True, kw_only=True, gc=False):
 
 
 class Report(Message, frozen=True, kw_only=True, gc=False):
-    """A node's word on its tasks at `version` of its assignments; `updates` as in the command `ReportTasks`."""
+    """A node's word on its tasks at `version` of its assignments, -1 before it has any; `incarnation` counts the lives
+    of its agent; `updates` as in the command `ReportTasks`."""
 
     node: str
     incarnation: int
@@ -225,9 +226,11 @@ class RunTasks(Message, frozen=True, kw_only=True, gc=False):
 
 
 class AgentReport(Message, frozen=True, kw_only=True, gc=False):
-    """Every task of `version` with its state, and those that were stopped since the report before."""
+    """Every task of `version` with its state, and those that were stopped since the report before. Version -1: this
+    life of the agent has not been told yet what to run."""
 
     version: int
+    incarnation: int
     updates: bytes
 
 

@@ -10,7 +10,7 @@ that is applied, and looks again. It never remembers what it meant to do, so a l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 from .control import ControlLoop, ControlTick
@@ -73,6 +73,9 @@ class _Machine:
 
     def snapshot(self) -> bytes:
         return self.state.snapshot()
+
+    def snapshot_slices(self) -> Generator[None, None, bytes]:
+        return self.state.snapshot_slices()
 
     def restore(self, data: bytes) -> None:
         self.state.restore(data)
@@ -228,12 +231,12 @@ class Node(Member):
         return True
 
     def _agent_reported(self, message: AgentReport) -> None:
-        leader, term = self._assigner
-        if leader:
+        leader = self.known_leader()
+        if leader is not None:
             report = Report(
                 node=self.node,
-                incarnation=self.context.incarnation,
-                term=term,
+                incarnation=message.incarnation,
+                term=max(self._assigner[1], self.raft.term),
                 version=message.version,
                 updates=message.updates,
             )

@@ -5,13 +5,14 @@ feature is on, at the defaults.  An entry counts when the leader hands it out to
 """
 
 import random
-import statistics
 import time
 from collections import deque
 from typing import Any
 
 from raftyard.actors.raft.core import Raft, RaftConfig, Restored
 from raftyard.actors.raft.events import NEVER_NS, DeadlineReached, Event, Propose, Ready
+
+from . import Options, number, sample
 
 BATCHES = (1, 10, 100, 1000)
 PAYLOAD = b"p" * 100
@@ -54,7 +55,9 @@ class Trio:
         """One proposal, until nothing is left to do for it."""
         due = min(self.deadlines.values())
         if self.now_ns >= due < NEVER_NS:
-            self.queue.extend([(name, DeadlineReached()) for name, at in self.deadlines.items() if at <= self.now_ns])
+            self.queue.extend(
+                [(name, DeadlineReached()) for name, at in self.deadlines.items() if at <= self.now_ns]
+            )
         self.queue.append((self.leader, Propose(payloads=payloads)))
         self.run()
 
@@ -90,22 +93,15 @@ def commits_per_cpu_s(batch: int, seed: int, cpu_s: float) -> float:
     return trio.applied / spent
 
 
-def run(options: Any = None) -> dict[str, Any]:
-    """The figures for BENCHMARKS.md's `core`; `options` may have `runs` (5 samples at least) and `cpu_s`, a sample's."""
-    runs = max(5, int(getattr(options, "runs", None) or 5))
-    cpu_s = float(getattr(options, "cpu_s", None) or 0.5)
-    samples: dict[int, list[float]] = {batch: [] for batch in BATCHES}
+def run(options: Options) -> dict[str, Any]:
+    """`core` of BENCHMARKS.md. `--runs` samples of each batch, interleaved, of `--sample-ms` CPU each."""
+    runs = number(options, "runs", 5)
+    cpu_s = number(options, "sample_ms", 500) / 1_000
+    taken: dict[int, list[float]] = {batch: [] for batch in BATCHES}
     for seed in range(runs):
         for batch in BATCHES:
-            samples[batch].append(commits_per_cpu_s(batch, seed, cpu_s))
+            taken[batch].append(commits_per_cpu_s(batch, seed, cpu_s))
     return {
         "runs": runs,
-        "commits_per_cpu_s": {
-            str(batch): {
-                "median": round(statistics.median(taken)),
-                "min": round(min(taken)),
-                "max": round(max(taken)),
-            }
-            for batch, taken in samples.items()
-        },
+        "commits_per_cpu_s": {str(batch): sample(values) for batch, values in taken.items()},
     }

@@ -13,7 +13,7 @@ _USAGE_ERROR = 2
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="raftyard")
+@click.version_option(package_name="raftyard", prog_name="raftyard")
 @click.pass_context
 def main(context: click.Context) -> None:
     """A container orchestrator built as an actor system.

@@ -19,7 +19,7 @@ from .wiring import ActorClusters, PortKeeper
 __all__ = ["CannotStart", "serve"]
 
 GRACE_S = 5.0
-ELECTION_S = 2.0
+ELECTION_S = 5.0
 
 
 class CannotStart(Exception):
@@ -28,7 +28,9 @@ class CannotStart(Exception):
 
 def serve(settings: Settings) -> None:
     """Run until SIGTERM or Ctrl-C. Raises CannotStart."""
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
     stop = Event()
     _stop_on_signal(stop)
     system = Live()
@@ -59,7 +61,9 @@ def _server(system: Live, settings: Settings) -> Server:
         )
     except UnsafeAddress as error:
         system.close()
-        raise CannotStart(f"DEFAULT_HOST={settings.default_host}: {error}; TOKEN in .env or the environment sets one") from None
+        raise CannotStart(
+            f"DEFAULT_HOST={settings.default_host}: {error}; TOKEN in .env or the environment sets one"
+        ) from None
 
 
 def _open_ports(
@@ -134,5 +138,3 @@ def _stop_on_signal(stop: Event) -> None:
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
-
-

@@ -1,7 +1,7 @@
 """Joins REST to the actors: every question that HTTP has becomes a message, every error of the actors a problem.
 
-    HTTP thread ── ActorClusters.method ── System.ask ──> Orchestrator, Cluster, Node
-    Cluster     ── PortKeeper.open/close ──────────────> Server
+HTTP thread ── ActorClusters.method ── System.ask ──> Orchestrator, Cluster, Node
+Cluster     ── PortKeeper.open/close ──────────────> Server
 """
 
 from __future__ import annotations
@@ -179,11 +179,17 @@ class ActorClusters:
         except NoSuchActor:
             raise _Gone(actor) from None
         except MailboxFull:
-            raise ports.Unavailable("too many requests wait already", "retry in 1 s", retry_after_s=1) from None
+            raise ports.Unavailable(
+                "too many requests wait already", "retry in 1 s", retry_after_s=1
+            ) from None
         except AskTimeout:
-            raise ports.TimedOut(f"no answer within {within_s:g} s", "it may still happen; look before you repeat") from None
+            raise ports.TimedOut(
+                f"no answer within {within_s:g} s", "it may still happen; look before you repeat"
+            ) from None
         except ActorCrashed:
-            raise ports.Unavailable("a part failed and is starting again", "retry in 1 s", retry_after_s=1) from None
+            raise ports.Unavailable(
+                "a part failed and is starting again", "retry in 1 s", retry_after_s=1
+            ) from None
         except SystemClosed:
             raise ports.Unavailable("the program is stopping", "start it again", retry_after_s=5) from None
 
@@ -193,7 +199,7 @@ class _Gone(Exception):
 
 
 class PortKeeper:
-    """`actors.cluster.Ports`, kept by the web server: opens a port once, and again for the same node as often as asked."""
+    """`actors.cluster.Ports`, kept by the web server: opens a port once, however often the same node asks."""
 
     def __init__(self, server: Server) -> None:
         self._server = server

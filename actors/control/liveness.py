@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from ..state.records import NodeRecord
 from ..units import NS_PER_MS
@@ -19,6 +19,7 @@ class Liveness:
 
     def __init__(self, now_ns: int) -> None:
         self._heard: dict[str, int] = {}
+        self._known: dict[str, int] = {}
         # Nobody is blamed for the time before this: a new leader has not heard anyone yet.
         self._since_ns = now_ns
         self._ticked_ns = now_ns
@@ -35,12 +36,15 @@ class Liveness:
         if late_ns > TICK_MS * NS_PER_MS:
             self._since_ns = now_ns
 
-    def changes(self, now_ns: int, nodes: Iterable[NodeRecord]) -> tuple[tuple[str, str], ...]:
+    def changes(self, now_ns: int, nodes: Sequence[NodeRecord]) -> tuple[tuple[str, str], ...]:
         """(node, "down" or "ready") wherever the record says otherwise, in the order of the records."""
         found = []
+        # A node that has just joined had no time to answer yet, and one that left and came back is another.
+        self._known = {record.name: self._known.get(record.name, now_ns) for record in nodes}
         for record in nodes:
+            known_ns = self._known[record.name]
             heard_ns = self._heard.get(record.name, -1)
-            silent_ms = (now_ns - max(heard_ns, self._since_ns)) / NS_PER_MS
+            silent_ms = (now_ns - max(heard_ns, known_ns, self._since_ns)) / NS_PER_MS
             if record.status == "ready" and silent_ms >= DOWN_AFTER_MS:
                 found.append((record.name, "down"))
             elif record.status == "down" and heard_ns >= 0 and (now_ns - heard_ns) / NS_PER_MS < DOWN_AFTER_MS / 2:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ..messages import Assign, Beat, ClusterSpec, ClusterView, Message, NodeSpec, Report
 from ..raft import sessions
 from ..raft.events import Accepted, Propose, Refused
@@ -19,6 +21,7 @@ from ..state.records import NodeRecord, Outcome
 from ..units import NS_PER_MS
 from .liveness import TICK_MS, Liveness
 from .membership import next_change
+from .reports import updates_of
 
 if TYPE_CHECKING:
     from .host import Host
@@ -55,6 +58,8 @@ class ControlLoop:
         self._sent: dict[str, tuple[int, int]] = {}
         self._ticks = 0
         self._view: ClusterView | None = None
+        # What the view was made of: most rounds find it unchanged, and comparing the same objects costs nothing.
+        self._view_basis: tuple[object, ...] = ()
 
     def start(self) -> None:
         """Begin to tick."""
@@ -82,8 +87,9 @@ class ControlLoop:
         """A node confirmed its assignments; what it says of its tasks is proposed with the next round."""
         self.heard(report.node)
         self._confirmed[report.node] = report.version
-        if report.updates:
-            self._reports[report.node] = report
+        updates = updates_of(report, self._host.state)
+        if updates:
+            self._reports[report.node] = msgspec.structs.replace(report, updates=updates)
             self._host.look_again()
 
     def accepted(self, accepted: Accepted) -> None:
@@ -116,9 +122,10 @@ class ControlLoop:
             missing = self._missing()
             if missing:
                 self._propose(missing)
-        self._assign()
-        self._change_membership()
-        self._push_view()
+        nodes = host.state.nodes()
+        self._assign(nodes)
+        self._change_membership(nodes)
+        self._push_view(nodes)
 
     def _is_free(self) -> bool:
         if not self._proposal:
@@ -135,7 +142,7 @@ class ControlLoop:
         state = self._host.state
         nodes = state.nodes()
         if not nodes:
-            return [] if state.applied_index else list(self._first_nodes())
+            return list(self._first_nodes())
         changes = self._status_changes(nodes)
         if changes:
             return changes
@@ -182,11 +189,11 @@ class ControlLoop:
 
     # -- what goes out ----------------------------------------------------------------------------------------------------
 
-    def _assign(self) -> None:
+    def _assign(self, nodes: tuple[NodeRecord, ...]) -> None:
         """Send every node its assignments until it confirms them."""
         host = self._host
         now_ns = host.context.now_ns()
-        for record in host.state.nodes():
+        for record in nodes:
             version = host.state.assignments_version(record.name)
             if self._confirmed.get(record.name) == version:
                 continue
@@ -215,9 +222,8 @@ class ControlLoop:
                     Beat(leader=host.node, term=self.term, load=host.state.load_of(record.name)),
                 )
 
-    def _change_membership(self) -> None:
+    def _change_membership(self, nodes: tuple[NodeRecord, ...]) -> None:
         host = self._host
-        nodes = host.state.nodes()
         raft = host.raft
         if not nodes or not raft.has_committed_own_term or raft.membership.index > raft.commit_index:
             return
@@ -225,24 +231,30 @@ class ControlLoop:
         if change is not None:
             host.step(change)
 
-    def _push_view(self) -> None:
+    def _push_view(self, nodes: tuple[NodeRecord, ...]) -> None:
         """Show the front door who is in the cluster, whenever that changed, and once a second anyway."""
         host = self._host
-        state = host.state
-        membership = host.raft.membership
-        if host.raft.commit_index < membership.index or not state.nodes():
+        membership, clusters = host.raft.membership, host.state.clusters()
+        if host.raft.commit_index < membership.index or not nodes:
             return
+        if host.applied < host.raft.commit_index:
+            # Entries are applied in slices: a node that joins in a later one is not yet in the state, but has not left.
+            return
+        basis = (nodes, membership, clusters)
+        if self._view is not None and basis == self._view_basis:
+            return
+        self._view_basis = basis
         view = ClusterView(
             node=host.node,
             term=self.term,
-            nodes=tuple(_spec(record) for record in state.nodes()),
+            nodes=tuple(_spec(record) for record in nodes),
             voters=membership.voters,
             learners=membership.learners,
             clusters=tuple(
                 ClusterSpec(
                     cluster=record.id, nodes=tuple(_spec(node) for node in record.nodes), version=record.index
                 )
-                for record in state.clusters()
+                for record in clusters
             ),
         )
         if view != self._view:

@@ -20,18 +20,20 @@ def next_change(
     """The one change that brings the members nearer to what they should be, or None when they are.
 
     Members that left the cluster go first, then learners that fell silent; then a learner that has caught up is
-    promoted, and at last the node that joined first becomes a learner where a voter is missing.
+    promoted, and at last the node that joined first becomes a learner where a voter is missing. The last voter goes
+    only when another has taken its place.
     """
     ready = {record.name: record.status == "ready" for record in nodes}
     for member in membership.members:
-        if member not in ready:
+        if member not in ready and membership.voters != (member,):
             return RemoveMember(member=member, ref=ref)
     for learner in membership.learners:
         if not ready[learner]:
             return RemoveMember(member=learner, ref=ref)
         if is_caught_up(learner):
             return PromoteLearner(member=learner, ref=ref)
-    if membership.learners or len(membership.voters) >= min(VOTERS, len(nodes)):
+    staying = [voter for voter in membership.voters if voter in ready]
+    if membership.learners or len(staying) >= min(VOTERS, len(nodes)):
         return None
     for record in nodes:
         if record.status == "ready" and record.name not in membership.voters:

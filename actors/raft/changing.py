@@ -3,7 +3,15 @@
 from typing import TYPE_CHECKING
 
 from . import reading, replication, roles
-from .events import NEVER_NS, Accepted, AddLearner, PromoteLearner, RemoveMember, TimeoutNow, TransferLeadership
+from .events import (
+    NEVER_NS,
+    Accepted,
+    AddLearner,
+    PromoteLearner,
+    RemoveMember,
+    TimeoutNow,
+    TransferLeadership,
+)
 from .membership import Membership, encode_membership
 from .progress import Progress, ProgressState
 
@@ -175,5 +183,7 @@ def _furthest_voter(raft: "Raft") -> str | None:
 
 def _send_timeout_now(raft: "Raft", to: str) -> None:
     raft.out.append(
-        TimeoutNow(cluster=raft.cluster, sender=raft.member, to=to, term=raft.term, incarnation=raft.incarnation)
+        TimeoutNow(
+            cluster=raft.cluster, sender=raft.member, to=to, term=raft.term, incarnation=raft.incarnation
+        )
     )

@@ -7,7 +7,6 @@ message does is in elections.py (who leads), replication.py (the log), snapshots
 
 from collections import deque
 from collections.abc import Callable
-from enum import Enum
 from typing import Any
 
 import msgspec
@@ -30,8 +29,8 @@ from .events import (
     InstallSnapshot,
     InstallSnapshotReply,
     MembershipChanged,
-    Persist,
     PeerMessage,
+    Persist,
     PreVoteReply,
     PreVoteRequest,
     PromoteLearner,
@@ -57,7 +56,7 @@ from .events import (
     VoteRequest,
 )
 from .log import Log
-from .membership import InvalidMembership, Membership, decode_membership
+from .membership import Membership, decode_membership
 from .progress import Progress
 from .reading import Reads
 from .roles import Role

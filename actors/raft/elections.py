@@ -13,8 +13,15 @@ from .events import (
     VoteReply,
     VoteRequest,
 )
-from .roles import Role, become_candidate, become_follower, become_leader, become_pre_candidate, know_leader
-from .roles import redraw_deadline
+from .roles import (
+    Role,
+    become_candidate,
+    become_follower,
+    become_leader,
+    become_pre_candidate,
+    know_leader,
+    redraw_deadline,
+)
 
 if TYPE_CHECKING:
     from .core import Raft
@@ -55,8 +62,8 @@ def ask_for_pre_votes(raft: "Raft") -> None:
             PreVoteRequest(
                 cluster=raft.cluster, sender=raft.member, to=to, term=raft.term, incarnation=raft.incarnation,
                 last_index=log.last_index, last_term=log.last_term, round=raft.ask_round,
-            )  # fmt: skip
-        )
+            )
+        )  # fmt: skip
 
 
 def campaign(raft: "Raft", transfer: bool) -> None:
@@ -69,8 +76,8 @@ def campaign(raft: "Raft", transfer: bool) -> None:
             VoteRequest(
                 cluster=raft.cluster, sender=raft.member, to=to, term=raft.term, incarnation=raft.incarnation,
                 last_index=log.last_index, last_term=log.last_term, transfer=transfer,
-            )  # fmt: skip
-        )
+            )
+        )  # fmt: skip
 
 
 def count_own_vote(raft: "Raft") -> None:
@@ -90,8 +97,15 @@ def settle_term(raft: "Raft", message: Any) -> bool:
         # §4.2.3: who hears a leader does not even update its term, so that nobody is deposed by a stray.
         raft.drop("hears a leader")
         return False
+<<<<<<< HEAD
     leader = message.sender if kind is Append or kind is InstallSnapshot else None
     reason = "transferred leadership" if kind is VoteRequest and message.transfer else f"saw term {message.term}"
+=======
+    leader = message.sender if kind is Append else None
+    reason = (
+        "transferred leadership" if kind is VoteRequest and message.transfer else f"saw term {message.term}"
+    )
+>>>>>>> main
     become_follower(raft, message.term, leader, reason)
     return True
 
@@ -102,9 +116,15 @@ def _answer_older_term(raft: "Raft", message: Any) -> None:
         raft.out.append(
             AppendReply(
                 cluster=raft.cluster, sender=raft.member, to=message.sender, term=raft.term,
+<<<<<<< HEAD
                 incarnation=raft.incarnation, success=False, match=0, round=0,
             )  # fmt: skip
         )
+=======
+                incarnation=raft.incarnation, success=False, match=message.prev_index, round=0,
+            )
+        )  # fmt: skip
+>>>>>>> main
     elif type(message) is VoteRequest:
         _reply_to_vote(raft, message.sender, granted=False)
     else:
@@ -121,8 +141,8 @@ def on_pre_vote_request(raft: "Raft", message: PreVoteRequest) -> None:
         PreVoteReply(
             cluster=raft.cluster, sender=raft.member, to=message.sender, term=raft.term,
             incarnation=raft.incarnation, granted=granted, round=message.round,
-        )  # fmt: skip
-    )
+        )
+    )  # fmt: skip
 
 
 def on_pre_vote_reply(raft: "Raft", message: PreVoteReply) -> None:
@@ -138,7 +158,9 @@ def on_pre_vote_reply(raft: "Raft", message: PreVoteReply) -> None:
 def on_vote_request(raft: "Raft", message: VoteRequest) -> None:
     """§3.4, §3.6.1: one vote a term, for a log that is at least as up to date; the same answer to the same asker."""
     free = raft.voted_for == message.sender or (raft.voted_for is None and raft.leader is None)
-    granted = free and raft.role is not Role.LEADER and raft.log.is_behind(message.last_index, message.last_term)
+    granted = (
+        free and raft.role is not Role.LEADER and raft.log.is_behind(message.last_index, message.last_term)
+    )
     if granted:
         if raft.voted_for is None:
             raft.voted_for = message.sender
@@ -167,8 +189,8 @@ def _reply_to_vote(raft: "Raft", to: str, granted: bool) -> None:
         VoteReply(
             cluster=raft.cluster, sender=raft.member, to=to, term=raft.term, incarnation=raft.incarnation,
             granted=granted,
-        )  # fmt: skip
-    )
+        )
+    )  # fmt: skip
 
 
 def _count_votes(raft: "Raft") -> None:

@@ -90,7 +90,7 @@ class AppendReply(Message, frozen=True, kw_only=True, gc=False, array_like=True,
     """Success: all up to here agrees with the leader and is durable. Refusal: the prev_index that was refused."""
     round: int
     hint_index: int = 0
-    """Refusal: the last index that may still agree, and its term: the leader goes back a term at a time, not an entry."""
+    """Refusal: the last index that may still agree, and its term: the leader goes back by terms, not by entries."""
     hint_term: int = 0
 
 
@@ -307,7 +307,7 @@ class SnapshotChunkRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Apply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Committed entries in order, each handed out exactly once; `is_application` tells the application's from others."""
+    """Committed entries in order, each handed out exactly once; `is_application` tells whose they are."""
 
     first_index: int
     terms: tuple[int, ...]

@@ -35,8 +35,14 @@ class Seen:
     def __init__(self, core: Raft, hard_state: HardState) -> None:
         self.core = core
         self.term = core.term
+<<<<<<< HEAD
         self.commit = core.commit_index
         self.applied = core.handed_index
+=======
+        # A core that starts has committed nothing yet; its first step, which this is, may have done so since.
+        self.commit = core.log.base_index
+        self.applied = core.log.base_index
+>>>>>>> main
         self.last = core.last_index
         self.led_term = 0
         self.hard_state = hard_state
@@ -122,12 +128,20 @@ class Invariants:
             self._demand(seen.applied == begins, "starts at its snapshot", core.member, f"{seen.applied}, not {begins}")
         seen.commit = seen.applied
         self.seen[core.member] = seen
-        self._register(core, core.log.base_term, core.first_index, *core.entries(core.first_index, core.last_index + 1))
+        self._register(
+            core, core.log.base_term, core.first_index, *core.entries(core.first_index, core.last_index + 1)
+        )
         if before is None:
             return seen
         durable = before.hard_state
-        self._demand(core.term >= durable.term, "terms survive", core.member, f"{core.term} after {durable.term}")
-        if core.term == durable.term and durable.voted_for is not None and core.voted_for != durable.voted_for:
+        self._demand(
+            core.term >= durable.term, "terms survive", core.member, f"{core.term} after {durable.term}"
+        )
+        if (
+            core.term == durable.term
+            and durable.voted_for is not None
+            and core.voted_for != durable.voted_for
+        ):
             # The first step of the new life is over: its vote may only have been added, never changed.
             self._demand(False, "votes survive", core.member, f"{core.voted_for} after {durable.voted_for}")
         index = before.core.durable_index
@@ -154,19 +168,23 @@ class Invariants:
             seen.writes.append((persist.done.sequence, persist.hard_state, waiting))
         first = persist.first_index
         if persist.terms:
-            self._demand(first > seen.commit, "committed entries stay", core.member, f"{first} is overwritten")
+            self._demand(
+                first > seen.commit, "committed entries stay", core.member, f"{first} is overwritten"
+            )
             self._register(core, core.log.term_at(first - 1), first, persist.terms, persist.payloads)
             self._membership_is_the_logs(core)
         if core.role is Role.LEADER and seen.led_term == core.term:
             # §3.6 Leader Append-Only.
-            self._demand(first == seen.last + 1, "a leader only appends", core.member, f"{first} after {seen.last}")
+            self._demand(
+                first == seen.last + 1, "a leader only appends", core.member, f"{first} after {seen.last}"
+            )
 
     def _register(
         self, core: Raft, before: int, first: int, terms: tuple[int, ...], payloads: tuple[bytes, ...]
     ) -> None:
         """§3.5 Log Matching: one index and term, one entry with one history."""
         entries = self.entries
-        for index, (term, payload) in enumerate(zip(terms, payloads), first):
+        for index, (term, payload) in enumerate(zip(terms, payloads, strict=True), first):
             known = entries.setdefault((index, term), (before, payload))
             if known[0] != before or known[1] != payload or term < before:
                 self._demand(False, "log matching", core.member, f"another entry {index} of term {term}")
@@ -216,10 +234,16 @@ class Invariants:
     def _commit_grew(self, seen: Seen, core: Raft) -> None:
         commit = core.commit_index
         self._demand(commit > seen.commit, "commit only grows", core.member, f"{commit} after {seen.commit}")
-        self._demand(commit <= core.last_index, "commit within the log", core.member, f"{commit} > {core.last_index}")
+        self._demand(
+            commit <= core.last_index, "commit within the log", core.member, f"{commit} > {core.last_index}"
+        )
         if core.role is Role.LEADER:
-            self._demand(core.log.term_at(commit) == core.term, "own term only", core.member, f"commits {commit}")
-            self._demand(self._is_on_quorum(core, commit), "committed on a quorum", core.member, f"commits {commit}")
+            self._demand(
+                core.log.term_at(commit) == core.term, "own term only", core.member, f"commits {commit}"
+            )
+            self._demand(
+                self._is_on_quorum(core, commit), "committed on a quorum", core.member, f"commits {commit}"
+            )
         seen.commit = commit
 
     def _is_on_quorum(self, core: Raft, index: int) -> bool:
@@ -239,10 +263,14 @@ class Invariants:
         first, terms, payloads = ready.apply.first_index, ready.apply.terms, ready.apply.payloads
         self._demand(first == seen.applied + 1, "applied once", core.member, f"{first} after {seen.applied}")
         seen.applied = first + len(terms) - 1
-        self._demand(seen.applied <= core.commit_index, "applied is committed", core.member, f"{seen.applied}")
+        self._demand(
+            seen.applied <= core.commit_index, "applied is committed", core.member, f"{seen.applied}"
+        )
         known = len(self.committed_terms)
         start = first - self.first_committed
-        self._demand(start <= known, "applied in order", core.member, f"{first} before {self.committed_index}")
+        self._demand(
+            start <= known, "applied in order", core.member, f"{first} before {self.committed_index}"
+        )
         shared = min(known - start, len(terms))
         agree = (
             self.committed_terms[start : start + shared] == list(terms[:shared])
@@ -259,10 +287,14 @@ class Invariants:
         durable_term = seen.hard_state.term
         for message in ready.send:
             if message.term > durable_term:
-                self._demand(False, "term durable before use", core.member, f"{message.term} > {durable_term}")
+                self._demand(
+                    False, "term durable before use", core.member, f"{message.term} > {durable_term}"
+                )
             if type(message) is AppendReply:
                 if message.success and message.match > core.durable_index:
-                    self._demand(False, "durable before acknowledged", core.member, f"acknowledges {message.match}")
+                    self._demand(
+                        False, "durable before acknowledged", core.member, f"acknowledges {message.match}"
+                    )
             elif type(message) is VoteReply and message.granted:
                 # In a term that is over durably, nobody can be voted for again.
                 durable = seen.hard_state.voted_for == message.to or durable_term > message.term
@@ -270,11 +302,15 @@ class Invariants:
                 self._check_vote(core, message)
 
     def _sent_after_durable(self, core: Raft, ready: Ready) -> None:
-        self._demand(ready.persist is not None, "sent after a write", core.member, "there is nothing to wait for")
+        self._demand(
+            ready.persist is not None, "sent after a write", core.member, "there is nothing to wait for"
+        )
         for message in ready.send_after_durable:
             if type(message) is AppendReply and message.success:
                 within = message.match <= core.last_index
-                self._demand(within, "durable before acknowledged", core.member, f"acknowledges {message.match}")
+                self._demand(
+                    within, "durable before acknowledged", core.member, f"acknowledges {message.match}"
+                )
 
     def _check_vote(self, core: Raft, message: Any) -> None:
         """§3.4: at most one vote a term, the own one among them."""
@@ -307,9 +343,13 @@ class Invariants:
             elif type(change) is MembershipChanged and core.role is Role.LEADER and len(core.memberships) > 1:
                 before = core.memberships[-2].index
                 done = before <= core.commit_index
-                self._demand(done, "one change at a time", core.member, f"the one at {before} is not committed")
+                self._demand(
+                    done, "one change at a time", core.member, f"the one at {before} is not committed"
+                )
                 settled = core.commit_index >= core.term_start
-                self._demand(settled, "no change by a new leader", core.member, f"at {change.membership.index}")
+                self._demand(
+                    settled, "no change by a new leader", core.member, f"at {change.membership.index}"
+                )
 
     def _became_leader(self, seen: Seen, core: Raft, term: int) -> None:
         """§3.6: Election Safety and Leader Completeness."""
@@ -320,4 +360,6 @@ class Invariants:
         last = self.committed_index
         if last >= core.first_index:
             holds = core.log.term_at(last) == self.committed_terms[-1]
-            self._demand(holds, "leader completeness", core.member, f"term {term} lacks committed entry {last}")
+            self._demand(
+                holds, "leader completeness", core.member, f"term {term} lacks committed entry {last}"
+            )

@@ -81,7 +81,9 @@ class Log:
         ours = self._terms[start : start + len(terms)]
         if ours == list(terms[: len(ours)]):
             return index + len(ours)
-        return index + next(i for i, (mine, theirs) in enumerate(zip(ours, terms)) if mine != theirs)
+        return index + next(
+            i for i, (mine, theirs) in enumerate(zip(ours, terms, strict=False)) if mine != theirs
+        )
 
     def last_not_after(self, term: int, index: int) -> int:
         """The last entry up to index whose term is at most `term`: terms never fall, so a search by halves finds it.

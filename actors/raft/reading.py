@@ -99,8 +99,8 @@ def _answer(raft: "Raft", asker: str | None, number: int, index: int) -> None:
         ReadIndexReply(
             cluster=raft.cluster, sender=raft.member, to=asker, term=raft.term, incarnation=raft.incarnation,
             batch=number, index=index,
-        )  # fmt: skip
-    )
+        )
+    )  # fmt: skip
 
 
 def fail_as_leader(raft: "Raft", leader: str | None) -> None:
@@ -127,8 +127,8 @@ def _ask_leader(raft: "Raft") -> None:
         ReadIndexRequest(
             cluster=raft.cluster, sender=raft.member, to=raft.leader, term=raft.term, incarnation=raft.incarnation,
             batch=reads.batch,
-        )  # fmt: skip
-    )
+        )
+    )  # fmt: skip
 
 
 def on_read_index_reply(raft: "Raft", message: ReadIndexReply) -> None:

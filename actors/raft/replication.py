@@ -53,8 +53,8 @@ def on_forwarded_proposal(raft: "Raft", message: ForwardedProposal) -> None:
             cluster=raft.cluster, sender=raft.member, to=message.sender, term=raft.term, incarnation=raft.incarnation,
             ref=message.ref, at_term=raft.term, index=first, count=len(payloads), reason=reason,
             leader=raft.leader,
-        )  # fmt: skip
-    )
+        )
+    )  # fmt: skip
 
 
 def on_forwarded_reply(raft: "Raft", message: ForwardedReply) -> None:
@@ -73,8 +73,8 @@ def _send_on(raft: "Raft", event: Propose) -> None:
         ForwardedProposal(
             cluster=raft.cluster, sender=raft.member, to=raft.leader, term=raft.term, incarnation=raft.incarnation,
             payloads=event.payloads, ref=event.ref,
-        )  # fmt: skip
-    )
+        )
+    )  # fmt: skip
 
 
 def _objection(raft: "Raft", payloads: tuple[bytes, ...], cost: int) -> str:
@@ -140,7 +140,9 @@ def _has_room(raft: "Raft", progress: Progress) -> bool:
     if progress.state is ProgressState.PROBE:
         return False
     config = raft.config
-    return len(inflight) < config.max_inflight_messages and progress.inflight_bytes < config.max_inflight_bytes
+    return (
+        len(inflight) < config.max_inflight_messages and progress.inflight_bytes < config.max_inflight_bytes
+    )
 
 
 def _batch(raft: "Raft", first: int) -> tuple[tuple[int, ...], tuple[bytes, ...], int]:
@@ -182,8 +184,8 @@ def _send_entries(
             cluster=raft.cluster, sender=raft.member, to=peer, term=raft.term, incarnation=raft.incarnation,
             prev_index=prev, prev_term=prev_term, terms=terms, payloads=payloads, commit=commit, round=raft.round,
             memberships=memberships,
-        )  # fmt: skip
-    )
+        )
+    )  # fmt: skip
 
 
 def _memberships_among(raft: "Raft", first: int, payloads: tuple[bytes, ...]) -> tuple[int, ...]:
@@ -205,8 +207,8 @@ def send_heartbeat(raft: "Raft", peer: str, progress: Progress) -> None:
             prev_index=prev, prev_term=raft.log.term_at(prev) if prev else 0, terms=(), payloads=(),
             commit=raft.commit_index,
             round=raft.round,
-        )  # fmt: skip
-    )
+        )
+    )  # fmt: skip
 
 
 def broadcast_heartbeat(raft: "Raft") -> None:
@@ -357,8 +359,8 @@ def _refuse_append(raft: "Raft", message: Append) -> None:
             cluster=raft.cluster, sender=raft.member, to=message.sender, term=raft.term, incarnation=raft.incarnation,
             success=False, match=message.prev_index, round=message.round, hint_index=hint,
             hint_term=max(raft.log.term_at(hint), 0),
-        )  # fmt: skip
-    )
+        )
+    )  # fmt: skip
 
 
 # --- The leader hears how it went ---

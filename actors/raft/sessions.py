@@ -4,13 +4,19 @@
 What is remembered, and what is forgotten, follows from the log alone, so it is the same on every member.
 """
 
+from collections import OrderedDict
+from collections.abc import Generator
 from typing import Any, Protocol
 
 import msgspec
 
 
 class Machine(Protocol):
-    """What is replicated. `apply` must depend on nothing but what was applied before."""
+    """What is replicated. `apply` must depend on nothing but what was applied before.
+
+    A machine whose snapshot takes long may have `snapshot_slices()`, too: a generator that yields after each bit of
+    work and returns the same bytes in the end. Nothing is applied in between.
+    """
 
     def apply(self, index: int, command: bytes) -> Any: ...
 
@@ -83,8 +89,9 @@ class Sessions:
         self._max_expired = max_expired
         self._max_results = max_results
         self._decode_result = msgspec.msgpack.Decoder(result_type).decode
-        # Both from the longest unused to the last used: a dict keeps the order of insertion.
-        self._sessions: dict[str, _Session] = {}
+        # Both from the longest unused to the last used. Sessions move to the end at every use; a plain dict would
+        # find its first key ever more slowly, because it walks over what was taken out in front of it.
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._expired: dict[str, None] = {}
 
     def __len__(self) -> int:
@@ -109,39 +116,55 @@ class Sessions:
             return Applied(session=session, sequence=sequence, duplicate=True, refused="result forgotten")
         encoded = _ENCODER.encode(self.machine.apply(index, command))
         known.results[sequence] = encoded
-        self._forget_results(known, acknowledged)
+        if len(known.results) > self._max_results:
+            self._forget_results(known, acknowledged)
         # The first answer is decoded too, so that a retry's cannot differ from it (a tuple comes back as a list).
         return Applied(session=session, sequence=sequence, result=self._decode_result(encoded))
 
     def snapshot(self) -> bytes:
         """The machine's state and the session table: neither is any good without the other."""
-        table = [
-            (name, known.last_index, known.acknowledged, list(known.results.items()))
-            for name, known in self._sessions.items()
-        ]
-        return _ENCODER.encode((table, list(self._expired), self.machine.snapshot()))
+        return _ENCODER.encode((self._table(), list(self._expired), self.machine.snapshot()))
+
+    def snapshot_slices(self) -> Generator[None, None, bytes]:
+        """The same bytes, bit by bit: yields after each bit that may take milliseconds, and returns them."""
+        slices = getattr(self.machine, "snapshot_slices", None)
+        if slices is None:
+            return self.snapshot()
+        machine = yield from slices()
+        yield
+        head = _ENCODER.encode((self._table(), list(self._expired)))
+        # An array of two becomes one of three: the machine's bytes are large, and so are not encoded in one go.
+        return b"".join((b"\x93", head[1:], _binary_head(len(machine)), machine))
 
     def restore(self, data: bytes) -> None:
         """Puts everything back as it was at the snapshot. Raises msgspec.DecodeError, and changes nothing then."""
         table, expired, machine = _SNAPSHOT.decode(data)
         self.machine.restore(machine)
-        self._sessions = {
-            name: _Session(last_index, acknowledged, dict(results))
+        self._sessions = OrderedDict(
+            (name, _Session(last_index, acknowledged, dict(results)))
             for name, last_index, acknowledged, results in table
-        }
+        )
         self._expired = dict.fromkeys(expired)
+
+    def _table(self) -> list[tuple[str, int, int, list[tuple[int, bytes]]]]:
+        return [
+            (name, known.last_index, known.acknowledged, list(known.results.items()))
+            for name, known in self._sessions.items()
+        ]
 
     def _use(self, name: str, index: int, acknowledged: int) -> _Session | None:
         """The session, opened if it is new; None if it expired. Who acknowledges an answer cannot be new."""
-        known = self._sessions.pop(name, None)
+        known = self._sessions.get(name)
         if known is None:
             if acknowledged or name in self._expired:
                 return None
-            known = _Session(index, 0, {})
+            known = self._sessions[name] = _Session(index, 0, {})
+            self._expire(0)
+            return known
+        self._sessions.move_to_end(name)
         known.last_index = index
-        self._sessions[name] = known
-        self._expire(0)
-        self._forget_results(known, acknowledged)
+        if acknowledged > known.acknowledged:
+            self._forget_results(known, acknowledged)
         return known
 
     def _expire(self, unused_since: int) -> None:
@@ -158,16 +181,31 @@ class Sessions:
     def _forget_results(self, known: _Session, acknowledged: int) -> None:
         results = known.results
         if acknowledged > known.acknowledged:
-            newly = range(known.acknowledged + 1, acknowledged + 1)
             # Whichever is shorter: a client that acknowledges one by one must not cost a look at all that is open.
-            gone = newly if len(newly) < len(results) else [number for number in results if number <= acknowledged]
-            for number in gone:
-                results.pop(number, None)
+            if acknowledged - known.acknowledged < len(results):
+                for number in range(known.acknowledged + 1, acknowledged + 1):
+                    results.pop(number, None)
+            else:
+                known.results = results = {
+                    number: result for number, result in results.items() if number > acknowledged
+                }
             known.acknowledged = acknowledged
         while len(results) > self._max_results:
-            oldest = min(results)
-            known.acknowledged = max(known.acknowledged, oldest)
+            # Nearly always the next number, which is found without a look at all of them.
+            oldest = known.acknowledged + 1
+            if oldest not in results:
+                oldest = min(results)
+            known.acknowledged = oldest
             del results[oldest]
+
+
+def _binary_head(size: int) -> bytes:
+    """How msgpack begins a byte string of this size."""
+    if size < 1 << 8:
+        return b"\xc4" + size.to_bytes(1, "big")
+    if size < 1 << 16:
+        return b"\xc5" + size.to_bytes(2, "big")
+    return b"\xc6" + size.to_bytes(4, "big")
 
 
 _SNAPSHOT = msgspec.msgpack.Decoder(

@@ -112,6 +112,15 @@ class Reading:
             )
         )
 
+    def leaving(self, node: str) -> Ints:
+        """The ids of a node's tasks that are wanted no more, and of which nobody has said yet that they ended."""
+        number = self._replicas.nodes.number(node)
+        if number is None:
+            return np.zeros(0, np.int64)
+        rows = self._replicas.tasks.of_node(number)
+        ids: Ints = self._replicas.tasks.id[rows[self._replicas.tasks.desired[rows] > TaskState.RUNNING]]
+        return ids
+
     def assignments_version(self, node: str) -> int:
         """The log index at which a node's assignments last changed; 0 for an unknown one. Costs nothing."""
         number = self._replicas.nodes.number(node)

@@ -376,7 +376,9 @@ class Simulation:
         if isinstance(answer, ReadFailed):
             self.reads_failed.append(answer.ref)
             return
-        assert answer.index >= needed, f"stale read {answer.ref}: index {answer.index}, {needed} was committed"
+        assert answer.index >= needed, (
+            f"stale read {answer.ref}: index {answer.index}, {needed} was committed"
+        )
         self.reads_answered.append(answer.ref)
 
 
@@ -460,7 +462,9 @@ class Chaos:
         """A leader that is cut off, perhaps with a friend, goes on taking work that will be overwritten."""
         leader = self.simulation.leader()
         if leader is not None:
-            self.simulation.isolate(leader, *self.random.sample(self.simulation.names, self.random.choice((0, 1))))
+            self.simulation.isolate(
+                leader, *self.random.sample(self.simulation.names, self.random.choice((0, 1)))
+            )
             for _ in range(self.random.choice((1, 3))):
                 self.propose()
                 self.simulation.propose(leader, b"s%d" % self.simulation.count)
@@ -528,5 +532,8 @@ class Chaos:
         for name in members:
             core = simulation.core(name)
             first = max(core.first_index, log.first_index)
-            assert core.entries(first, core.last_index + 1) == log.entries(first, log.last_index + 1), f"{name} differs"
-            assert simulation.members[name].applied == simulation.members[leader].applied, f"{name} applied otherwise"
+            assert core.entries(first, core.last_index + 1) == log.entries(first, log.last_index + 1), (
+                f"{name} differs"
+            )
+            applied = simulation.members[name].applied
+            assert applied == simulation.members[leader].applied, f"{name} applied otherwise"

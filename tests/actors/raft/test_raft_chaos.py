@@ -63,6 +63,8 @@ def test_the_chaos_reaches_what_it_is_meant_to_reach() -> None:
         invariants = chaos.simulation.invariants
         seen["overwritten"] += len(invariants.entries) - len(invariants.committed_terms)
         seen["reads"] += len(chaos.simulation.reads_answered)
-        seen["snubbed"] += sum(core.dropped.get("hears a leader", 0) for core in chaos.simulation.cores.values())
+        seen["snubbed"] += sum(
+            core.dropped.get("hears a leader", 0) for core in chaos.simulation.cores.values()
+        )
     assert seen["leaders"] > 200 and seen["overwritten"] > 100, seen
     assert seen["memberships"] > 60 and seen["transferred"] > 10 and seen["reads"] > 100, seen

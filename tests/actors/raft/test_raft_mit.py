@@ -159,7 +159,9 @@ def test_five_concurrent_commands_are_all_committed() -> None:
     for number in range(5):
         simulation.propose(leader, b"%d" % number)
     simulation.run(200)
-    assert all(sorted(simulation.applied(name)) == [b"0", b"1", b"2", b"3", b"4"] for name in simulation.names)
+    assert all(
+        sorted(simulation.applied(name)) == [b"0", b"1", b"2", b"3", b"4"] for name in simulation.names
+    )
 
 
 def test_what_an_old_leader_took_in_alone_vanishes_when_it_rejoins() -> None:
@@ -293,7 +295,9 @@ def test_a_restarted_leader_agrees_with_a_stale_follower() -> None:
 
 @pytest.mark.parametrize("unreliable", [False, True])
 def test_figure_8_over_and_over_ends_in_agreement(unreliable: bool) -> None:
-    simulation = Simulation(voters=5, seed=8, delay_ms=(1, 27) if unreliable else (1, 3), in_order=not unreliable)
+    simulation = Simulation(
+        voters=5, seed=8, delay_ms=(1, 27) if unreliable else (1, 3), in_order=not unreliable
+    )
     simulation.loss = 0.1 if unreliable else 0.0
     draw = random.Random(8)
     simulation.elect()

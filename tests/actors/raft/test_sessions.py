@@ -118,7 +118,9 @@ def test_the_session_table_is_part_of_the_snapshot() -> None:
 
 
 def test_equal_logs_give_equal_snapshots_also_through_a_restore() -> None:
-    log = [(index, encode(f"s{index % 7}", index // 7, b"1", max(index // 7 - 2, 0))) for index in range(1, 200)]
+    log = [
+        (index, encode(f"s{index % 7}", index // 7, b"1", max(index // 7 - 2, 0))) for index in range(1, 200)
+    ]
     whole, first, second = (Sessions(Counter(), max_sessions=5) for _ in range(3))
     for index, payload in log:
         whole.apply(index, payload)

@@ -93,6 +93,7 @@ def test_a_name_or_address_in_use_is_refused():
     assert log.add("n1", port=8001).code == "address-taken"
     assert log.add("n1", capacity=-1).code == "invalid"
     assert log.add("n1", capacity=2**60).code == "invalid"
+    log.add("n2", port=8002)
     log.do(c.RemoveNode(name="n0"))
     assert log.add("n1", port=8001).ok
 
@@ -403,3 +404,13 @@ def test_statistics_count_what_is_there():
     assert statistics["replicas_pending"] == 2
     assert statistics["load"] == 3
     assert statistics["capacity"] == 20
+
+
+def test_the_last_node_is_not_removed():
+    log = Log()
+    log.add("n0")
+    log.add("n1")
+    assert log.do(c.RemoveNode(name="n0")).ok
+    refused = log.do(c.RemoveNode(name="n1"))
+    assert (refused.ok, refused.code) == (False, "last-node")
+    assert [node.name for node in log.state.nodes()] == ["n1"]

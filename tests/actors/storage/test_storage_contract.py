@@ -56,7 +56,9 @@ def test_entries_are_found_again_in_order(make: Callable[[Restored], Storage]) -
     assert found.membership == FRESH.membership
 
 
-def test_the_hard_state_is_found_again_and_a_write_without_one_keeps_it(make: Callable[[Restored], Storage]) -> None:
+def test_the_hard_state_is_found_again_and_a_write_without_one_keeps_it(
+    make: Callable[[Restored], Storage],
+) -> None:
     storage = make(FRESH)
     storage.save(write(1, hard=HardState(term=3, voted_for="b")))
     storage.save(write(1, 3))
@@ -77,7 +79,9 @@ def test_a_write_of_the_hard_state_alone_keeps_the_log(make: Callable[[Restored]
     assert storage.load().terms == (1, 1)
 
 
-def test_a_write_that_leaves_a_gap_is_refused_and_changes_nothing(make: Callable[[Restored], Storage]) -> None:
+def test_a_write_that_leaves_a_gap_is_refused_and_changes_nothing(
+    make: Callable[[Restored], Storage],
+) -> None:
     storage = make(FRESH)
     storage.save(write(1, 1))
     with pytest.raises(StorageBroken, match="entry 3 cannot follow a log that holds 1..1"):
