@@ -271,7 +271,13 @@ class Member(Actor):
         if not self.context.is_alive(wire):
             try:
                 self.context.spawn(
-                    Link, wire, self.cluster, self.node, peer, self._link_policy, parent=cluster_actor(self.cluster)
+                    Link,
+                    wire,
+                    self.cluster,
+                    self.node,
+                    peer,
+                    self._link_policy,
+                    parent=cluster_actor(self.cluster),
                 )
             except NameTaken:
                 pass  # The front door was quicker: somebody cuts a wire that nobody has used yet.
@@ -499,5 +505,3 @@ class Member(Actor):
             "first_index": raft.first_index,
             "waiting": len(self._waiting),
         }
-
-

@@ -134,7 +134,9 @@ class Node(Member):
     def on_stepped_down(self, term: int, reason: str) -> None:
         """Drop everything that only a leader knows; the next leader finds it out anew."""
         self.context.log.info("stepped down term=%d node=%s reason=%r", term, self.node, reason)
-        self.context.emit("leader-stepped-down", cluster=self.cluster, node=self.node, term=term, reason=reason)
+        self.context.emit(
+            "leader-stepped-down", cluster=self.cluster, node=self.node, term=term, reason=reason
+        )
         self.context.send(self.front_door, LeaderResigned(node=self.node, term=term, reason=reason))
         self.loop = None
 

@@ -97,15 +97,10 @@ def settle_term(raft: "Raft", message: Any) -> bool:
         # §4.2.3: who hears a leader does not even update its term, so that nobody is deposed by a stray.
         raft.drop("hears a leader")
         return False
-<<<<<<< HEAD
     leader = message.sender if kind is Append or kind is InstallSnapshot else None
-    reason = "transferred leadership" if kind is VoteRequest and message.transfer else f"saw term {message.term}"
-=======
-    leader = message.sender if kind is Append else None
     reason = (
         "transferred leadership" if kind is VoteRequest and message.transfer else f"saw term {message.term}"
     )
->>>>>>> main
     become_follower(raft, message.term, leader, reason)
     return True
 
@@ -115,16 +110,16 @@ def _answer_older_term(raft: "Raft", message: Any) -> None:
     if type(message) is Append or type(message) is InstallSnapshot:
         raft.out.append(
             AppendReply(
-                cluster=raft.cluster, sender=raft.member, to=message.sender, term=raft.term,
-<<<<<<< HEAD
-                incarnation=raft.incarnation, success=False, match=0, round=0,
+                cluster=raft.cluster,
+                sender=raft.member,
+                to=message.sender,
+                term=raft.term,
+                incarnation=raft.incarnation,
+                success=False,
+                match=0,
+                round=0,
             )  # fmt: skip
         )
-=======
-                incarnation=raft.incarnation, success=False, match=message.prev_index, round=0,
-            )
-        )  # fmt: skip
->>>>>>> main
     elif type(message) is VoteRequest:
         _reply_to_vote(raft, message.sender, granted=False)
     else:

@@ -35,14 +35,8 @@ class Seen:
     def __init__(self, core: Raft, hard_state: HardState) -> None:
         self.core = core
         self.term = core.term
-<<<<<<< HEAD
         self.commit = core.commit_index
         self.applied = core.handed_index
-=======
-        # A core that starts has committed nothing yet; its first step, which this is, may have done so since.
-        self.commit = core.log.base_index
-        self.applied = core.log.base_index
->>>>>>> main
         self.last = core.last_index
         self.led_term = 0
         self.hard_state = hard_state
@@ -125,7 +119,9 @@ class Invariants:
             seen.applied = 0  # Where it stood before is not to be seen any more.
         else:
             begins = max(core.snapshot_index, core.log.base_index)
-            self._demand(seen.applied == begins, "starts at its snapshot", core.member, f"{seen.applied}, not {begins}")
+            self._demand(
+                seen.applied == begins, "starts at its snapshot", core.member, f"{seen.applied}, not {begins}"
+            )
         seen.commit = seen.applied
         self.seen[core.member] = seen
         self._register(
@@ -207,16 +203,26 @@ class Invariants:
             core.snapshot_index <= core.handed_index <= core.commit_index <= log.last_index
         )
         if not holds or core.durable_index > log.last_index:
-            order = (log.base_index, core.snapshot_index, core.handed_index, core.commit_index, log.last_index)
+            order = (
+                log.base_index,
+                core.snapshot_index,
+                core.handed_index,
+                core.commit_index,
+                log.last_index,
+            )
             self._demand(False, "purged, snapshot, applied, commit, last in order", core.member, str(order))
 
     def _installed(self, seen: Seen, core: Raft, snapshot: Snapshot) -> None:
         """Whole, of committed entries only, and never back in time."""
         index = snapshot.index
-        self._demand(index > seen.applied, "snapshots go forward", core.member, f"{index} after {seen.applied}")
+        self._demand(
+            index > seen.applied, "snapshots go forward", core.member, f"{index} after {seen.applied}"
+        )
         self._demand(index <= self.committed_index, "snapshots are committed", core.member, f"{index}")
         term = self.committed_terms[index - self.first_committed]
-        self._demand(term == snapshot.term, "snapshots are committed", core.member, f"{index} of {snapshot.term}")
+        self._demand(
+            term == snapshot.term, "snapshots are committed", core.member, f"{index} of {snapshot.term}"
+        )
         known = self._committed_membership(index)
         agrees = known is None or known == snapshot.membership
         self._demand(agrees, "membership in the snapshot", core.member, f"{snapshot.membership} at {index}")

@@ -34,11 +34,6 @@ class Progress:
     """Entries up to `match` are durable there; `next` is sent next. Always match < next."""
 
     __slots__ = (
-<<<<<<< HEAD
-        "match", "next", "state", "last_heard_ns", "round", "told_commit", "inflight", "inflight_bytes",
-        "snapshot",
-    )  # fmt: skip
-=======
         "match",
         "next",
         "state",
@@ -47,8 +42,8 @@ class Progress:
         "told_commit",
         "inflight",
         "inflight_bytes",
+        "snapshot",
     )
->>>>>>> main
 
     def __init__(self, next_index: int, now_ns: int) -> None:
         self.match = 0

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 def on_snapshot_taken(raft: "Raft", event: SnapshotTaken) -> None:
     """§5.1: what a durable snapshot holds may leave the log."""
     assert event.index <= raft.handed_index, "a snapshot holds only what was applied"
-    if event.index < raft.log.base_index or (raft.snapshot is not None and event.index <= raft.snapshot.index):
+    if event.index < raft.log.base_index or (
+        raft.snapshot is not None and event.index <= raft.snapshot.index
+    ):
         return
     raft.snapshot = event
     if event.keep_from > raft.log.first_index:
@@ -69,9 +71,17 @@ def on_snapshot_chunk(raft: "Raft", event: SnapshotChunk) -> None:
         return
     raft.out.append(
         InstallSnapshot(
-            cluster=raft.cluster, sender=raft.member, to=event.peer, term=raft.term, incarnation=raft.incarnation,
-            index=mark.index, snapshot_term=mark.term, membership=mark.membership, total=event.total,
-            offset=event.offset, data=event.data,
+            cluster=raft.cluster,
+            sender=raft.member,
+            to=event.peer,
+            term=raft.term,
+            incarnation=raft.incarnation,
+            index=mark.index,
+            snapshot_term=mark.term,
+            membership=mark.membership,
+            total=event.total,
+            offset=event.offset,
+            data=event.data,
         )  # fmt: skip
     )
     if sending.total < 0:
@@ -85,7 +95,11 @@ def on_install_snapshot_reply(raft: "Raft", message: InstallSnapshotReply) -> No
         return
     progress.last_heard_ns = raft.now_ns
     sending = progress.snapshot
-    if sending is None or sending.index != message.index or not sending.received < message.received <= sending.total:
+    if (
+        sending is None
+        or sending.index != message.index
+        or not sending.received < message.received <= sending.total
+    ):
         return
     sending.received = message.received
     sending.asked = max(sending.asked, message.received)
@@ -115,7 +129,8 @@ def is_sending(raft: "Raft") -> bool:
     """Whether a member that answers is being sent the snapshot: a newer one now would make it begin again."""
     since = raft.now_ns - raft.config.election_max_ms * 1_000_000
     return any(
-        progress.state is ProgressState.SNAPSHOT and progress.last_heard_ns >= since for progress in raft.peers.values()
+        progress.state is ProgressState.SNAPSHOT and progress.last_heard_ns >= since
+        for progress in raft.peers.values()
     )
 
 
@@ -190,8 +205,13 @@ def _collect(raft: "Raft", message: InstallSnapshot) -> None:
         return
     raft.out.append(
         InstallSnapshotReply(
-            cluster=raft.cluster, sender=raft.member, to=message.sender, term=raft.term, incarnation=raft.incarnation,
-            index=message.index, received=incoming.received,
+            cluster=raft.cluster,
+            sender=raft.member,
+            to=message.sender,
+            term=raft.term,
+            incarnation=raft.incarnation,
+            index=message.index,
+            received=incoming.received,
         )  # fmt: skip
     )
 
@@ -228,7 +248,13 @@ def _acknowledge(raft: "Raft", leader: str) -> None:
     match = min(max(raft.verified_index, raft.commit_index), raft.durable_index)
     raft.out.append(
         AppendReply(
-            cluster=raft.cluster, sender=raft.member, to=leader, term=raft.term, incarnation=raft.incarnation,
-            success=True, match=match, round=0,
+            cluster=raft.cluster,
+            sender=raft.member,
+            to=leader,
+            term=raft.term,
+            incarnation=raft.incarnation,
+            success=True,
+            match=match,
+            round=0,
         )  # fmt: skip
     )

@@ -185,7 +185,8 @@ class TaskTable:
 
     def column(self, name: str) -> bytes:
         """One of `columns`."""
-        return self._data[name][: self._end][self.service != HOLE].tobytes()
+        kept: bytes = self._data[name][: self._end][self.service != HOLE].tobytes()
+        return kept
 
     def load(self, columns: dict[str, bytes], next_id: int) -> None:
         """Replace all tasks by what `columns` returned."""

@@ -251,7 +251,9 @@ class Simulation:
         """The state that comes must be the one that everybody has after the same entries."""
         member.applied = unpack(snapshot.data)
         committed = self.invariants.committed_payloads[: snapshot.index]
-        assert [payload for _, payload in member.applied] == committed, f"{member.name} installs another state"
+        assert [payload for _, payload in member.applied] == committed, (
+            f"{member.name} installs another state"
+        )
         self.installed += 1
         self.write(member, (snapshot, SnapshotInstalled(index=snapshot.index, term=snapshot.term)), ())
 
@@ -270,7 +272,9 @@ class Simulation:
         data = msgspec.msgpack.encode(member.applied)
         self.taken += 1
         self.write(
-            member, (Snapshot(index=index, term=taken.term, membership=taken.membership, data=data), taken), ()
+            member,
+            (Snapshot(index=index, term=taken.term, membership=taken.membership, data=data), taken),
+            (),
         )
 
     # --- Network ---
