@@ -260,11 +260,9 @@ class Node(Member):
         if self.raft.role is Role.LEADER:
             return "LEADER"
         membership = self.raft.membership
-        if self.node in membership.learners:
-            return "LEARNER"
-        if not membership.is_voter(self.node):
-            return "WORKER"
-        return self.raft.role.name
+        if membership.is_voter(self.node):
+            return self.raft.role.name
+        return "LEARNER" if self.node in membership.learners else "WORKER"
 
     def known_leader(self) -> str | None:
         """The leader that this node follows, by name."""

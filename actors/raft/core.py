@@ -21,6 +21,7 @@ from .events import (
     AppendReply,
     Apply,
     Change,
+    ChangeMembership,
     DeadlineReached,
     Event,
     ForwardedProposal,
@@ -530,5 +531,6 @@ _FROM_HERE: dict[type, Callable[[Raft, Any], None]] = {
     AddLearner: changing.on_add_learner,
     PromoteLearner: changing.on_promote_learner,
     RemoveMember: changing.on_remove_member,
+    ChangeMembership: changing.on_change_membership,
     TransferLeadership: changing.on_transfer,
 }

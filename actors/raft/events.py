@@ -243,6 +243,17 @@ class RemoveMember(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ref: int = 0
 
 
+class ChangeMembership(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Let exactly these take part. Several voters change at once by joint consensus (§4.3); a new voter listens first.
+
+    Accepted means that the change began. It ends by itself, under this leader or a later one.
+    """
+
+    voters: tuple[str, ...]
+    learners: tuple[str, ...] = ()
+    ref: int = 0
+
+
 class TransferLeadership(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Hand over to a voter (None: the one that is furthest). Refused, or over when SteppedDown comes."""
 
@@ -262,6 +273,7 @@ Event = (
     | AddLearner
     | PromoteLearner
     | RemoveMember
+    | ChangeMembership
     | TransferLeadership
 )
 

@@ -261,7 +261,12 @@ class Invariants:
             if seen.core.durable_index >= index
             and (seen.core.log.term_at(index) == term or seen.core.log.base_index >= index)
         ]
-        return core.membership.is_quorum(tuple(have))
+        membership = core.membership
+        return all(
+            2 * len([voter for voter in voters if voter in have]) > len(voters)
+            for voters in (membership.voters, membership.outgoing)
+            if voters
+        )
 
     def _applied(self, seen: Seen, core: Raft, ready: Ready) -> None:
         """State Machine Safety: everybody applies the same entries in the same order, each once."""
@@ -352,6 +357,9 @@ class Invariants:
                 self._demand(
                     done, "one change at a time", core.member, f"the one at {before} is not committed"
                 )
+                joined = core.memberships[-2].outgoing
+                left = not joined or change.membership.voters == core.memberships[-2].voters
+                self._demand(left, "a joint change ends first", core.member, f"at {change.membership.index}")
                 settled = core.commit_index >= core.term_start
                 self._demand(
                     settled, "no change by a new leader", core.member, f"at {change.membership.index}"

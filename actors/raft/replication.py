@@ -431,6 +431,8 @@ def _commit(raft: "Raft", agreed: int) -> None:
         reading.start_round(raft)
     if before < raft.membership.index <= agreed:
         changing.on_membership_committed(raft)
+    if raft.membership.outgoing:
+        changing.leave_joint(raft)
 
 
 def count_voters(raft: "Raft") -> None:

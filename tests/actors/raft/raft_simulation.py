@@ -15,6 +15,7 @@ from raftyard.actors.raft.events import (
     NEVER_NS,
     Accepted,
     AddLearner,
+    ChangeMembership,
     DeadlineReached,
     Event,
     Persist,
@@ -178,13 +179,14 @@ class Simulation:
     def carry_out(self, member: Member, ready: Ready) -> None:
         if ready.install is not None:
             self.install(member, ready.install)
+        # First, because a disk without delay steps the completion at once, and that may hand out more.
+        if ready.apply is not None:
+            for index, payload in enumerate(ready.apply.payloads, ready.apply.first_index):
+                member.applied.append((index, payload))
         if ready.persist is not None:
             self.write(member, ready.persist, ready.send_after_durable)
         for message in ready.send:
             self.send(message)
-        if ready.apply is not None:
-            for index, payload in enumerate(ready.apply.payloads, ready.apply.first_index):
-                member.applied.append((index, payload))
         for answer in ready.reads:
             self.read_answered(answer)
         self.accepted.extend(ready.accepted)
@@ -494,9 +496,25 @@ class Chaos:
         leader = self.simulation.leader()
         if leader is None:
             return
+        if self.random.random() < 0.5:
+            self.change_many(leader)
+            return
         member = self.random.choice(self.simulation.names)
         event = self.random.choice((AddLearner, PromoteLearner, PromoteLearner, RemoveMember))
         self.simulation.step(leader, event(member=member, ref=1))
+
+    def change_many(self, leader: str) -> None:
+        """Any other set of those that may vote; all others perhaps as learners, so that they may the next time."""
+        core = self.simulation.core(leader)
+        able = [
+            name
+            for name in self.simulation.names
+            if name in core.membership.voters or core.is_caught_up(name)
+        ]
+        voters = tuple(self.random.sample(able, self.random.randint(min(1, len(able)), len(able))))
+        others = [name for name in self.simulation.names if name not in voters]
+        learners = tuple(others[: self.random.randint(0, len(others))])
+        self.simulation.step(leader, ChangeMembership(voters=voters, learners=learners, ref=1))
 
     def snapshot(self) -> None:
         name = self.any_alive()
@@ -523,6 +541,7 @@ class Chaos:
         before = simulation.core(leader).term
         simulation.propose(leader, b"peace")
         simulation.read(leader, -1)
+        assert not simulation.core(leader).membership.outgoing, "a joint change never ended"
         members = simulation.core(leader).membership.members
         done = simulation.run_until(lambda: simulation.all_applied(b"peace", members), 10_000)
         assert done, f"not everybody of {members} applied the last entry"
