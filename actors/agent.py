@@ -27,7 +27,7 @@ SAY_AGAIN_S = 0.3
 Ids = npt.NDArray[np.int64]
 
 
-class _SayAgain(Message):
+class _SayAgain(Message, frozen=True, kw_only=True, gc=False):
     """To itself: if nobody has said what to run, ask again."""
 
 

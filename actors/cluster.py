@@ -42,6 +42,7 @@ from .messages import (
     DescribeConnections,
     DescribeNode,
     DescribeState,
+    Happened,
     LeaderClaim,
     LeaderResigned,
     LinkPolicy,
@@ -110,6 +111,8 @@ class Home:
         self._voters = tuple(node.name for node in spec.nodes[:VOTERS])
         self._first = [node.name for node in spec.nodes]
         self._storages: dict[str, Storage] = {}
+        self.told_index = 0
+        """What happened up to this entry of the log is in the event log."""
 
     def storage(self, node: str) -> Storage:
         """The node's storage, made when it is first asked for."""
@@ -204,6 +207,7 @@ class Cluster(Actor):
             LeaderResigned: self._resigned,
             ClusterView: self._viewed,
             CallsFinished: self._calls_finished,
+            Happened: self._happened,
             Outcome: self._outcome,
             NodeAnswer: self._answered,
             LinkStatus: self._link_answered,
@@ -229,11 +233,20 @@ class Cluster(Actor):
         """Start every node that lives here."""
         self._started = self.context.now()
         # A new incarnation is a new client: what the old one sent may still be applied, once, under its own name.
-        self._new_session()
+        self._name_session()
         for spec in tuple(self._nodes.values()):
             self._start_node(spec)
 
     def _new_session(self) -> None:
+        """Begin again under another name; a session's first command acknowledges nothing, so it has the number 1."""
+        self._name_session()
+        waiting, self._commands, self._sequence = self._commands, {}, 0
+        for entry in waiting.values():
+            self._sequence += 1
+            entry.sequence = self._sequence
+            self._commands[entry.sequence] = entry
+
+    def _name_session(self) -> None:
         self._session = f"{self.id}/{self.context.incarnation}/{self.context.random.getrandbits(48):012x}"
 
     def on_stop(self) -> None:
@@ -390,7 +403,7 @@ class Cluster(Actor):
             self._retry = self.context.after(RETRY_S, _Retry())
 
     def _outcome(self, outcome: Outcome) -> None:
-        if outcome.session != self._session:
+        if outcome.session != self._session or outcome.sequence not in self._commands:
             return
         if outcome.refused is not None:
             # Not taken: the retry, or the next leader's claim, sends it again. Where it stands in the log, and yet
@@ -398,9 +411,7 @@ class Cluster(Actor):
             if outcome.index:
                 self._new_session()
             return
-        entry = self._commands.pop(outcome.sequence, None)
-        if entry is not None:
-            entry.done(outcome.result, outcome.index)
+        self._commands.pop(outcome.sequence).done(outcome.result, outcome.index)
 
     # -- service calls ------------------------------------------------------------------------------------------------
 
@@ -464,6 +475,14 @@ class Cluster(Actor):
         for call_id in message.calls:
             for look in self._waiters.pop(call_id, ()):
                 look()
+
+    def _happened(self, message: Happened) -> None:
+        """Into the event log, each entry once."""
+        if message.index <= self._home.told_index:
+            return
+        self._home.told_index = message.index
+        for event in message.events:
+            self.context.emit(event.kind, cluster=self.id, node=message.node, term=message.term, **event.data)
 
     def _describe_call(self, question: DescribeCall) -> Promise:
         promise = self.context.promise()

@@ -103,6 +103,8 @@ class Member(Actor):
         self._wires: dict[str, str] = {}
         self._queued: list[Submit] = []
         self._waiting: dict[tuple[str, int], str] = {}
+        self._taken: dict[str, int] = {}
+        self._taken_term = 0
         self._proposals: dict[int, tuple[tuple[str, int], ...]] = {}
         self._next_ref = 1
         self._committed: deque[Apply] = deque()
@@ -207,6 +209,8 @@ class Member(Actor):
             self._committed.append(ready.apply)
             if not self._applying:
                 self._apply_slice()
+        if ready.changes:
+            self._tell_end(ready.changes)
         for read in ready.reads:
             self._note_read(read)
         if ready.chunks:
@@ -219,12 +223,16 @@ class Member(Actor):
             match change:
                 case BecameLeader(term=term):
                     self.on_became_leader(term)
-                case SteppedDown(term=term, reason=reason):
-                    self.on_stepped_down(term, reason)
                 case LeaderKnown(term=term, leader=leader):
                     self.on_leader_known(term, leader)
                 case MembershipChanged():
                     self.on_membership_changed()
+
+    def _tell_end(self, changes: tuple[Any, ...]) -> None:
+        """After what was applied: a leader that commits its own removal is the one who tells of it."""
+        for change in changes:
+            if isinstance(change, SteppedDown):
+                self.on_stepped_down(change.term, change.reason)
 
     # -- deadlines --------------------------------------------------------------------------------------------------
 
@@ -299,7 +307,10 @@ class Member(Actor):
             self.context.send(self.context.name, _Flush())
 
     def _flush(self, _: _Flush) -> None:
-        queued, self._queued = self._queued, []
+        queued = [message for message in self._queued if self._is_in_order(message)]
+        self._queued = []
+        if not queued:
+            return
         keys = tuple((message.session, message.sequence) for message in queued)
         for message, key in zip(queued, keys, strict=True):
             self._waiting[key] = message.reply_to
@@ -312,8 +323,19 @@ class Member(Actor):
         )
         ref = self.new_ref()
         self._proposals[ref] = keys
-        self.step(Propose(payloads=payloads, ref=ref))
+        # Not forwarded: whoever submits hears of a new leader at once, and by two ways an order would be lost.
+        self.step(Propose(payloads=payloads, ref=ref, forward=False))
         self._proposals.pop(ref, None)
+
+    def _is_in_order(self, message: Submit) -> bool:
+        """Whether all that its session sent before is answered or taken in this term. What is not comes again."""
+        if self._taken_term != self.raft.term:
+            self._taken_term, self._taken = self.raft.term, {}
+        last = max(message.acknowledged, self._taken.get(message.session, 0))
+        if message.sequence > last + 1:
+            return False
+        self._taken[message.session] = max(last, message.sequence)
+        return True
 
     def new_ref(self) -> int:
         """A number that ties an answer of the core to its question."""
@@ -326,6 +348,8 @@ class Member(Actor):
     def _tell_refused(self, refused: tuple[Refused, ...]) -> None:
         for refusal in refused:
             self.on_refused(refusal)
+            if refusal.ref in self._proposals:
+                self._taken = {}  # What follows them may not overtake them.
             for key in self._proposals.get(refusal.ref, ()):
                 reply_to = self._waiting.pop(key, None)
                 if reply_to is not None:

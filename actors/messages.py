@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from .state.commands import CreateCluster, RemoveCluster, ReplaceCluster
-from .state.records import Assignments
+from .state.records import Assignments, StateEvent
 
 __all__ = [
     "EVENT_KINDS",
@@ -33,6 +33,7 @@ __all__ = [
     "DescribeLink",
     "DescribeNode",
     "DescribeState",
+    "Happened",
     "LeaderClaim",
     "LeaderResigned",
     "LinkPolicy",
@@ -240,7 +241,8 @@ class AgentReport(Message, frozen=True, kw_only=True, gc=False):
 class Submit(Message, frozen=True, kw_only=True, gc=False):
     """Propose a command on behalf of a session; sent again with the same sequence until an `Outcome` comes.
 
-    What the numbers mean stands in raft/sessions.py."""
+    What the numbers mean stands in raft/sessions.py. Sequences have no gaps, and are sent in order: a leader takes none
+    whose predecessor it has not taken, so a session's commands stand in the log in the order of their numbers."""
 
     session: str
     sequence: int
@@ -293,6 +295,16 @@ class ClusterView(Message, frozen=True, kw_only=True, gc=False):
     voters: tuple[str, ...]
     learners: tuple[str, ...]
     clusters: tuple[ClusterSpec, ...]
+
+
+class Happened(Message, frozen=True, kw_only=True, gc=False):
+    """The leader to the front door, for the event log: what the entry at `index` led to. A leader that was started
+    anew applies its log from the start; what has been told is not told again."""
+
+    node: str
+    term: int
+    index: int
+    events: tuple[StateEvent, ...]
 
 
 class CallsFinished(Message, frozen=True, kw_only=True, gc=False):

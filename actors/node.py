@@ -23,6 +23,7 @@ from .messages import (
     CallsFinished,
     DescribeNode,
     DescribeState,
+    Happened,
     LeaderClaim,
     LeaderResigned,
     LinkPolicy,
@@ -181,12 +182,14 @@ class Node(Member):
     # -- applying -----------------------------------------------------------------------------------------------------
 
     def on_applied(self, index: int, term: int, applied: Applied) -> None:
-        """The state changed on this node; the leader writes the event log and looks whether something is to be done."""
+        """The state changed on this node; the leader tells what happened and looks whether something is to be done."""
         outcome, self._cluster_machine.outcome = self._cluster_machine.outcome, None
         if self.loop is None or outcome is None:
             return
-        for event in outcome.events:
-            self.context.emit(event.kind, cluster=self.cluster, node=self.node, term=term, **event.data)
+        if outcome.events:
+            self.context.send(
+                self.front_door, Happened(node=self.node, term=term, index=index, events=outcome.events)
+            )
         self.loop.applied(outcome)
 
     def on_slice_applied(self) -> None:

@@ -3,8 +3,9 @@
 The server is `raftyard serve` as a user starts it, with five nodes. `get_cpu_ms` is GET /clusters/0/service (the last
 service call, read linearizably from the leader); `get_node_cpu_ms` is GET / on a node's port, which shows the newest 20
 entries of its log; `get_stats_cpu_ms` is GET /clusters/0/stats, which asks all five nodes. `post_cpu_ms` is a service
-call that changes the number of replicas, until it is executed, merged with others where it may be. One connection, one
-request at a time; `requests_per_s` are GETs over 8 connections.
+call with ?wait=executed that changes the number of replicas, all five nodes' work included; calls that follow quickly
+without the wait are merged and cost less. One connection, one request at a time; `requests_per_s` are GETs over 8
+connections.
 """
 
 from __future__ import annotations
@@ -152,13 +153,12 @@ def gets_cpu_s(server: Server, path: str, port: int, count: int) -> float:
 
 
 def calls_cpu_s(server: Server, count: int) -> float:
-    """CPU seconds of the server for service calls, one after the other, until the last one is executed."""
+    """CPU seconds of the server for service calls, each executed before the next is posted."""
     with connected(server.port, 1) as (connection,):
         begin = server.cpu_s()
         for turn in range(count):
-            # Calls are executed in order, so all are when the last one is.
-            path = SERVICE if turn < count - 1 else f"{SERVICE}?wait=executed&timeout=20s"
-            connection.ask(post(path, server.port, {"container": {"id": 5, "replicas": 20 + turn % 10}}))
+            body = {"container": {"id": 5, "replicas": 20 + turn % 10}}
+            connection.ask(post(f"{SERVICE}?wait=executed&timeout=20s", server.port, body))
         return server.cpu_s() - begin
 
 

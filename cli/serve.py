@@ -125,10 +125,12 @@ def _announce(orchestrator: OrchestratorSettings, settings: Settings) -> None:
     specs = first_cluster(orchestrator).nodes
     base = f"http://{orchestrator.host}:{settings.port}"
     if specs[0].port is None:
-        where = "without ports of their own"
+        where = f"{len(specs)} nodes without ports of their own"
+    elif len(specs) == 1:
+        where = f"1 node on port {specs[0].port}"
     else:
-        where = f"on ports {specs[0].port} to {specs[-1].port}"
-    print(f"Raftyard listens on {base} (cluster 0: {len(specs)} nodes {where})", flush=True)
+        where = f"{len(specs)} nodes on ports {specs[0].port} to {specs[-1].port}"
+    print(f"Raftyard listens on {base} (cluster 0: {where})", flush=True)
     print(f"try: curl {orchestrator.host}:{settings.port}/clusters/0/stats    stop: Ctrl-C", flush=True)
 
 

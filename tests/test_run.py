@@ -288,6 +288,52 @@ def test_any_node_takes_a_service_call(yard: Yard) -> None:
     assert yard.call("DELETE", cluster.path).status == 200
 
 
+def test_a_burst_of_calls_is_carried_out_each_once(yard: Yard) -> None:
+    # The original executed 10 of 200.
+    cluster = OwnCluster(yard, 3)
+    calls = [
+        yard.call("POST", f"{cluster.path}/service", {"container": {"id": number, "replicas": 1}}).body
+        for number in range(200)
+    ]
+    assert len({call["service_id"] for call in calls}) == 200
+    done = until(lambda: whole(yard.get(f"{cluster.path}/stats"), 200))
+    assert [service["name"] for service in done["services"]] == [f"id-{number}" for number in range(200)]
+    # The same name again sets the number, it does not add.
+    again = cluster.submit({"container": {"id": 7, "replicas": 3}})
+    assert again["placed"] == 3
+    until(lambda: whole(yard.get(f"{cluster.path}/stats"), 202))
+    assert yard.call("DELETE", cluster.path).status == 200
+
+
+def test_a_follower_that_was_cut_off_takes_nothing_away_when_it_is_back(yard: Yard) -> None:
+    # The original's wins the next election with an empty log.
+    cluster = OwnCluster(yard, 3)
+    follower = next(address for address in cluster.addresses if address != cluster.leader)
+    cluster.set_cables(0, of=follower)
+    cluster.submit({"container": {"name": "meanwhile", "replicas": 6}})
+    cluster.set_cables(1, of=follower)
+    healed = until(lambda: whole(yard.get(f"{cluster.path}/stats"), 6))
+    assert [service["name"] for service in healed["services"]] == ["meanwhile"]
+    log = until(lambda: caught_up(yard.get("/?log=1..", port_of(follower)), healed))
+    assert "SubmitCall" in [entry["type"] for entry in log]
+    assert yard.call("DELETE", cluster.path).status == 200
+
+
+def caught_up(node: Reply, cluster: Any) -> Any:
+    """The node's log, once it has all that the cluster had committed."""
+    committed = max(each["stats"]["commit_index"] for each in cluster["nodes"])
+    return node.body["log"] if node.body["commit_index"] >= committed else None
+
+
+def test_an_address_may_be_spelt_as_a_number(yard: Yard) -> None:
+    cluster = OwnCluster(yard, 3)
+    first, second, _ = cluster.addresses
+    cut = yard.call("POST", "/connections/", {second.replace("localhost", "127.0.0.1"): 0}, port_of(first))
+    assert cut.body[second] == 0
+    assert yard.get(f"{cluster.path}/connections").body[first][second] == 0
+    assert yard.call("DELETE", cluster.path).status == 200
+
+
 def test_without_a_leader_its_questions_are_503_and_stats_still_answer(yard: Yard) -> None:
     cluster = OwnCluster(yard, 3)
     cluster.set_cables(0)
@@ -430,11 +476,17 @@ def test_a_signal_ends_it_in_order_and_a_request_under_way_is_answered(tmp_path:
 
 def test_it_finds_the_settings_in_a_file_and_the_environment_beats_it(tmp_path: Path) -> None:
     base = free_base()
-    (tmp_path / ".env").write_text(f"PORT={base}\nNODES=4\nCAPACITY=7\n")
+    (tmp_path / ".env").write_text("NODES=4\nCAPACITY=7\nTOKEN=secret\n")
     yard = Yard(tmp_path, PORT=str(base), NODES="1")
     try:
         yard.wait_for_line("leads cluster 0")
-        nodes = yard.get("/clusters/0/stats").body["nodes"]
+        where = f"cluster 0: 1 node on port {base + 1}"
+        assert yard.lines[0] == f"Raftyard listens on http://localhost:{base} ({where})"
+        refused = yard.get("/clusters/0/stats")
+        assert refused.status == 401
+        assert "Bearer" in refused.body["hint"]
+        line = f"curl -H 'Authorization: Bearer secret' localhost:{base}/clusters/0/stats"
+        nodes = until(lambda: yard.curl(line).body["nodes"])
         assert [node["stats"]["capacity"] for node in nodes] == [7]
     finally:
         assert yard.stop()[0] == 0

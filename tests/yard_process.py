@@ -147,25 +147,27 @@ def by_curl(words: list[str]) -> Reply:
 def by_urllib(words: list[str]) -> Reply:
     """The same bytes on a machine without curl."""
     method, data, url = "GET", None, ""
+    headers: dict[str, str] = {}
     rest = iter(words[1:])
     for word in rest:
         match word:
             case "-X":
                 method = next(rest)
             case "-H":
-                assert next(rest) == "Content-Type: application/json"
+                name, _, value = next(rest).partition(": ")
+                headers[name] = value
             case "-d":
                 data = next(rest).encode()
             case _:
                 url = f"http://{word}"
-    return send(method, url, data)
+    return send(method, url, data, headers)
 
 
-def send(method: str, url: str, data: bytes | None) -> Reply:
-    """One request; an error status is an answer too."""
-    request = urllib.request.Request(url, data, method=method)
-    if data is not None:
-        request.add_header("Content-Type", "application/json")
+def send(method: str, url: str, data: bytes | None, headers: dict[str, str] | None = None) -> Reply:
+    """One request; an error status is an answer too. A body is JSON unless its headers say otherwise."""
+    if headers is None:
+        headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, data, headers, method=method)
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             return Reply(answer.status, json.load(answer), dict(answer.headers))

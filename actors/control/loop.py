@@ -111,7 +111,7 @@ class ControlLoop:
         if outcome.queue and call is not None and call.executed_index is not None:
             self._host.tell_finished((call.id, *call.absorbed))
 
-    # -- one round ------------------------------------------------------------------------------------------------------
+    # -- one round ----------------------------------------------------------------------------------------------
 
     def reconcile(self) -> None:
         """Propose what is missing, unless the last proposal is still under way."""
@@ -187,7 +187,7 @@ class ControlLoop:
         payloads = tuple(sessions.encode("", 0, commands.encode(command)) for command in missing)
         host.step(Propose(payloads=payloads, ref=self._proposal, forward=False))
 
-    # -- what goes out ----------------------------------------------------------------------------------------------------
+    # -- what goes out ------------------------------------------------------------------------------------------
 
     def _assign(self, nodes: tuple[NodeRecord, ...]) -> None:
         """Send every node its assignments until it confirms them."""

@@ -442,7 +442,7 @@ class Raft:
         self.unsaved_from = 0
         self.pending.append([sequence, last])
         terms, payloads = log.entries(first, last + 1)
-        done = StorageDone(term=log.last_term, index=last, sequence=sequence)
+        done = StorageDone(term=log.last_term, index=last, sequence=sequence, incarnation=self.incarnation)
         return Persist(hard_state=hard_state, first_index=first, terms=terms, payloads=payloads, done=done)
 
     def _apply(self) -> Apply:
@@ -477,7 +477,7 @@ def _mark(restored: Restored) -> SnapshotTaken | None:
 
 def _on_storage_done(raft: Raft, event: StorageDone) -> None:
     """A write is durable, and all before it: acknowledge, count it, and let go what waited for it."""
-    if event.sequence <= raft.done_sequence:
+    if event.sequence <= raft.done_sequence or event.incarnation != raft.incarnation:
         return
     raft.done_sequence = event.sequence
     pending = raft.pending

@@ -194,6 +194,8 @@ class StorageDone(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     term: int
     index: int
     sequence: int
+    incarnation: int
+    """Of the member: writes are counted anew in each of its lives."""
 
 
 class SnapshotTaken(msgspec.Struct, frozen=True, kw_only=True, gc=False):

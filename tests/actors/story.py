@@ -226,6 +226,7 @@ class Story:
             assert times == 1 or (call in self.unsure and times == 0), f"call {call} {wanted} executed {times} times"
         assert set(history.executed) <= set(self.promised), "a call was executed that nobody made"
         self._check_last_word(history)
+        self._check_events(history)
 
     def _check_last_word(self, history: History) -> None:
         """Of the calls for one service the one that was made last counts."""
@@ -236,6 +237,16 @@ class Story:
         for name, (call, many) in last.items():
             service = history.state.service(name)
             assert service is not None and service.replicas == many, f"{name}: {service}, but {call} said {many}"
+
+
+    def _check_events(self, history: History) -> None:
+        """What happened once is told once."""
+        told: dict[str, int] = {}
+        for event in self.yard.events("call-executed"):
+            told[event.data["call"]] = told.get(event.data["call"], 0) + 1
+        heads = {call for call in history.executed if history.state.call(call).merged_into is None}
+        wrong = {call: told.get(call, 0) for call in heads | set(told) if told.get(call, 0) != (call in heads)}
+        assert not wrong, f"calls were told so often: {wrong}"
 
 
 def play(seed: int, **virtual: Any) -> Yard:

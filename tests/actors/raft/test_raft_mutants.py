@@ -85,9 +85,6 @@ MUTANTS: dict[str, tuple[Any, str, str, str]] = {
     "removed while its log is needed": (
         roles, "role_at_rest", "for membership in raft.memberships", "for membership in raft.memberships[-1:]",
     ),
-    "goes on leading without a quorum": (
-        replication, "on_leader_deadline", "and not _has_quorum(raft)", "and False",
-    ),
     "never takes leadership back": (changing, "abort_transfer", "raft.transfer_target = None", "pass"),
 }  # fmt: skip
 
@@ -128,7 +125,6 @@ RARE = (
     "handles messages of older terms",
     "counts answers to an earlier round",
     "forgets the reads of a member that left",
-    "goes on leading without a quorum",
 )
 
 

@@ -1,5 +1,6 @@
 """Mistakes that Raft implementations have made, each set up by hand; the numbers are those of our list of pitfalls."""
 
+import msgspec
 import pytest
 from raft_member import MS, Alone, sent
 from raft_simulation import Simulation
@@ -70,6 +71,13 @@ def test_a_done_that_comes_for_a_later_write_stands_for_all_before() -> None:
     member.writes.pop(0)
     member.durable()
     assert member.core.durable_index == 2
+
+
+def test_a_write_of_an_earlier_life_makes_nothing_durable_in_this_one() -> None:
+    member = Alone(term=1, sync=False)
+    member.hear(Append, terms=(1,))
+    done = msgspec.structs.replace(member.writes[0].done, incarnation=0)
+    assert member.step(done).send == () and member.core.durable_index == 0
 
 
 # --- Replication ---

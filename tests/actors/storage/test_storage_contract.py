@@ -38,7 +38,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[R
 def write(first: int, *terms: int, hard: HardState | None = None) -> Persist:
     payloads = tuple(b"%d/%d" % (index, term) for index, term in enumerate(terms, first))
     last = first + len(terms) - 1
-    done = StorageDone(term=terms[-1] if terms else 0, index=last, sequence=1)
+    done = StorageDone(term=terms[-1] if terms else 0, index=last, sequence=1, incarnation=1)
     return Persist(hard_state=hard, first_index=first, terms=terms, payloads=payloads, done=done)
 
 
