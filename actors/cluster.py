@@ -86,6 +86,7 @@ FULL_MATRIX_NODES = 50
 LOCAL_HOSTS = ("localhost", "127.0.0.1")
 FIRST_CLUSTER = "0"
 PORTS_TRIED = 90
+RECUT_S = 0.01
 
 Answer = dict[str, Any]
 Done = Callable[[Any], object]
@@ -146,6 +147,13 @@ class _Retry(Message, frozen=True, kw_only=True, gc=False):
     """To itself: commands without an outcome are sent again."""
 
 
+class _Recut(Message, frozen=True, kw_only=True, gc=False):
+    """To itself: a wire that was cut has crashed and starts anew."""
+
+    source: str
+    target: str
+
+
 class _Expired(Message, frozen=True, kw_only=True, gc=False):
     """To itself: the question with that number has waited long enough."""
 
@@ -169,7 +177,7 @@ class _Question:
 
     __slots__ = ("answers", "done", "missing", "retry", "timer")
 
-    def __init__(self, missing: set[str], done: Callable[[dict[str, NodeAnswer]], None]) -> None:
+    def __init__(self, missing: set[str], done: Callable[[dict[str, NodeAnswer]], object]) -> None:
         self.missing = missing
         self.answers: dict[str, NodeAnswer] = {}
         self.done = done
@@ -200,6 +208,8 @@ class Cluster(Actor):
         self._next_ref = 0
         self._questions: dict[int, _Question] = {}
         self._links_waiting: dict[int, Callable[[], object]] = {}
+        # Service calls that are not in the log yet, as they were answered.
+        self._held: dict[str, Answer] = {}
         self._waiters: dict[str, list[Callable[[], None]]] = {}
         self._removals: dict[str, list[Promise]] = {}
         self._handlers: dict[type, Callable[[Any], Any]] = {
@@ -212,6 +222,7 @@ class Cluster(Actor):
             NodeAnswer: self._answered,
             LinkStatus: self._link_answered,
             Terminated: self._terminated,
+            _Recut: self._recut,
             _Retry: self._send_again,
             _Expired: self._expired,
             SubmitServiceCall: self._submit_call,
@@ -227,7 +238,7 @@ class Cluster(Actor):
             RecordClusters: self._record_clusters,
         }
 
-    # -- life -----------------------------------------------------------------------------------------------------
+    # -- life ------------------------------------------------------------------------------------------------
 
     def on_start(self) -> None:
         """Start every node that lives here."""
@@ -286,7 +297,7 @@ class Cluster(Actor):
         if self._ports is not None and spec.port is not None:
             self._ports.close(spec.host, spec.port)
 
-    # -- who leads ----------------------------------------------------------------------------------------------------
+    # -- who leads -------------------------------------------------------------------------------------------
 
     @property
     def leader(self) -> str | None:
@@ -317,6 +328,16 @@ class Cluster(Actor):
         for spec in self._nodes.values():
             if node_actor(self.id, spec.name) == message.name and self.context.is_alive(message.name):
                 self.context.watch(message.name)
+        if message.reason == "crashed":
+            # A wire that starts anew is whole; what was cut stays cut.
+            for source, target in self._cuts:
+                if link_actor(self.id, source, target) == message.name:
+                    self.context.after(RECUT_S, _Recut(source=source, target=target))
+
+    def _recut(self, message: _Recut) -> None:
+        if (message.source, message.target) in self._cuts:
+            wire = self._wire(message.source, message.target)
+            self.context.send(wire, CutLink(reply_to=self.context.name))
 
     def _viewed(self, view: ClusterView) -> None:
         """Start and stop nodes until they are those that the leader sees; an older leader's view is not believed."""
@@ -348,11 +369,11 @@ class Cluster(Actor):
         for promise in self._removals.pop(spec.name, ()):
             promise.keep({"status": "ok", "id": spec.name, "address": spec.address})
 
-    # -- commands on their way into the log ---------------------------------------------------------------------------
+    # -- commands on their way into the log ------------------------------------------------------------------
 
     def _command(self, command: commands.Command, done: Applied, *, within_s: float | None = None) -> None:
-        """Send a command to the leader until it is applied; `done` gets its result and its index in the log, or an error
-        after `within_s`."""
+        """Send a command to the leader until it is applied; `done` gets its result and its index in the log, or an
+        error after `within_s`."""
         if len(self._commands) >= self._settings.queue_limit:
             raise QueueFull(
                 f"{len(self._commands)} calls wait for a leader of cluster {self.id}, which is all that its queue holds"
@@ -413,7 +434,7 @@ class Cluster(Actor):
             return
         self._commands.pop(outcome.sequence).done(outcome.result, outcome.index)
 
-    # -- service calls ------------------------------------------------------------------------------------------------
+    # -- service calls ---------------------------------------------------------------------------------------
 
     def _submit_call(self, request: SubmitServiceCall) -> Promise:
         """Queue a service call; the answer is the call, at once or when it has been carried out."""
@@ -425,6 +446,7 @@ class Cluster(Actor):
             promise.fail(error)
             return promise
         answer = {**request.body, "status": "spreading pending", "service_id": call.id}
+        self._held[call.id] = answer
         if request.wait_s is None:
             promise.keep(answer)
         else:
@@ -452,6 +474,7 @@ class Cluster(Actor):
 
     def _call_taken(self, call_id: str, result: Any, promise: Promise) -> None:
         """The call is in the log (or refused there): a refusal reaches who waits."""
+        self._held.pop(call_id, None)
         if isinstance(result, RaftyardError):
             promise.fail(result)
         elif not result["ok"]:
@@ -486,6 +509,10 @@ class Cluster(Actor):
 
     def _describe_call(self, question: DescribeCall) -> Promise:
         promise = self.context.promise()
+        if question.call in self._held:
+            # No leader has it yet, so none needs to be asked.
+            promise.keep(self._held[question.call])
+            return promise
 
         def answer(value: Any) -> None:
             if value is not None:
@@ -505,13 +532,13 @@ class Cluster(Actor):
         self._from_leader("call", question.call, answer)
         return promise
 
-    # -- questions to nodes -------------------------------------------------------------------------------------------
+    # -- questions to nodes ----------------------------------------------------------------------------------
 
     def _ask(
         self,
         nodes: tuple[str, ...],
         message: Callable[[int], Message | None],
-        done: Callable[[dict[str, NodeAnswer]], None],
+        done: Callable[[dict[str, NodeAnswer]], object],
         within_s: float = GATHER_S,
     ) -> int:
         """Ask nodes; `done` gets the answers by node when all are there, or those that are there in time."""
@@ -571,7 +598,7 @@ class Cluster(Actor):
     def _no_leader(self) -> NoLeader:
         return NoLeader(f"cluster {self.id} has no leader at the moment", retry_after_s=1)
 
-    # -- what the cluster looks like ------------------------------------------------------------------------------------
+    # -- what the cluster looks like -------------------------------------------------------------------------
 
     def _describe(self, question: DescribeCluster) -> Promise:
         promise = self.context.promise()
@@ -680,7 +707,7 @@ class Cluster(Actor):
         known = ", ".join(spec.address for spec in tuple(self._nodes.values())[:20])
         raise UnknownNode(f"no node {text!r} in cluster {self.id}", hint=f"its nodes are {known}")
 
-    # -- nodes come and go ----------------------------------------------------------------------------------------------
+    # -- nodes come and go -----------------------------------------------------------------------------------
 
     def _add_node(self, request: AddNodeRequest) -> Promise:
         promise = self.context.promise()
@@ -779,7 +806,7 @@ class Cluster(Actor):
         if self.leader is not None:
             self.context.send(node_actor(self.id, self.leader), request)
 
-    # -- links ------------------------------------------------------------------------------------------------------------
+    # -- links -----------------------------------------------------------------------------------------------
 
     def _matrix(self) -> dict[str, dict[str, int]]:
         """Every direction, or only those that are cut where there are too many to read."""
@@ -859,6 +886,7 @@ class Cluster(Actor):
 
     def _set_link(self, source: str, target: str, up: int, done: Callable[[], None]) -> None:
         wire = self._wire(source, target)
+        self.context.watch(wire)
         self._next_ref += 1
         self._links_waiting[self._next_ref] = done
         control = RestoreLink if up else CutLink
@@ -897,7 +925,7 @@ class Cluster(Actor):
         self.context.send(wire, SetLinkPolicy(policy=request.policy, ref=self._next_ref, reply_to=self.context.name))
         return promise
 
-    # -- further clusters (cluster 0 only) --------------------------------------------------------------------------------
+    # -- further clusters (cluster 0 only) -------------------------------------------------------------------
 
     def _record_clusters(self, request: RecordClusters) -> None:
         def done(result: Any, index: int) -> None:

@@ -58,7 +58,7 @@ class Link(Actor):
         self._last_arrival_ns = 0
         self._set_policy(policy)
 
-    # -- the wire -------------------------------------------------------------------------------------------------
+    # -- the wire --------------------------------------------------------------------------------------------
 
     def intake(self, message: Any) -> bool:
         """Decide about one message from the node, in the sender's turn; control messages go to the mailbox."""
@@ -104,7 +104,7 @@ class Link(Actor):
         arrive: Callable[[], bool] = epoch.arrive
         self.context.deliver(arrival_ns - now_ns, self._target_actor, message, arrive)
 
-    # -- control --------------------------------------------------------------------------------------------------
+    # -- control ---------------------------------------------------------------------------------------------
 
     def on_receive(self, message: Any) -> LinkStatus:
         """Carry out a control message and answer with the state that is in force now."""

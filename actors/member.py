@@ -127,7 +127,7 @@ class Member(Actor):
             Terminated: self._wire_ended,
         }
 
-    # -- life -----------------------------------------------------------------------------------------------------
+    # -- life ------------------------------------------------------------------------------------------------
 
     def on_start(self) -> None:
         """Load what was promised before, and arm the first deadline."""
@@ -152,7 +152,7 @@ class Member(Actor):
             return handler(message)
         return self.step(message)
 
-    # -- what a subclass adds -----------------------------------------------------------------------------------------
+    # -- what a subclass adds --------------------------------------------------------------------------------
 
     def on_applied(self, index: int, term: int, applied: Applied) -> None:
         """An application command took effect on this member."""
@@ -175,7 +175,7 @@ class Member(Actor):
     def on_slice_applied(self) -> None:
         """A slice of committed entries has been applied."""
 
-    # -- the core ---------------------------------------------------------------------------------------------------
+    # -- the core --------------------------------------------------------------------------------------------
 
     def step(self, event: Event) -> None:
         """Hand one event to the core and carry out what it says, until nothing is left to do."""
@@ -234,7 +234,7 @@ class Member(Actor):
             if isinstance(change, SteppedDown):
                 self.on_stepped_down(change.term, change.reason)
 
-    # -- deadlines --------------------------------------------------------------------------------------------------
+    # -- deadlines -------------------------------------------------------------------------------------------
 
     def _arm(self, deadline_ns: int) -> None:
         """Keep one timer; one that fires early looks at the deadline again, so most resets cost nothing."""
@@ -265,7 +265,7 @@ class Member(Actor):
         """Once a deadline, and not a leader's: its heartbeats are what the others wait for."""
         return not self.raft.is_leader and self._forgiven_ns != deadline_ns
 
-    # -- links ------------------------------------------------------------------------------------------------------
+    # -- links -----------------------------------------------------------------------------------------------
 
     def _to_peer(self, peer: str, message: Any) -> None:
         """Through the wire to `peer`; the wire is made when it is first needed."""
@@ -298,7 +298,7 @@ class Member(Actor):
         if message.reason != "crashed":
             self._wires = {peer: wire for peer, wire in self._wires.items() if wire != message.name}
 
-    # -- proposals ----------------------------------------------------------------------------------------------------
+    # -- proposals -------------------------------------------------------------------------------------------
 
     def _submit(self, message: Submit) -> None:
         """Queue a command; all that wait when the flush comes round are one proposal."""
@@ -368,7 +368,7 @@ class Member(Actor):
     def on_refused(self, refusal: Refused) -> None:
         """The core would not take a proposal or a change."""
 
-    # -- applying -----------------------------------------------------------------------------------------------------
+    # -- applying --------------------------------------------------------------------------------------------
 
     def _apply_more(self, _: _ApplyMore) -> None:
         self._applying = False
@@ -418,7 +418,7 @@ class Member(Actor):
                 )
         self.on_applied(index, term, applied)
 
-    # -- snapshots ----------------------------------------------------------------------------------------------------
+    # -- snapshots -------------------------------------------------------------------------------------------
 
     def _is_snapshot_due(self) -> bool:
         """Often enough to keep the log short, but never so that a follower that is being sent one begins again."""
@@ -490,7 +490,7 @@ class Member(Actor):
         self._bytes_since_snapshot = 0
         self.on_restored()
 
-    # -- reads --------------------------------------------------------------------------------------------------------
+    # -- reads -----------------------------------------------------------------------------------------------
 
     def read(self, answer: Callable[[str | None], None]) -> None:
         """Linearizable: `answer(None)` once the machine holds all that was committed when asked, `answer(why)` else."""

@@ -91,7 +91,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The base of every message: a frozen value."""
 
 
-# -- plain values ---------------------------------------------------------------------------------------------------
+# -- plain values --------------------------------------------------------------------------------------------
 
 
 class LinkPolicy(Message, frozen=True, kw_only=True, gc=False):
@@ -127,7 +127,7 @@ class ClusterSpec(Message, frozen=True, kw_only=True, gc=False):
     version: int = 0
 
 
-# -- links ----------------------------------------------------------------------------------------------------------
+# -- links ---------------------------------------------------------------------------------------------------
 
 
 class CutLink(Message, frozen=True, kw_only=True, gc=False):
@@ -175,7 +175,7 @@ class LinkStatus(Message, frozen=True, kw_only=True, gc=False):
     policy: LinkPolicy
 
 
-# -- leader and agents (through links) --------------------------------------------------------------------------------
+# -- leader and agents (through links) -----------------------------------------------------------------------
 
 
 class Assign(Message, frozen=True, kw_only=True, gc=False):
@@ -215,7 +215,7 @@ class BeatReply(Message, frozen=True, kw_only=True, gc=False):
     term: int
 
 
-# -- a node and its agent (one host) ----------------------------------------------------------------------------------
+# -- a node and its agent (one host) -------------------------------------------------------------------------
 
 
 class RunTasks(Message, frozen=True, kw_only=True, gc=False):
@@ -235,7 +235,7 @@ class AgentReport(Message, frozen=True, kw_only=True, gc=False):
     updates: bytes
 
 
-# -- a node and its cluster (one host) --------------------------------------------------------------------------------
+# -- a node and its cluster (one host) -----------------------------------------------------------------------
 
 
 class Submit(Message, frozen=True, kw_only=True, gc=False):
@@ -359,7 +359,7 @@ class TransferRequest(Message, frozen=True, kw_only=True, gc=False):
     reply_to: str | None = None
 
 
-# -- from outside: what REST, embedding and scenarios ask ---------------------------------------------------------------
+# -- from outside: what REST, embedding and scenarios ask ----------------------------------------------------
 
 
 class ListClusters(Message, frozen=True, kw_only=True, gc=False):
@@ -461,7 +461,7 @@ class Registry(Message, frozen=True, kw_only=True, gc=False):
     clusters: tuple[ClusterSpec, ...]
 
 
-# -- the event log ------------------------------------------------------------------------------------------------------
+# -- the event log -------------------------------------------------------------------------------------------
 
 # Every kind that the actors emit, with what its data holds. Reports and the event stream read this list.
 EVENT_KINDS = {

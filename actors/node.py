@@ -1,8 +1,8 @@
 """Node: a member of a cluster: Raft, the replicated state, and on the leader the control loop.
 
-    Member (Raft behaviour) ── applies ──> ClusterState ── read by ──> control loop (leader only) ── proposes ──┐
-         ^                                                                                                      │
-         └──────────────────────────────────────── the replicated log <───────────────────────────────────────┘
+    Member (Raft behaviour) ── applies ──> ClusterState ── read by ──> control loop (leader) ── proposes ─┐
+         ^                                                                                                │
+         └────────────────────────────── the replicated log <─────────────────────────────────────────────┘
 
 The control loop is level-triggered: it compares what is desired with what is, proposes the difference, waits until
 that is applied, and looks again. It never remembers what it meant to do, so a leader may be lost at any point.
@@ -122,7 +122,7 @@ class Node(Member):
             }
         )
 
-    # -- leading ------------------------------------------------------------------------------------------------------
+    # -- leading ---------------------------------------------------------------------------------------------
 
     def on_became_leader(self, term: int) -> None:
         """Claim the lead at the front door, and start the control loop."""
@@ -179,7 +179,7 @@ class Node(Member):
         if self.loop is not None:
             self.loop.refused(refusal)
 
-    # -- applying -----------------------------------------------------------------------------------------------------
+    # -- applying --------------------------------------------------------------------------------------------
 
     def on_applied(self, index: int, term: int, applied: Applied) -> None:
         """The state changed on this node; the leader tells what happened and looks whether something is to be done."""
@@ -200,7 +200,7 @@ class Node(Member):
         """Let the front door know, for those who wait."""
         self.context.send(self.front_door, CallsFinished(calls=calls))
 
-    # -- running replicas -----------------------------------------------------------------------------------------------
+    # -- running replicas ------------------------------------------------------------------------------------
 
     def send_to_node(self, node: str, message: Message) -> None:
         """To a node's actor: through the wire, or straight when it is this one."""
@@ -255,7 +255,7 @@ class Node(Member):
         if self.loop is not None and message.term == self.loop.term:
             self.loop.reported(message)
 
-    # -- questions --------------------------------------------------------------------------------------------------------
+    # -- questions -------------------------------------------------------------------------------------------
 
     @property
     def member_state(self) -> str:

@@ -142,7 +142,7 @@ class Orchestrator(Actor):
             parent=self.context.name,
         )
 
-    # -- orders -------------------------------------------------------------------------------------------------------
+    # -- orders ----------------------------------------------------------------------------------------------
 
     def _create(self, request: CreateClusterRequest) -> Promise:
         promise = self.context.promise()
@@ -241,7 +241,7 @@ class Orchestrator(Actor):
         if done is not None:
             done(error, index)
 
-    # -- ports --------------------------------------------------------------------------------------------------------
+    # -- ports -----------------------------------------------------------------------------------------------
 
     def _place(self, cluster: str, wanted: tuple[AddNodeRequest, ...], opened: list[NodeSpec]) -> tuple[NodeSpec, ...]:
         """Names and ports for a new cluster's nodes; the ports are opened, so that nobody else takes them meanwhile."""
@@ -299,7 +299,7 @@ class Orchestrator(Actor):
             spec.port == other.port for home in self._homes.values() for other in home.nodes.values()
         )
 
-    # -- following cluster 0's list -----------------------------------------------------------------------------------
+    # -- following cluster 0's list --------------------------------------------------------------------------
 
     def _follow(self, registry: Registry) -> None:
         """Start what is new, stop what is gone, and do both where a cluster was replaced."""

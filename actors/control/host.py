@@ -16,6 +16,7 @@ __all__ = ["Host"]
 class Host(Protocol):
     """The leader's node, as its control loop sees it; `Node` is one."""
 
+    cluster: str
     node: str
     context: Context
     raft: Raft

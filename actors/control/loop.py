@@ -16,8 +16,8 @@ from ..raft import sessions
 from ..raft.events import Accepted, Propose, Refused
 from ..scheduling.reconcile import plan_call, plan_repair
 from ..state import commands
-from ..state.commands import AddNode, Command, ExecuteCall, PlaceTasks, ReportTasks, SetNodeStatus
-from ..state.records import NodeRecord, Outcome
+from ..state.commands import AddNode, Command, ExecuteCall, FailCall, PlaceTasks, ReportTasks, SetNodeStatus
+from ..state.records import CallRecord, NodeRecord, Outcome
 from ..units import NS_PER_MS
 from .liveness import TICK_MS, Liveness
 from .membership import VOTER_LOST_S, next_change
@@ -46,7 +46,8 @@ class ControlLoop:
     def __init__(self, host: Host, term: int) -> None:
         self.term = term
         self._host = host
-        self._liveness = Liveness(host.context.now_ns())
+        self._since_ns = host.context.now_ns()
+        self._liveness = Liveness(self._since_ns)
         # Everything committed before this leader is applied once its own first entry is.
         self._first_index = host.raft.last_index
         self._proposal = 0
@@ -65,7 +66,7 @@ class ControlLoop:
         """Begin to tick."""
         self._host.context.after_ns(TICK_MS * NS_PER_MS, ControlTick(term=self.term))
 
-    # -- what comes in ------------------------------------------------------------------------------------------------
+    # -- what comes in ---------------------------------------------------------------------------------------
 
     def tick(self) -> None:
         """Time passed: beat the workers, look who is silent, send again what was not confirmed."""
@@ -111,7 +112,7 @@ class ControlLoop:
         if outcome.queue and call is not None and call.executed_index is not None:
             self._host.tell_finished((call.id, *call.absorbed))
 
-    # -- one round ----------------------------------------------------------------------------------------------
+    # -- one round -------------------------------------------------------------------------------------------
 
     def reconcile(self) -> None:
         """Propose what is missing, unless the last proposal is still under way."""
@@ -152,15 +153,22 @@ class ControlLoop:
             missing.append(ReportTasks(node=name, incarnation=report.incarnation, updates=report.updates))
         head = state.head()
         if head is not None:
-            plan = plan_call(state, head)
-            missing.append(
-                ExecuteCall(call_id=head.id, term=self.term, made_at=state.applied_index, plan=plan)
-            )
+            missing.append(self._work(head))
         else:
             repair = plan_repair(state)
             if repair is not None:
                 missing.append(PlaceTasks(term=self.term, made_at=state.applied_index, plan=repair))
         return missing
+
+    def _work(self, call: CallRecord) -> Command:
+        """Carry out the oldest call. One that cannot be planned fails, so that those behind it are not held up."""
+        state = self._host.state
+        try:
+            plan = plan_call(state, call)
+        except Exception as error:
+            self._host.context.log.exception("no plan call=%s cluster=%s", call.id, self._host.cluster)
+            return FailCall(call_id=call.id, term=self.term, reason=f"it could not be planned: {error!r}")
+        return ExecuteCall(call_id=call.id, term=self.term, made_at=state.applied_index, plan=plan)
 
     def _first_nodes(self) -> tuple[AddNode, ...]:
         return tuple(
@@ -173,9 +181,10 @@ class ControlLoop:
         now_ns = host.context.now_ns()
         self._liveness.heard(host.node, now_ns)
         for member in host.raft.membership.members:
-            heard_ns = host.raft.heard_ns(member)
-            if heard_ns is not None:
-                self._liveness.heard(member, heard_ns)
+            progress = host.raft.progress(member)
+            # An answer counts, not any message: who asks for votes because it hears nobody cannot be told what to run.
+            if progress is not None and progress.last_heard_ns > self._since_ns:
+                self._liveness.heard(member, progress.last_heard_ns)
         return [
             SetNodeStatus(name=name, status="down" if status == "down" else "ready", term=self.term)
             for name, status in self._liveness.changes(now_ns, nodes)
@@ -187,7 +196,7 @@ class ControlLoop:
         payloads = tuple(sessions.encode("", 0, commands.encode(command)) for command in missing)
         host.step(Propose(payloads=payloads, ref=self._proposal, forward=False))
 
-    # -- what goes out ------------------------------------------------------------------------------------------
+    # -- what goes out ---------------------------------------------------------------------------------------
 
     def _assign(self, nodes: tuple[NodeRecord, ...]) -> None:
         """Send every node its assignments until it confirms them."""

@@ -225,6 +225,8 @@ def _furthest_voter(raft: "Raft") -> str | None:
 
 
 def _send_timeout_now(raft: "Raft", to: str) -> None:
+    # Whenever it arrives, voters answer to it although they hear this leader: its lease is worth nothing from here on.
+    raft.lease.is_void = True
     raft.out.append(
         TimeoutNow(
             cluster=raft.cluster, sender=raft.member, to=to, term=raft.term, incarnation=raft.incarnation

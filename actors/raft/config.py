@@ -15,6 +15,11 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True):
     pre_vote: bool = True
     check_quorum: bool = True
     """A leader that a quorum does not answer for election_max_ms steps down; who hears a leader does not vote."""
+    lease_reads: bool = False
+    """A leader that a quorum has just answered serves reads without asking again (§6.4.1). Needs check_quorum, and
+    clocks that do not drift apart by more than clock_drift; wrong clocks then give stale reads."""
+    clock_drift: float = 0.1
+    """By how much, relatively, one member's clock may run faster than another's."""
     max_inflight_messages: int = 128
     max_inflight_bytes: int = 8 << 20
     """How much may be under way to one follower without its answer."""
@@ -39,6 +44,10 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(
                 "timeouts must satisfy 0 < heartbeat_ms < election_min_ms <= election_max_ms, not "
                 f"{self.heartbeat_ms}, {self.election_min_ms}, {self.election_max_ms}"
+            )
+        if self.lease_reads and not (self.check_quorum and 0 <= self.clock_drift < 1):
+            raise ValueError(
+                f"lease_reads needs check_quorum, and a clock_drift from 0 to 1, not {self.clock_drift}"
             )
         if not 0 < self.snapshot_chunk_bytes <= self.max_snapshot_inflight_bytes:
             raise ValueError(

@@ -112,6 +112,7 @@ class Raft:
         "heard_leader_ns", "verified_index", "votes", "is_pre_voting", "ask_round",
         # leaders
         "peers", "own", "voter_sets", "term_start", "uncommitted", "uncommitted_bytes", "round",
+        "lease",
         "transfer_target", "transfer_ref", "transfer_sent",
         "election_min_ns", "election_range_ns",
         # reads, and the times at which something is due
@@ -168,7 +169,8 @@ class Raft:
         self.hard_sequence = 0
         self.held: list[tuple[int, PeerMessage]] = []
 
-        self.heard_leader_ns = -NEVER_NS
+        # Before it stopped it may have heard a leader, whose lease it would break by voting for another.
+        self.heard_leader_ns = now_ns if config.lease_reads else -NEVER_NS
         self.verified_index = 0
         self.votes: dict[str, bool] = {}
         self.is_pre_voting = False
@@ -181,6 +183,7 @@ class Raft:
         self.uncommitted: deque[tuple[int, int]] = deque()
         self.uncommitted_bytes = 0
         self.round = 0
+        self.lease = reading.Lease(int(self.election_min_ns / (1 + config.clock_drift)))
         self.transfer_target: str | None = None
         self.transfer_ref = 0
         self.transfer_sent = False

@@ -201,7 +201,9 @@ def _hears_leader(raft: "Raft") -> bool:
     if raft.role is Role.LEADER:
         return True
     silence_ns = raft.now_ns - raft.heard_leader_ns
-    return raft.leader is not None and silence_ns < raft.config.election_min_ms * 1_000_000
+    # A lease is kept even to a leader that is forgotten meanwhile, for it may not know.
+    is_bound = raft.leader is not None or raft.config.lease_reads
+    return is_bound and silence_ns < raft.election_min_ns
 
 
 def _other_voters(raft: "Raft") -> list[str]:

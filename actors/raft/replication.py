@@ -212,6 +212,8 @@ def send_heartbeat(raft: "Raft", peer: str, progress: Progress) -> None:
 
 
 def broadcast_heartbeat(raft: "Raft") -> None:
+    if raft.config.lease_reads:
+        reading.number_round(raft)
     for peer, progress in raft.peers.items():
         send_heartbeat(raft, peer, progress)
     raft.notice_ns = NEVER_NS

@@ -105,6 +105,7 @@ def become_leader(raft: "Raft") -> None:
     raft.role = Role.LEADER
     raft.votes = {}
     raft.round = 0
+    raft.lease.begin()
     raft.term_start = raft.log.last_index + 1
     others = [member for member in raft.membership.members if member != raft.member]
     raft.peers = {member: Progress(raft.term_start, raft.now_ns) for member in others}

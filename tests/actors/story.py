@@ -1,4 +1,4 @@
-"""A random story of one cluster, from a seed: calls, cut wires, crashes, comings and goings; then peace, and the account.
+"""Random stories of a cluster, told from a seed: what happens to it, then peace, then what it must have become."""
 
 `python tests/actors/story.py SEED` tells one story step by step.
 """

@@ -16,6 +16,7 @@ from raftyard.actors.messages import (
     DescribeConnections,
     DescribeLink,
     LinkPolicy,
+    ListClusters,
     SetConnections,
     SetLinkPolicyRequest,
     SubmitServiceCall,
@@ -31,7 +32,7 @@ from raftyard.actors.raft.invariants import Invariants
 from raftyard.actors.state import commands
 from raftyard.actors.state.machine import ClusterState
 from raftyard.actors.state.task_states import TaskState
-from raftyard.actors.system import Live, System, Virtual
+from raftyard.actors.system import System, Virtual
 from raftyard.actors.system.events import Event
 
 EXECUTED = ("executed", "failed")
@@ -50,6 +51,7 @@ class Promises:
         self._applied: dict[tuple[str, str], int] = {}
         self._changed: dict[tuple[str, str], None] = {}
         self.checked_states = 0
+        self.with_states = True
         system.events.subscribe(self._heard)
 
     def raft(self, cluster: str = "0") -> Invariants:
@@ -65,7 +67,7 @@ class Promises:
             self._gone.discard(key)
             raft.forget(core.member)
         raft.check_step(core, event, ready)
-        if ready.apply is not None:
+        if ready.apply is not None and self.with_states:
             self._changed[key] = None
 
     def look(self) -> None:
@@ -100,6 +102,7 @@ class Yard:
     def __enter__(self) -> Yard:
         self.system.__enter__()
         start_orchestrator(self.system, self.settings)
+        self.ask(ListClusters(), ORCHESTRATOR)  # its clusters are started before it answers
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -198,9 +201,9 @@ class Yard:
 
     def heal(self, cluster: str = "0") -> None:
         """Restore and calm every link."""
-        names = self.names(cluster)
-        for pair in [(a, b) for a in names for b in names if a != b]:
-            self.later(SetConnections(matrix={pair[0]: {pair[1]: 1}}), cluster)
+        if isinstance(self.system, Virtual):
+            self.system.run(0.0)  # cuts and departures that are under way come first
+        self.restore(*self.front(cluster)._cuts, cluster=cluster)
         for name in self.system.names():
             if name.startswith(f"cluster/{cluster}/link/"):
                 source, target = name.rpartition("/")[2].split("->")
@@ -249,6 +252,11 @@ class Yard:
             agent = actor_of(self.system, agent_actor(cluster, name))
             found[name] = [] if agent is None else agent._running.tolist()
         return found
+
+    def agreed(self, cluster: str = "0") -> list[Any]:
+        """Services and tasks: what must outlast any crash."""
+        state = self.state(cluster)
+        return [state.services(), [state.tasks_of(record.name) for record in state.nodes()]]
 
     def placed(self, service: str, cluster: str = "0") -> dict[str, int]:
         return self.state(cluster).load_distribution(service)
@@ -356,6 +364,3 @@ class History:
     def restore(self, data: bytes) -> None:
         raise NotImplementedError("a history is only told once")
 
-
-def live_yard(**settings: Any) -> Yard:
-    return Yard(Live(seed=1), checked=False, **settings)

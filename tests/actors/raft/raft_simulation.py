@@ -7,9 +7,11 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable
+from math import ceil
 from typing import Any
 
 import msgspec
+
 from raftyard.actors.raft.core import Raft, RaftConfig, Restored
 from raftyard.actors.raft.events import (
     NEVER_NS,
@@ -51,6 +53,8 @@ class Member:
         self.name = name
         self.storage = MemoryStorage(restored)
         self.incarnation = 0
+        self.rate = 1.0
+        """How fast its clock runs."""
         self.core: Raft | None = None
         self.armed_ns = NEVER_NS
         self.writes: deque[tuple[Persist | tuple[Snapshot, Event], tuple[Any, ...]]] = deque()
@@ -153,7 +157,7 @@ class Simulation:
             config=self.config,
             random=random.Random(f"{self.seed}/{name}/{member.incarnation}"),
             restored=restored,
-            now_ns=self.now_ns,
+            now_ns=self.clock(member),
         )
         self.arm(member, member.core.deadline_ns)
 
@@ -169,7 +173,7 @@ class Simulation:
         member = self.members[name]
         core = member.core
         assert core is not None
-        ready = core.step(self.now_ns, event)
+        ready = core.step(self.clock(member), event)
         self.invariants.check_step(core, event, ready)
         for observer in self.observers:
             observer(name, event, ready)
@@ -202,8 +206,13 @@ class Simulation:
         if member.core is not None:
             self.arm(member, ready.deadline_ns)
 
+    def clock(self, member: Member) -> int:
+        return int(self.now_ns * member.rate)
+
     def arm(self, member: Member, deadline_ns: int) -> None:
         """One timer a member; an earlier one than needed may ring, a later one may not."""
+        if deadline_ns < NEVER_NS:
+            deadline_ns = ceil(deadline_ns / member.rate)
         if deadline_ns < member.armed_ns and deadline_ns < NEVER_NS:
             member.armed_ns = max(deadline_ns, self.now_ns)
             self.at(member.armed_ns, "timer", member.name, member.armed_ns)
@@ -397,7 +406,9 @@ class Chaos:
         voters = draw.choice((1, 2, 3, 3, 3, 4, 5, 5))
         config = RaftConfig(
             pre_vote=draw.random() < 0.8,
-            check_quorum=draw.random() < 0.9,
+            check_quorum=(check_quorum := draw.random() < 0.9),
+            lease_reads=check_quorum and draw.random() < 0.4,
+            clock_drift=(drift := draw.choice((0.0, 0.1, 0.3))),
             max_inflight_messages=draw.choice((1, 3, 128)),
             max_batch_entries=draw.choice((1, 2, 4096)),
             caught_up_entries=draw.choice((0, 10, 256)),
@@ -415,6 +426,8 @@ class Chaos:
             in_order=draw.random() < 0.5,
             core_class=core_class,
         )
+        for member in self.simulation.members.values():
+            member.rate = 1 + draw.uniform(0, drift)
         self.simulation.loss = draw.choice((0.0, 0.0, 0.05, 0.3))
         self.simulation.duplicate = draw.choice((0.0, 0.1, 0.5))
         self.proposed = 0

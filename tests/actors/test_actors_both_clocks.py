@@ -1,0 +1,88 @@
+"""The same stories on virtual and on real time; nobody sleeps longer than until it is so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from yard import Yard
+
+from raftyard.actors.messages import (
+    ORCHESTRATOR,
+    AddNodeRequest,
+    CreateClusterRequest,
+    LinkPolicy,
+    ListClusters,
+    RemoveClusterRequest,
+    RemoveNodeRequest,
+    SetLinkPolicyRequest,
+)
+from raftyard.actors.system import Live, Virtual
+
+
+@pytest.fixture(params=["virtual", "live"])
+def clocked(request: pytest.FixtureRequest) -> Iterator[Yard]:
+    system = Virtual(seed=1, raise_crashes=True) if request.param == "virtual" else Live(seed=1)
+    with Yard(system, checked=request.param == "virtual") as yard:
+        yard.until(lambda: yard.picture()["leader"])
+        yield yard
+
+
+def services(yard: Yard) -> dict[str, int]:
+    return {service["name"]: service["placed"] for service in yard.picture()["services"]}
+
+
+def test_a_call_is_executed_and_spread(clocked: Yard):
+    answer = clocked.submit(web=25)
+    assert answer["status"] == "executed"
+    assert set(answer["load_distribution"].values()) == {5}
+
+
+def test_a_leader_that_nobody_hears_is_replaced_with_its_replicas(clocked: Yard):
+    clocked.submit(web=25)
+    old = clocked.picture()["leader"]
+    clocked.cut(*clocked.outgoing(clocked.leader()))
+    clocked.until(lambda: clocked.picture()["leader"] not in (None, old))
+    clocked.until(lambda: old not in clocked.picture()["services"][0]["load_distribution"])
+    assert services(clocked) == {"web": 25}
+    clocked.heal()
+    clocked.until(
+        lambda: [node["stats"].get("state") for node in clocked.picture()["nodes"]].count("FOLLOWER") == 4
+    )
+    assert clocked.submit(web=30)["status"] == "executed"
+
+
+def test_nodes_join_and_leave(clocked: Yard):
+    clocked.submit(web=25)
+    clocked.ask(AddNodeRequest(name="extra"))
+    clocked.until(lambda: len(clocked.picture()["nodes"]) == 6)
+    clocked.ask(RemoveNodeRequest(address=clocked.picture()["leader"]))
+    clocked.until(lambda: len(clocked.picture()["nodes"]) == 5)
+    clocked.until(lambda: services(clocked) == {"web": 25})
+
+
+def test_a_crashed_node_comes_back(clocked: Yard):
+    clocked.submit(web=25)
+    clocked.crash_node(clocked.leader())
+    clocked.until(lambda: clocked.picture()["leader"])
+    assert clocked.submit(db=5)["status"] == "executed"
+    assert services(clocked) == {"web": 25, "db": 5}
+
+
+def test_slow_links_that_lose_messages_still_carry_the_calls(clocked: Yard):
+    policy = LinkPolicy(delay_s=0.01, jitter_s=0.005, loss=0.05, duplicate=0.05, reorder=0.1)
+    for source in clocked.names():
+        for target in clocked.names():
+            if source != target:
+                clocked.ask(SetLinkPolicyRequest(source=source, target=target, policy=policy))
+    calls = [clocked.submit(wait_s=None, **{f"s{number}": number}) for number in range(20)]
+    clocked.until(lambda: clocked.call(calls[-1]["service_id"])["status"] == "executed")
+    assert services(clocked) == {f"s{number}": number for number in range(20)}
+
+
+def test_clusters_come_and_go(clocked: Yard):
+    clocked.ask(CreateClusterRequest(cluster=None, nodes=(AddNodeRequest(),) * 3), ORCHESTRATOR)
+    clocked.until(lambda: clocked.picture("1")["leader"])
+    assert clocked.submit(cluster="1", web=3)["status"] == "executed"
+    clocked.ask(RemoveClusterRequest(cluster="1"), ORCHESTRATOR)
+    assert clocked.ask(ListClusters(), ORCHESTRATOR) == ("0",)

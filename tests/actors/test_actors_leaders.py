@@ -1,0 +1,187 @@
+"""Who leads, as the front door sees it: lost leaders, two leaders, cut followers, crashes."""
+
+from __future__ import annotations
+
+import pytest
+from yard import Yard
+
+from raftyard.actors.errors import NoLeader
+from raftyard.actors.messages import (
+    AddNodeRequest,
+    CreateClusterRequest,
+    DescribeCall,
+    DescribeCluster,
+    RemoveNodeRequest,
+    TransferRequest,
+    cluster_actor,
+)
+
+
+def test_a_leader_is_elected_within_a_second():
+    for seed in range(20):
+        with Yard(seed=seed) as yard:
+            yard.leader()
+            assert yard.now <= 1.0
+
+
+def test_two_leaders_are_both_shown_with_their_terms_and_the_higher_term_is_followed(yard: Yard):
+    yard.submit(web=10)
+    old = yard.leader()
+    yard.cut(*yard.around(old))
+    yard.until(lambda: len(yard.leading()) == 2, step_s=0.001)
+    new = next(name for name in yard.leading() if name != old)
+    assert yard.leader() == new
+    states = {node["address"]: node["stats"]["state"] for node in yard.picture()["nodes"]}
+    assert [states[yard.address(name)] for name in (old, new)] == ["LEADER", "LEADER"]
+    (first, first_term, _), (second, second_term, is_current) = yard.claims()
+    assert (first, second, is_current) == (yard.address(old), yard.address(new), True)
+    assert second_term > first_term
+
+
+def test_an_isolated_leader_steps_down_by_itself(yard: Yard):
+    old = yard.leader()
+    yard.cut(*yard.around(old))
+    yard.run(2.0)
+    assert old not in yard.leading() and len(yard.leading()) == 1
+    assert [claim[2] for claim in yard.claims()] == [False, True]
+
+
+def test_after_the_heal_there_is_one_leader_and_every_call_counts_once(yard: Yard):
+    yard.submit(web=10)
+    old = yard.leader()
+    others = [name for name in yard.names() if name != old]
+    yard.cut(*yard.between([old, others[0]]))
+    calls = [yard.submit(wait_s=None, **{f"s{number}": number})["service_id"] for number in range(5)]
+    yard.until(lambda: yard.leader() != old)
+    calls += [yard.submit(wait_s=None, **{f"s{number}": number + 1})["service_id"] for number in range(5)]
+    yard.heal()
+    yard.settle()
+    assert len(yard.leading()) == 1
+    assert [yard.call(call)["status"] for call in calls] == ["executed"] * 10
+    assert {s.name: s.replicas for s in yard.state().services()} == {"web": 10} | {f"s{n}": n + 1 for n in range(5)}
+    executed = [event.data["call"] for event in yard.events("call-executed")]
+    assert len(executed) == len(set(executed))
+
+
+def test_a_leader_that_nobody_hears_is_replaced_and_its_replicas_run_within_two_seconds(yard: Yard):
+    yard.submit(web=50)
+    before = {task.id: task.slot for name in yard.names() for task in yard.state().tasks_of(name)}
+    old = yard.leader()
+    yard.cut(*yard.outgoing(old))
+    yard.run(2.0)
+    assert yard.leader() != old
+    placed = yard.placed("web")
+    assert sum(placed.values()) == 50 and old not in placed
+    yard.restore(*yard.outgoing(old))
+    yard.settle()
+    after = {task.id: task.slot for name in yard.names() for task in yard.state().tasks_of(name)}
+    assert sorted(after.values()) == list(range(1, 51)), "a slot is empty, or taken twice"
+    assert len(set(before) & set(after)) == 40, "only the ten of the lost node are new"
+    running = [task for tasks in yard.running().values() for task in tasks]
+    assert sorted(running) == sorted(after)
+
+
+def test_a_follower_that_was_cut_off_comes_back_without_a_new_term(yard: Yard):
+    follower = next(name for name in yard.names() if name != yard.leader())
+    before = yard.claims()
+    yard.cut(*yard.around(follower))
+    yard.submit(web=10)
+    yard.run(20.0)
+    yard.heal()
+    yard.settle()
+    assert yard.claims() == before
+    assert yard.node(follower).applied == yard.node(yard.leader()).applied
+
+
+@pytest.mark.parametrize("with_leader", [False, True])
+def test_one_link_cut_both_ways_changes_the_leader_at_most_once_in_a_minute(yard: Yard, with_leader: bool):
+    leader = yard.leader()
+    one, other = [name for name in yard.names() if name != leader][:2]
+    one = leader if with_leader else one
+    yard.cut((one, other), (other, one))
+    yard.run(60.0)
+    assert len(yard.claims()) <= 1 + with_leader
+
+
+def test_leadership_is_handed_over_on_request(yard: Yard):
+    target = next(name for name in yard.names() if name != yard.leader())
+    yard.ask(TransferRequest(target=target))
+    yard.until(lambda: yard.leader() == target, within_s=1.0)
+    yard.settle()
+
+
+def test_of_many_claims_the_newest_twenty_are_kept(yard: Yard):
+    for _ in range(25):
+        before = yard.leader()
+        yard.ask(TransferRequest(target=next(name for name in yard.names() if name != before)))
+        yard.until(lambda: yard.leader() != before)  # noqa: B023 (called at once)
+        yard.settle()
+    claims = yard.claims()
+    assert len(claims) == 20
+    assert [term for _, term, _ in claims] == list(range(claims[-1][1] - 19, claims[-1][1] + 1))
+
+
+def test_without_a_leader_what_only_a_leader_knows_is_answered_so(yard: Yard):
+    yard.cut(*[(a, b) for a in yard.names() for b in yard.names() if a != b])
+    yard.run(2.0)
+    for question in (
+        DescribeCall(),
+        DescribeCluster(detail="state"),
+        AddNodeRequest(),
+        RemoveNodeRequest(address="node_0"),
+    ):
+        with pytest.raises(NoLeader) as caught:
+            yard.ask(question)
+        assert caught.value.retry_after_s >= 1
+    with pytest.raises(NoLeader):
+        yard.ask(CreateClusterRequest(cluster=None, nodes=(AddNodeRequest(),)), "orchestrator")
+    assert [node["accessible"] for node in yard.picture()["nodes"]] == [True] * 5
+
+
+def test_a_crashed_leader_comes_back_from_its_storage_as_one_of_the_others(yard: Yard):
+    yard.submit(web=30)
+    yard.settle()
+    old, term = yard.leader(), yard.claims()[-1][1]
+    before = yard.agreed()
+    yard.crash_node(old)
+    yard.settle()
+    assert yard.claims()[-1][1] > term
+    assert yard.node(old).state.digest() == yard.state().digest()
+    assert yard.agreed() == before
+
+
+def test_all_nodes_may_crash_at_once_and_nothing_agreed_is_lost(yard: Yard):
+    call = yard.submit(web=30)["service_id"]
+    yard.settle()
+    before = yard.agreed()
+    for name in yard.names():
+        yard.crash_node(name)
+    yard.settle()
+    assert yard.agreed() == before
+    assert yard.call(call)["status"] == "executed"
+
+
+@pytest.mark.parametrize("name", [cluster_actor("0"), "orchestrator"])
+def test_a_front_door_that_crashes_finds_everything_again(yard: Yard, name: str):
+    yard.submit(web=30)
+    yard.ask(AddNodeRequest(name="extra"))
+    yard.ask(CreateClusterRequest(cluster="7", nodes=(AddNodeRequest(),) * 3), "orchestrator")
+    yard.settle()
+    yard.settle(cluster="7")
+    yard.crash(name)
+    yard.settle()
+    yard.settle(cluster="7")
+    assert yard.state().service("web").placed == 30
+    assert "extra" in yard.names()
+    assert yard.submit(web=40)["status"] == "executed"
+
+
+def test_an_agent_that_crashes_runs_its_replicas_again(yard: Yard):
+    yard.submit(web=30)
+    yard.settle()
+    before = yard.running()
+    for name in yard.names():
+        yard.crash(f"cluster/0/agent/{name}")
+    yard.submit(web=20)
+    yard.settle()
+    assert all(set(after) <= set(before[name]) for name, after in yard.running().items())

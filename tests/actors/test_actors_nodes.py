@@ -1,0 +1,202 @@
+"""Nodes come, go and fall silent: replicas move at once, and only as many as must."""
+
+from __future__ import annotations
+
+import pytest
+from yard import Yard
+
+from raftyard.actors.errors import Conflict, PortInUse, UnknownNode
+from raftyard.actors.messages import AddNodeRequest, AskNode, RemoveNodeRequest
+
+
+class PortsOfOthers:
+    """Ports of which somebody else holds some."""
+
+    def __init__(self, *taken: int) -> None:
+        self.taken = set(taken)
+        self.open_ports: set[int] = set()
+
+    def open(self, host: str, port: int, cluster: str, address: str) -> None:
+        if port in self.taken:
+            raise PortInUse(host, port)
+        self.open_ports.add(port)
+
+    def close(self, host: str, port: int) -> None:
+        self.open_ports.discard(port)
+
+
+def moved(before: dict[str, list[int]], after: dict[str, list[int]]) -> int:
+    """Tasks that did not run before."""
+    return len({task for tasks in after.values() for task in tasks} - {t for tasks in before.values() for t in tasks})
+
+
+def test_more_replicas_than_room_wait_with_the_reason_and_start_when_a_node_joins(yard: Yard):
+    answer = yard.submit(web=550)
+    assert (answer["status"], answer["placed"], answer["pending"]) == ("executed", 500, 50)
+    assert "50" in answer["reason"]
+    before = yard.running()
+    yard.ask(AddNodeRequest(name="extra"))
+    yard.settle()
+    assert yard.placed("web")["extra"] == 50 and moved(before, yard.running()) == 50
+    assert not yard.state().pending()
+
+
+def test_a_joining_node_moves_nothing_and_takes_the_next_load(yard: Yard):
+    yard.submit(web=50)
+    yard.settle()
+    before = yard.running()
+    yard.ask(AddNodeRequest(name="extra"))
+    yard.settle()
+    assert moved(before, yard.running()) == 0
+    yard.submit(db=10)
+    assert yard.placed("db") == {"extra": 10}
+
+
+@pytest.mark.parametrize("which", ["leader", "follower"])
+def test_a_removed_node_leaves_and_just_its_replicas_move(yard: Yard, which: str):
+    yard.submit(web=50)
+    yard.settle()
+    leader = yard.leader()
+    node = leader if which == "leader" else next(name for name in yard.names() if name != leader)
+    before = yard.running()
+    assert yard.ask(RemoveNodeRequest(address=yard.address(node)))["status"] == "ok"
+    yard.settle()
+    assert node not in yard.names() and f"cluster/0/node/{node}" not in yard.system.names()
+    assert sum(yard.placed("web").values()) == 50 and moved(before, yard.running()) == 10
+
+
+def test_a_node_that_falls_silent_is_replaced_within_a_second_and_back_again_runs_nothing_twice(yard: Yard):
+    yard.submit(web=50)
+    yard.settle()
+    node = next(name for name in yard.names() if name != yard.leader())
+    before = yard.running()
+    yard.cut(*yard.around(node))
+    yard.run(1.0)
+    assert node not in yard.placed("web") and sum(yard.placed("web").values()) == 50
+    yard.heal()
+    yard.settle()
+    assert moved(before, yard.running()) == 10
+    assert sum(len(tasks) for tasks in yard.running().values()) == 50
+
+
+def test_the_last_node_is_not_removed():
+    with Yard(nodes=2) as yard:
+        yard.settle()
+        yard.ask(RemoveNodeRequest(address="node_0"))
+        yard.settle()
+        with pytest.raises(Conflict, match="last node"):
+            yard.ask(RemoveNodeRequest(address="node_1"))
+        assert yard.submit(web=3)["status"] == "executed"
+
+
+def test_the_last_two_nodes_removed_at_once_leave_one():
+    with Yard(nodes=2) as yard:
+        yard.settle()
+        answers = [yard.later(RemoveNodeRequest(address=f"node_{number}")) for number in range(2)]
+        yard.until(lambda: all(answer.kept for answer in answers))
+        assert sorted(type(answer.error).__name__ for answer in answers) == ["Conflict", "NoneType"]
+        yard.settle()
+
+
+def test_all_five_voters_are_replaced_one_after_another(yard: Yard):
+    yard.submit(web=50)
+    for number in range(5):
+        yard.ask(AddNodeRequest(name=f"new_{number}"))
+        yard.ask(RemoveNodeRequest(address=f"node_{number}"))
+        yard.settle()
+    assert sorted(yard.node(yard.leader()).raft.membership.voters) == [f"new_{number}" for number in range(5)]
+    assert sum(yard.placed("web").values()) == 50
+
+
+def test_a_node_of_an_old_name_comes_back_as_a_new_one(yard: Yard):
+    """With an empty log and its old vote it could elect itself, and everything agreed would be lost."""
+    yard.ask(RemoveNodeRequest(address="node_2"))
+    yard.settle()
+    yard.ask(AddNodeRequest(name="node_2"))
+    assert yard.ask(AskNode(node="node_2"))["state"] in ("WORKER", "LEARNER")
+    yard.settle()
+    assert yard.ask(AskNode(node="node_2"))["state"] == "FOLLOWER"
+
+
+def test_beyond_five_nodes_are_workers_that_run_replicas_and_answer():
+    with Yard(nodes=7) as yard:
+        yard.settle()
+        yard.submit(web=70)
+        yard.settle()
+        worker = yard.ask(AskNode(node="node_6"))
+        assert (worker["state"], worker["load"], worker["log"]) == ("WORKER", 10, [])
+        assert worker["leader"] == yard.address(yard.leader())
+        assert len(yard.running()["node_6"]) == 10
+
+
+def test_a_worker_becomes_a_voter_when_a_voter_leaves():
+    with Yard(nodes=7) as yard:
+        yard.settle()
+        yard.ask(RemoveNodeRequest(address="node_1"))
+        yard.settle()
+        assert yard.ask(AskNode(node="node_5"))["state"] == "FOLLOWER"
+        assert yard.ask(AskNode(node="node_6"))["state"] == "WORKER"
+
+
+def test_a_silent_worker_is_replaced_too():
+    with Yard(nodes=7) as yard:
+        yard.settle()
+        yard.submit(web=70)
+        yard.cut(*yard.around("node_6"))
+        yard.run(1.5)
+        assert "node_6" not in yard.placed("web") and sum(yard.placed("web").values()) == 70
+        yard.heal()
+        yard.settle()
+
+
+def test_unknown_nodes_and_names_in_use_are_refused_with_what_to_do(yard: Yard):
+    with pytest.raises(UnknownNode) as unknown:
+        yard.ask(RemoveNodeRequest(address="localhost:9999"))
+    assert "localhost:8001" in unknown.value.hint
+    with pytest.raises(UnknownNode):
+        yard.ask(AskNode(node="nobody"))
+    with pytest.raises(Conflict, match="node_1") as taken:
+        yard.ask(AddNodeRequest(name="node_1"))
+    assert taken.value.hint
+    with pytest.raises(Conflict, match="localhost:8003"):
+        yard.ask(AddNodeRequest(port=8003))
+
+
+def test_a_node_takes_the_next_free_port_and_a_port_that_was_asked_for_must_be_free():
+    ports = PortsOfOthers(8006, 8050)
+    with Yard(ports=ports) as yard:
+        yard.settle()
+        assert ports.open_ports == {8001, 8002, 8003, 8004, 8005}
+        assert yard.ask(AddNodeRequest(name="next"))["address"] == "localhost:8007"
+        with pytest.raises(PortInUse, match="8050"):
+            yard.ask(AddNodeRequest(port=8050))
+        yard.ask(RemoveNodeRequest(address="localhost:8001"))
+        yard.settle()
+        assert ports.open_ports == {8002, 8003, 8004, 8005, 8007}
+    assert ports.open_ports == set()
+
+
+def test_twenty_thousand_replicas_are_one_entry():
+    with Yard(capacity=5000) as yard:
+        yard.settle()
+        call = yard.submit(web=20_000)
+        yard.settle()
+        assert (call["placed"], call["executed_index"] - call["log_index"]) == (20_000, 1)
+        assert set(yard.placed("web").values()) == {4000}
+
+
+def test_sixty_nodes_run_a_thousand_replicas_and_survive_the_loss_of_ten():
+    with Yard(nodes=60) as yard:
+        yard.settle()
+        yard.submit(web=1000)
+        yard.settle()
+        assert set(yard.placed("web").values()) == {16, 17}
+        before = yard.running()
+        lost = [f"node_{number}" for number in range(50, 60)]
+        yard.cut(*yard.between(lost))
+        yard.run(2.0)
+        placed = yard.placed("web")
+        assert sum(placed.values()) == 1000 and not set(lost) & set(placed)
+        yard.heal()
+        yard.settle()
+        assert moved(before, yard.running()) == sum(len(before[name]) for name in lost)
