@@ -35,7 +35,6 @@ from .raft.events import (
     SnapshotChunk,
     SnapshotChunkRequest,
     SnapshotInstalled,
-    SnapshotTaken,
     SteppedDown,
     is_application,
 )
@@ -447,20 +446,12 @@ class Member(Actor):
             self.context.send(self.context.name, _SnapshotMore())
 
     def _keep_snapshot(self, data: bytes) -> None:
-        index, raft = self.applied, self.raft
-        snapshot = Snapshot(
-            index=index, term=raft.log.term_at(index), membership=raft.membership_at(index), data=data
-        )
-        keep_from = raft.keep_from(index)
-        self._storage.save_snapshot(snapshot, keep_from)
-        self._snapshot = snapshot
+        taken = self.raft.snapshot_at(self.applied)
+        self._snapshot = Snapshot(index=taken.index, term=taken.term, membership=taken.membership, data=data)
+        self._storage.save_snapshot(self._snapshot, taken.keep_from)
         self._bytes_since_snapshot = 0
-        self.context.log.debug("snapshot index=%d bytes=%d keep_from=%d", index, len(data), keep_from)
-        self.step(
-            SnapshotTaken(
-                index=index, term=snapshot.term, membership=snapshot.membership, keep_from=keep_from
-            )
-        )
+        self.context.log.debug("snapshot index=%d bytes=%d", taken.index, len(data))
+        self.step(taken)
 
     def _read_chunks(self, wanted: tuple[SnapshotChunkRequest, ...]) -> None:
         held = self._snapshot
@@ -480,7 +471,9 @@ class Member(Actor):
         self._taking = None
         self._become(snapshot)
         self.context.log.info("installed snapshot index=%d bytes=%d", snapshot.index, len(snapshot.data))
-        self._follow_up.append(SnapshotInstalled(index=snapshot.index, term=snapshot.term))
+        self._follow_up.append(
+            SnapshotInstalled(index=snapshot.index, term=snapshot.term, incarnation=self.raft.incarnation)
+        )
         self._answer_reads()
 
     def _become(self, snapshot: Snapshot) -> None:

@@ -147,7 +147,7 @@ class Raft:
         self.voted_for = restored.hard_state.voted_for
         self.leader: str | None = None
         self.log = Log(restored.first_index, restored.base_term, restored.terms, restored.payloads)
-        self.snapshot = _mark(restored)
+        self.snapshot = _mark(restored, incarnation)
         """The newest durable one, without its bytes."""
         self.base_membership = restored.membership
         self.incoming: snapshots.Incoming | None = None
@@ -264,15 +264,25 @@ class Raft:
         for membership in reversed(self.memberships):
             if membership.index <= index:
                 return membership
-        terms, payloads = self.log.entries(self.log.first_index, index + 1)
+        payloads = self.log.entries(self.log.first_index, index + 1)[1]
         for offset in range(len(payloads) - 1, -1, -1):
             if payloads[offset][:1] == b"\x00":
                 return decode_membership(payloads[offset], self.log.first_index + offset)
         return self.base_membership
 
-    def keep_from(self, index: int) -> int:
-        """The first entry that stays when a snapshot up to index is durable."""
-        return max(self.log.first_index, index + 1 - self.config.keep_entries)
+    def snapshot_at(self, index: int) -> SnapshotTaken:
+        """What belongs to the machine's snapshot after the entry at index, and what to step once that is durable.
+
+        Some entries before it stay in the log, for followers that lack no more than those.
+        """
+        assert self.log.base_index <= index <= self.handed_index, "a snapshot holds what was applied"
+        return SnapshotTaken(
+            index=index,
+            term=self.log.term_at(index),
+            membership=self.membership_at(index),
+            keep_from=max(self.log.first_index, index + 1 - self.config.keep_entries),
+            incarnation=self.incarnation,
+        )
 
     def heard_ns(self, peer: str) -> int | None:
         """When any message of a peer came last; None: never."""
@@ -469,12 +479,16 @@ def _memberships(restored: Restored, commit: int) -> list[Membership]:
     return found
 
 
-def _mark(restored: Restored) -> SnapshotTaken | None:
+def _mark(restored: Restored, incarnation: int) -> SnapshotTaken | None:
     saved = restored.snapshot
     if saved is None:
         return None
     return SnapshotTaken(
-        index=saved.index, term=saved.term, membership=saved.membership, keep_from=restored.first_index
+        index=saved.index,
+        term=saved.term,
+        membership=saved.membership,
+        keep_from=restored.first_index,
+        incarnation=incarnation,
     )
 
 

@@ -110,16 +110,10 @@ def _answer_older_term(raft: "Raft", message: Any) -> None:
     if type(message) is Append or type(message) is InstallSnapshot:
         raft.out.append(
             AppendReply(
-                cluster=raft.cluster,
-                sender=raft.member,
-                to=message.sender,
-                term=raft.term,
-                incarnation=raft.incarnation,
-                success=False,
-                match=0,
-                round=0,
-            )  # fmt: skip
-        )
+                cluster=raft.cluster, sender=raft.member, to=message.sender, term=raft.term,
+                incarnation=raft.incarnation, success=False, match=0, round=0,
+            )
+        )  # fmt: skip
     elif type(message) is VoteRequest:
         _reply_to_vote(raft, message.sender, granted=False)
     else:

@@ -201,7 +201,7 @@ class StorageDone(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class SnapshotTaken(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The machine as it was after the entry at index is durable, and the storage has forgotten entries below keep_from.
 
-    `Raft.membership_at(index)` and `Raft.keep_from(index)` say what belongs here.
+    `Raft.snapshot_at(index)` makes one.
     """
 
     index: int
@@ -210,6 +210,8 @@ class SnapshotTaken(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     membership: Membership
     """In force at index."""
     keep_from: int
+    incarnation: int
+    """Of the member that took it: what an earlier life began to write is not this one's."""
 
 
 class SnapshotInstalled(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -217,6 +219,8 @@ class SnapshotInstalled(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     index: int
     term: int
+    incarnation: int
+    """Of the member that installs it."""
 
 
 class SnapshotChunk(msgspec.Struct, frozen=True, kw_only=True, gc=False):

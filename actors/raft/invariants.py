@@ -197,7 +197,7 @@ class Invariants:
     # --- Snapshots ---
 
     def _in_order(self, core: Raft) -> None:
-        """Purged <= snapshot <= applied <= commit <= last. Until an install is durable the log is ahead of the snapshot."""
+        """Purged <= snapshot <= applied <= commit <= last. While one is installed the log is ahead of the snapshot."""
         log = core.log
         holds = (core.installing or log.base_index <= core.snapshot_index or not core.snapshot_index) and (
             core.snapshot_index <= core.handed_index <= core.commit_index <= log.last_index

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 def on_snapshot_taken(raft: "Raft", event: SnapshotTaken) -> None:
     """§5.1: what a durable snapshot holds may leave the log."""
+    if event.incarnation != raft.incarnation:
+        return
     assert event.index <= raft.handed_index, "a snapshot holds only what was applied"
     if event.index < raft.log.base_index or (
         raft.snapshot is not None and event.index <= raft.snapshot.index
@@ -71,19 +73,11 @@ def on_snapshot_chunk(raft: "Raft", event: SnapshotChunk) -> None:
         return
     raft.out.append(
         InstallSnapshot(
-            cluster=raft.cluster,
-            sender=raft.member,
-            to=event.peer,
-            term=raft.term,
-            incarnation=raft.incarnation,
-            index=mark.index,
-            snapshot_term=mark.term,
-            membership=mark.membership,
-            total=event.total,
-            offset=event.offset,
-            data=event.data,
-        )  # fmt: skip
-    )
+            cluster=raft.cluster, sender=raft.member, to=event.peer, term=raft.term,
+            incarnation=raft.incarnation, index=mark.index, snapshot_term=mark.term,
+            membership=mark.membership, total=event.total, offset=event.offset, data=event.data,
+        )
+    )  # fmt: skip
     if sending.total < 0:
         sending.total = event.total
         send_more(raft, event.peer, progress)
@@ -205,15 +199,10 @@ def _collect(raft: "Raft", message: InstallSnapshot) -> None:
         return
     raft.out.append(
         InstallSnapshotReply(
-            cluster=raft.cluster,
-            sender=raft.member,
-            to=message.sender,
-            term=raft.term,
-            incarnation=raft.incarnation,
-            index=message.index,
-            received=incoming.received,
-        )  # fmt: skip
-    )
+            cluster=raft.cluster, sender=raft.member, to=message.sender, term=raft.term,
+            incarnation=raft.incarnation, index=message.index, received=incoming.received,
+        )
+    )  # fmt: skip
 
 
 def _install(raft: "Raft", message: InstallSnapshot, data: bytes) -> None:
@@ -228,13 +217,21 @@ def _install(raft: "Raft", message: InstallSnapshot, data: bytes) -> None:
     raft.base_membership = membership
     raft.memberships = [membership]
     changing.enter(raft, membership)
-    raft.installing = SnapshotTaken(index=index, term=term, membership=membership, keep_from=index + 1)
+    raft.installing = SnapshotTaken(
+        index=index,
+        term=term,
+        membership=membership,
+        keep_from=index + 1,
+        incarnation=raft.incarnation,
+    )
     raft.install_out = Snapshot(index=index, term=term, membership=membership, data=data)
 
 
 def on_snapshot_installed(raft: "Raft", event: SnapshotInstalled) -> None:
     installed = raft.installing
     if installed is None or (installed.index, installed.term) != (event.index, event.term):
+        return
+    if event.incarnation != raft.incarnation:
         return
     raft.installing = None
     raft.snapshot = installed
@@ -248,13 +245,7 @@ def _acknowledge(raft: "Raft", leader: str) -> None:
     match = min(max(raft.verified_index, raft.commit_index), raft.durable_index)
     raft.out.append(
         AppendReply(
-            cluster=raft.cluster,
-            sender=raft.member,
-            to=leader,
-            term=raft.term,
-            incarnation=raft.incarnation,
-            success=True,
-            match=match,
-            round=0,
-        )  # fmt: skip
-    )
+            cluster=raft.cluster, sender=raft.member, to=leader, term=raft.term, incarnation=raft.incarnation,
+            success=True, match=match, round=0,
+        )
+    )  # fmt: skip

@@ -282,7 +282,7 @@ class ClusterState(Reading):
                 return bytes(end.value)
 
     def snapshot_slices(self) -> Generator[None, None, bytes]:
-        """The same bit by bit: yields after each few milliseconds of work where there are many tasks, and returns it."""
+        """The same bit by bit: yields after a few milliseconds of work where there are many tasks, and returns it."""
         nodes, tasks = self._replicas.nodes, self._replicas.tasks
         columns = {}
         for name in tasks.column_names():

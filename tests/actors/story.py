@@ -1,4 +1,4 @@
-"""Random stories of a cluster, told from a seed: what happens to it, then peace, then what it must have become."""
+"""Random stories of a cluster, told from a seed: what happens to it, then peace, then what it must have become.
 
 `python tests/actors/story.py SEED` tells one story step by step.
 """

@@ -266,7 +266,10 @@ class Simulation:
             f"{member.name} installs another state"
         )
         self.installed += 1
-        self.write(member, (snapshot, SnapshotInstalled(index=snapshot.index, term=snapshot.term)), ())
+        installed = SnapshotInstalled(
+            index=snapshot.index, term=snapshot.term, incarnation=member.incarnation
+        )
+        self.write(member, (snapshot, installed), ())
 
     def snapshot(self, name: str) -> None:
         """Takes a snapshot of all that is applied; the log is cut when it is durable."""
@@ -274,12 +277,7 @@ class Simulation:
         index = core.handed_index
         if index <= core.snapshot_index or core.installing is not None:
             return
-        taken = SnapshotTaken(
-            index=index,
-            term=core.log.term_at(index),
-            membership=core.membership_at(index),
-            keep_from=core.keep_from(index),
-        )
+        taken = core.snapshot_at(index)
         data = msgspec.msgpack.encode(member.applied)
         self.taken += 1
         self.write(

@@ -61,7 +61,8 @@ MUTANTS: dict[str, tuple[Any, str, str, str]] = {
         core.Raft, "truncate", "if self.membership.index >= index:", "if False:",
     ),
     "changes members before the last change is committed": (
-        changing, "_objection", "if raft.membership.index > raft.commit_index:", "if False:",
+        changing, "_objection",
+        "if raft.membership.index > raft.commit_index or raft.membership.outgoing:", "if False:",
     ),
     "changes members before an entry of its own is committed": (
         changing, "_objection", "if not raft.has_committed_own_term:", "if False:",

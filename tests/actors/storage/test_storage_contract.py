@@ -110,7 +110,12 @@ def test_what_was_loaded_does_not_change_with_later_writes(make: Callable[[Resto
 def test_several_writes_are_found_again_as_if_made_one_by_one(make: Callable[[Restored], Storage]) -> None:
     storage = make(FRESH)
     storage.save_many(
-        (write(1, 1, 1, 1, hard=HardState(term=1)), write(3, 2, 2, hard=HardState(term=2)), write(4, 3), write(5, 3))
+        (
+            write(1, 1, 1, 1, hard=HardState(term=1)),
+            write(3, 2, 2, hard=HardState(term=2)),
+            write(4, 3),
+            write(5, 3),
+        )
     )
     found = storage.load()
     assert found.hard_state == HardState(term=2)
@@ -145,7 +150,9 @@ def test_a_snapshot_takes_the_place_of_entries(make: Callable[[Restored], Storag
     assert storage.load().payloads == (b"6/3",)
 
 
-def test_a_membership_among_forgotten_entries_is_in_force_before_the_rest(make: Callable[[Restored], Storage]) -> None:
+def test_a_membership_among_forgotten_entries_is_in_force_before_the_rest(
+    make: Callable[[Restored], Storage],
+) -> None:
     storage = make(FRESH)
     changed = Membership(voters=("a", "e"), index=2)
     persist = Persist(
@@ -153,14 +160,16 @@ def test_a_membership_among_forgotten_entries_is_in_force_before_the_rest(make: 
         first_index=1,
         terms=(1, 1, 1),
         payloads=(b"x", encode_membership(changed), b"y"),
-        done=StorageDone(term=1, index=3, sequence=1),
+        done=StorageDone(term=1, index=3, sequence=1, incarnation=1),
     )
     storage.save(persist)
     storage.save_snapshot(snapshot(3, 1, changed), keep_from=3)
     assert storage.load().membership == changed
 
 
-def test_a_snapshot_ahead_of_the_log_or_at_odds_with_it_replaces_it(make: Callable[[Restored], Storage]) -> None:
+def test_a_snapshot_ahead_of_the_log_or_at_odds_with_it_replaces_it(
+    make: Callable[[Restored], Storage],
+) -> None:
     storage = make(FRESH)
     storage.save(write(1, 1, 1, 1))
     storage.save_snapshot(snapshot(2, 2), keep_from=3)
