@@ -8,9 +8,29 @@ from typing import Any
 import pytest
 from raft_simulation import Chaos
 
-from raftyard.actors.raft import changing, core, elections, log, progress, reading, replication, roles
+from raftyard.actors.raft import (
+    changing,
+    core,
+    elections,
+    log,
+    progress,
+    reading,
+    replication,
+    roles,
+    snapshots,
+)
 
-MODULES: tuple[ModuleType, ...] = (changing, core, elections, log, progress, reading, replication, roles)
+MODULES: tuple[ModuleType, ...] = (
+    changing,
+    core,
+    elections,
+    log,
+    progress,
+    reading,
+    replication,
+    roles,
+    snapshots,
+)
 SEEDS = 400
 
 MUTANTS: dict[str, tuple[Any, str, str, str]] = {
@@ -85,6 +105,51 @@ MUTANTS: dict[str, tuple[Any, str, str, str]] = {
     "forgets the reads of a member that left": (changing, "enter", "reading.confirm(raft)", "pass"),
     "removed while its log is needed": (
         roles, "role_at_rest", "for membership in raft.memberships", "for membership in raft.memberships[-1:]",
+    ),
+    "installs a snapshot of what it has": (
+        snapshots, "on_install_snapshot", "if message.index <= raft.commit_index:", "if False:",
+    ),
+    "drops a log that agrees with the snapshot": (
+        snapshots, "on_install_snapshot", "raft.log.term_at(message.index) == message.snapshot_term", "False",
+    ),
+    "acknowledges a snapshot that is not durable": (
+        snapshots, "_install", "raft.durable_index = min(raft.durable_index, raft.commit_index)",
+        "raft.durable_index = message.index",
+    ),
+    "counts an old write for what the snapshot replaced": (
+        snapshots, "_install", "write[1] = min(write[1], raft.durable_index)", "pass",
+    ),
+    "mixes the pieces of two snapshots": (snapshots, "_collect", "incoming.key != key", "False"),
+    "puts pieces together in the order in which they come": (
+        snapshots.Incoming, "add", "if offset > self.received:", "if False:",
+    ),
+    "sends the snapshot with a later membership": (
+        core.Raft, "membership_at", "if membership.index <= index:", "if True:",
+    ),
+    "forgets that what a snapshot holds was applied": (
+        core, "_mark", "if saved is None:", "if True:",
+    ),
+    "commits a joint change by the new voters alone": (
+        replication, "advance_commit", "if len(raft.voter_sets) > 1:", "if False:",
+    ),
+    "elects by the new voters alone": (
+        core.Membership, "is_quorum", "(not self.outgoing or", "(True or",
+    ),
+    "ends a joint change before it is committed": (
+        changing, "leave_joint", "joint.index <= raft.commit_index", "True",
+    ),
+    "replaces many voters at once without both halves": (
+        changing, "on_change_membership", "if len(changed) > 1", "if False",
+    ),
+    "counts its lease from the answer": (
+        reading.Lease, "answered", "rounds.popleft()[1] + self.length_ns",
+        "rounds.popleft()[1] + self.length_ns + 400_000_000",
+    ),
+    "keeps its lease while it hands over": (
+        changing, "_send_timeout_now", "raft.lease.is_void = True", "pass",
+    ),
+    "breaks a lease that it does not remember": (
+        elections, "_hears_leader", "raft.leader is not None or raft.config.lease_reads", "raft.leader is not None",
     ),
     "never takes leadership back": (changing, "abort_transfer", "raft.transfer_target = None", "pass"),
 }  # fmt: skip
