@@ -134,7 +134,7 @@ def is_sending(raft: "Raft") -> bool:
 class Incoming:
     """The pieces of one snapshot of one leader, in whatever order they come."""
 
-    __slots__ = ("key", "total", "received", "_pieces", "_early", "_early_bytes")
+    __slots__ = ("key", "total", "received", "_pieces", "_early")
 
     def __init__(self, message: InstallSnapshot) -> None:
         self.key = (message.sender, message.term, message.index)
@@ -142,21 +142,18 @@ class Incoming:
         self.received = 0
         self._pieces: list[bytes] = []
         self._early: dict[int, bytes] = {}
-        self._early_bytes = 0
 
     def add(self, offset: int, data: bytes, limit: int) -> None:
         """Takes a piece that follows, keeps one that comes early while they are few, drops one that came before."""
-        if offset > self.received:
-            if offset not in self._early and self._early_bytes + len(data) <= limit:
-                self._early[offset] = data
-                self._early_bytes += len(data)
+        # What lies beyond the window is left over from before this member was started anew.
+        if offset < self.received or (offset > self.received and offset + len(data) > self.received + limit):
             return
-        piece: bytes | None = data if offset == self.received else None
-        while piece:
+        self._early[offset] = data
+        while (piece := self._early.pop(self.received, None)) is not None:
             self._pieces.append(piece)
             self.received += len(piece)
-            piece = self._early.pop(self.received, None)
-            self._early_bytes -= len(piece or b"")
+            if not piece:
+                return
 
     def whole(self) -> bytes:
         return b"".join(self._pieces)

@@ -401,17 +401,21 @@ class Chaos:
     def __init__(self, seed: int, core_class: type[Raft] = Raft) -> None:
         draw = random.Random(f"chaos/{seed}")
         self.random = draw
+        self.mood = draw.choice(("", "", "", "snapshots", "snapshots", "leases", "leases"))
+        """What a story is mostly about: nothing, or what seldom happens by itself."""
         voters = draw.choice((1, 2, 3, 3, 3, 4, 5, 5))
         config = RaftConfig(
             pre_vote=draw.random() < 0.8,
             check_quorum=(check_quorum := draw.random() < 0.9),
-            lease_reads=check_quorum and draw.random() < 0.4,
+            lease_reads=check_quorum and (self.mood == "leases" or draw.random() < 0.2),
             clock_drift=(drift := draw.choice((0.0, 0.1, 0.3))),
             max_inflight_messages=draw.choice((1, 3, 128)),
             max_batch_entries=draw.choice((1, 2, 4096)),
             caught_up_entries=draw.choice((0, 10, 256)),
-            keep_entries=draw.choice((0, 0, 5, 50)),
-            snapshot_chunk_bytes=(chunk := draw.choice((7, 100, 1 << 18))),
+            keep_entries=draw.choice((0,) if self.mood == "snapshots" else (0, 5, 50)),
+            snapshot_chunk_bytes=(
+                chunk := draw.choice((7, 20, 100) if self.mood == "snapshots" else (100, 1 << 18))
+            ),
             max_snapshot_inflight_bytes=chunk * draw.choice((1, 3, 8)),
         )
         self.simulation = Simulation(
@@ -441,6 +445,7 @@ class Chaos:
             (self.propose, 10), (self.read, 4), (self.cut, 3), (self.isolate, 2), (self.heal, 4), (self.crash, 3),
             (self.restart, 6), (self.change, 6), (self.transfer, 2), (self.crash_all, 0.2), (self.split, 2),
             (self.strand, 3), (self.snapshot, 5),
+            (self.leave_behind, 8 * (self.mood == "snapshots")), (self.betray, 6 * (self.mood == "leases")),
         )  # fmt: skip
         self.random.choices([act for act, _ in kinds], [weight for _, weight in kinds])[0]()
 
@@ -486,6 +491,57 @@ class Chaos:
                 self.propose()
                 self.simulation.propose(leader, b"s%d" % self.simulation.count)
 
+    def leave_behind(self) -> None:
+        """Somebody misses so much that it needs a snapshot; meanwhile newer ones are taken, and it may crash."""
+        simulation = self.simulation
+        leader = simulation.leader()
+        if leader is None:
+            return
+        victim = self.random.choice(simulation.names)
+        simulation.heal()
+        simulation.isolate(victim)
+        if victim in simulation.cores and self.random.random() < 0.3:
+            simulation.propose(victim, b"lost")
+        for _ in range(3):
+            self.propose()
+            simulation.run(self.random.choice((5, 200)))
+        self.snapshot_of(leader)
+        simulation.run(100)
+        simulation.heal()
+        for _ in range(self.random.choice((1, 4))):
+            simulation.run(self.random.choice((10, 50, 150, 600)))
+            self.propose()
+            self.snapshot_of(simulation.leader() or leader)
+            if self.random.random() < 0.3 and victim in simulation.cores:
+                simulation.crash(victim)
+                simulation.start(victim)
+
+    def betray(self) -> None:
+        """A leader is cut off from voters that are eager to have another, and goes on answering reads."""
+        simulation = self.simulation
+        leader = simulation.leader()
+        if leader is None:
+            return
+        others = [name for name in simulation.names if name != leader]
+        if others and self.random.random() < 0.5:
+            simulation.cut(leader, self.random.choice(others))
+            simulation.run(self.random.choice((100, 700)))
+        if self.random.random() < 0.4 and leader in simulation.cores:
+            simulation.step(leader, TransferLeadership(target=None, ref=2))
+            simulation.run(self.random.choice((0, 1, 3)))
+        simulation.isolate(leader)
+        for name in others:
+            if self.random.random() < 0.3 and name in simulation.cores:
+                simulation.crash(name)
+                simulation.start(name)
+        for _ in range(30):
+            for name in simulation.leaders():
+                self.proposed += 1
+                simulation.read(name, self.proposed)
+                if name != leader:
+                    simulation.propose(name, b"b%d" % self.proposed)
+            simulation.run(30)
+
     def heal(self) -> None:
         self.simulation.heal()
 
@@ -530,6 +586,10 @@ class Chaos:
     def snapshot(self) -> None:
         name = self.any_alive()
         if name is not None:
+            self.snapshot_of(name)
+
+    def snapshot_of(self, name: str) -> None:
+        if name in self.simulation.cores:
             self.simulation.snapshot(name)
 
     def transfer(self) -> None:

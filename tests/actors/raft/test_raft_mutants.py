@@ -121,7 +121,7 @@ MUTANTS: dict[str, tuple[Any, str, str, str]] = {
     ),
     "mixes the pieces of two snapshots": (snapshots, "_collect", "incoming.key != key", "False"),
     "puts pieces together in the order in which they come": (
-        snapshots.Incoming, "add", "if offset > self.received:", "if False:",
+        snapshots.Incoming, "add", "self._early.pop(self.received, None)", "self._early.pop(min(self._early, default=0), None)",
     ),
     "sends the snapshot with a later membership": (
         core.Raft, "membership_at", "if membership.index <= index:", "if True:",
