@@ -111,6 +111,8 @@ class Home:
         self.nodes: dict[str, NodeSpec] = {node.name: node for node in spec.nodes}
         self._voters = tuple(node.name for node in spec.nodes[:VOTERS])
         self._first = [node.name for node in spec.nodes]
+        self.cuts: dict[tuple[str, str], bool] = {}
+        """The directions that are cut: a front door that starts anew cuts them again."""
         self._storages: dict[str, Storage] = {}
         self.told_index = 0
         """What happened up to this entry of the log is in the event log."""
@@ -200,7 +202,7 @@ class Cluster(Actor):
         self._claims: list[dict[str, Any]] = []
         self._view: ClusterView | None = None
         self._registry: tuple[ClusterSpec, ...] | None = None
-        self._cuts: dict[tuple[str, str], bool] = {}
+        self._cuts = home.cuts
         self._sequence = 0
         self._commands: dict[int, _Command] = {}
         self._retry: Timer | None = None
@@ -245,6 +247,8 @@ class Cluster(Actor):
         self._started = self.context.now()
         # A new incarnation is a new client: what the old one sent may still be applied, once, under its own name.
         self._name_session()
+        for source, target in tuple(self._cuts):
+            self._set_link(source, target, 0, lambda: None)
         for spec in tuple(self._nodes.values()):
             self._start_node(spec)
 
@@ -365,7 +369,8 @@ class Cluster(Actor):
             for wire in (link_actor(self.id, spec.name, other), link_actor(self.id, other, spec.name)):
                 if self.context.is_alive(wire):
                     self.context.stop(wire)
-        self._cuts = {pair: True for pair in self._cuts if spec.name not in pair}
+        for pair in [pair for pair in self._cuts if spec.name in pair]:
+            del self._cuts[pair]
         for promise in self._removals.pop(spec.name, ()):
             promise.keep({"status": "ok", "id": spec.name, "address": spec.address})
 

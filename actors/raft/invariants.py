@@ -4,6 +4,7 @@
 The promises span members and restarts: a member that was started anew is a new `Raft` of the same name.
 """
 
+from bisect import bisect_left
 from typing import Any
 
 from .core import Raft, Role
@@ -56,6 +57,8 @@ class Invariants:
         """(index, term) -> (term of the entry before, payload): equal pairs have equal prefixes."""
         self.committed_terms: list[int] = []
         self.committed_payloads: list[bytes] = []
+        self.committed_in: list[int] = []
+        """The term in which each of them was committed, which may be later than its own; ascending."""
         self.first_committed = 1
         self.states: dict[int, tuple[str, bytes]] = {}
         self.steps = 0
@@ -290,6 +293,8 @@ class Invariants:
         self._demand(agree, "state machine safety", core.member, f"applies other entries from {first}")
         self.committed_terms.extend(terms[shared:])
         self.committed_payloads.extend(payloads[shared:])
+        # Whoever commits an entry hands it out in the same step, so the first to apply it is of that term.
+        self.committed_in.extend([core.term] * (len(terms) - shared))
 
     # --- Messages ---
 
@@ -371,9 +376,11 @@ class Invariants:
         self._demand(known == core.member, "one leader a term", core.member, f"term {term} has {known}")
         self._demand(seen.led_term != term, "one leader a term", core.member, f"leads term {term} twice")
         seen.led_term = term
-        last = self.committed_index
-        if last >= core.first_index:
-            holds = core.log.term_at(last) == self.committed_terms[-1]
+        # What was committed in a later term binds later leaders only: the votes for this one may have come late.
+        known_then = bisect_left(self.committed_in, term)
+        last = self.first_committed + known_then - 1
+        if known_then and last >= core.first_index:
+            holds = core.log.term_at(last) == self.committed_terms[known_then - 1]
             self._demand(
                 holds, "leader completeness", core.member, f"term {term} lacks committed entry {last}"
             )

@@ -105,6 +105,14 @@ class Story:
     def _one(self) -> str:
         return self.random.choice(self.yard.names())
 
+    def _some_pair(self) -> list[tuple[str, str]]:
+        """One direction, or none where a single node is left."""
+        names = self.yard.names()
+        if len(names) < 2:
+            return []
+        source, target = self.random.sample(names, 2)
+        return [(source, target)]
+
     def _submit(self) -> None:
         for _ in range(self.random.choice((1, 1, 2, 5))):
             names = self.random.sample(SERVICES, self.random.choice((1, 1, 2)))
@@ -123,8 +131,8 @@ class Story:
         self.yard.later(SetConnections(matrix=matrix))
 
     def _cut_one(self) -> None:
-        source, target = self.random.sample(self.yard.names(), 2)
-        self._set_links(0, [(source, target)])
+        for source, target in self._some_pair():
+            self._set_links(0, [(source, target)])
 
     def _isolate(self) -> None:
         self._set_links(0, self.yard.around(self._one()))
@@ -140,7 +148,7 @@ class Story:
 
     def _partition(self) -> None:
         names = self.yard.names()
-        self._set_links(0, self.yard.between(self.random.sample(names, self.random.randrange(1, len(names)))))
+        self._set_links(0, self.yard.between(self.random.sample(names, self.random.randint(1, len(names)))))
 
     def _heal(self) -> None:
         cut = list(self.yard.front()._cuts)
@@ -183,7 +191,8 @@ class Story:
         self._crash(agent_actor("0", self._one()))
 
     def _crash_link(self) -> None:
-        self._crash(link_actor("0", *self.random.sample(self.yard.names(), 2)))
+        for source, target in self._some_pair():
+            self._crash(link_actor("0", source, target))
 
     def _crash_front(self) -> None:
         self._forget_waiting()
@@ -237,7 +246,6 @@ class Story:
         for name, (call, many) in last.items():
             service = history.state.service(name)
             assert service is not None and service.replicas == many, f"{name}: {service}, but {call} said {many}"
-
 
     def _check_events(self, history: History) -> None:
         """What happened once is told once."""

@@ -8,13 +8,17 @@ from yard import Yard
 from raftyard.actors.errors import NoLeader
 from raftyard.actors.messages import (
     AddNodeRequest,
+    Assign,
     CreateClusterRequest,
     DescribeCall,
     DescribeCluster,
+    LinkPolicy,
     RemoveNodeRequest,
     TransferRequest,
     cluster_actor,
+    node_actor,
 )
+from raftyard.actors.state.records import Assignments
 
 
 def test_a_leader_is_elected_within_a_second():
@@ -182,6 +186,38 @@ def test_an_agent_that_crashes_runs_its_replicas_again(yard: Yard):
     before = yard.running()
     for name in yard.names():
         yard.crash(f"cluster/0/agent/{name}")
-    yard.submit(web=20)
     yard.settle()
-    assert all(set(after) <= set(before[name]) for name, after in yard.running().items())
+    assert yard.running() == before
+
+
+def test_what_a_crashed_agent_was_to_stop_is_known_to_have_ended(yard: Yard):
+    yard.submit(web=30)
+    yard.settle()
+    for name in yard.names():
+        yard.crash(f"cluster/0/agent/{name}")
+    yard.submit(web=0)
+    yard.settle()
+    assert yard.agreed()[1] == [(), (), (), (), ()]
+
+
+def test_a_deposed_leader_has_no_say_in_what_a_node_runs(yard: Yard):
+    yard.submit(web=30)
+    yard.settle()
+    before = yard.running()
+    nothing = Assignments(node="node_0", version=10**6)
+    yard.system.send(
+        node_actor("0", "node_0"), Assign(leader="node_1", term=0, load=0, assignments=nothing, settled=-1)
+    )
+    yard.run(0.1)
+    assert yard.running() == before
+
+
+@pytest.mark.parametrize("after_ms", range(0, 100, 5))
+def test_the_first_nodes_are_recorded_wherever_the_first_leader_crashes(after_ms: int):
+    with Yard(seed=1, link=LinkPolicy(delay_s=0.01)) as yard:
+        yard.submit(wait_s=None, web=5)
+        leader = yard.until(lambda: yard.front().leader, step_s=0.0005)
+        yard.run(after_ms / 1000)
+        yard.crash_node(leader)
+        yard.settle()
+        assert len(yard.state().nodes()) == 5 and sum(yard.placed("web").values()) == 5

@@ -72,6 +72,17 @@ def test_a_restored_link_starts_fresh_and_brings_nothing_old():
     assert wire.arrived == ["new"]
 
 
+def test_a_restored_link_does_not_wait_for_what_was_lost():
+    wire = Wire(delay_s=60.0)
+    wire.say("old")
+    wire.system.ask("wire", CutLink())
+    wire.system.ask("wire", RestoreLink())
+    wire.system.ask("wire", SetLinkPolicy(policy=LinkPolicy(delay_s=0.1)))
+    wire.say("new")
+    wire.system.run(0.2)
+    assert wire.arrived == ["new"]
+
+
 def test_delay_and_jitter_hold_a_message_back_without_reordering():
     wire = Wire(delay_s=0.1, jitter_s=0.1)
     wire.say(*range(50))

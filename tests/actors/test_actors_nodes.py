@@ -6,7 +6,7 @@ import pytest
 from yard import Yard
 
 from raftyard.actors.errors import Conflict, PortInUse, UnknownNode
-from raftyard.actors.messages import AddNodeRequest, AskNode, RemoveNodeRequest
+from raftyard.actors.messages import AddNodeRequest, AskNode, LinkPolicy, RemoveNodeRequest
 
 
 class PortsOfOthers:
@@ -48,8 +48,18 @@ def test_a_joining_node_moves_nothing_and_takes_the_next_load(yard: Yard):
     yard.ask(AddNodeRequest(name="extra"))
     yard.settle()
     assert moved(before, yard.running()) == 0
+    assert not yard.events("node-down"), "who has just joined was taken for silent"
     yard.submit(db=10)
     assert yard.placed("db") == {"extra": 10}
+
+
+def test_a_node_that_joins_over_slow_links_is_not_taken_for_silent():
+    with Yard(link=LinkPolicy(delay_s=0.05)) as yard:
+        yard.settle()
+        yard.run(5.0)
+        yard.ask(AddNodeRequest(name="extra"))
+        yard.settle()
+        assert not yard.events("node-down")
 
 
 @pytest.mark.parametrize("which", ["leader", "follower"])
@@ -87,6 +97,16 @@ def test_the_last_node_is_not_removed():
         with pytest.raises(Conflict, match="last node"):
             yard.ask(RemoveNodeRequest(address="node_1"))
         assert yard.submit(web=3)["status"] == "executed"
+
+
+def test_the_last_voter_hands_over_to_a_worker_before_it_goes():
+    with Yard(nodes=1, link=LinkPolicy(delay_s=0.05)) as yard:
+        yard.settle()
+        yard.submit(web=10)
+        yard.ask(AddNodeRequest(name="heir"))
+        yard.ask(RemoveNodeRequest(address="node_0"))
+        yard.settle()
+        assert yard.names() == ["heir"] and yard.placed("web") == {"heir": 10}
 
 
 def test_the_last_two_nodes_removed_at_once_leave_one():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from yard import Yard
 
-from raftyard.actors.messages import link_actor
+from raftyard.actors.messages import cluster_actor, link_actor
 from raftyard.actors.scheduling import reconcile
 
 
@@ -29,6 +29,18 @@ def test_a_wire_that_crashes_while_it_is_cut_comes_back_cut():
         yard.crash(link_actor("0", "node_0", "node_1"))
         yard.run(0.5)
         assert yard.link("node_0", "node_1").cut
+
+
+def test_a_front_door_that_crashes_leaves_cut_what_was_cut():
+    with Yard(seed=8) as yard:
+        yard.leader()
+        yard.cut(("node_0", "node_1"))
+        yard.crash(cluster_actor("0"))
+        yard.run(2.0)
+        assert yard.link("node_0", "node_1").cut
+        assert yard.row("node_0")[yard.address("node_1")] == 0
+        yard.restore(("node_0", "node_1"))
+        assert not yard.link("node_0", "node_1").cut
 
 
 def test_a_call_that_cannot_be_planned_fails_and_the_next_one_is_carried_out(monkeypatch):
