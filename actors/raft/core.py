@@ -107,7 +107,7 @@ class Raft:
         # snapshots: what the log no longer has, and one that is coming in
         "snapshot", "base_membership", "incoming", "installing",
         # storage: what was handed out to persist, and how far it is durable
-        "durable_index", "hard_dirty", "unsaved_from", "pending", "sequence", "done_sequence", "hard_sequence", "held",
+        "durable_index", "hard_dirty", "unsaved_from", "unsaved", "pending", "sequence", "done_sequence", "hard_sequence", "held",
         # followers and candidates
         "heard_leader_ns", "verified_index", "votes", "is_pre_voting", "ask_round",
         # leaders
@@ -163,6 +163,8 @@ class Raft:
         self.durable_index = self.log.last_index
         self.hard_dirty = False
         self.unsaved_from = 0
+        self.unsaved: tuple[tuple[int, ...], tuple[bytes, ...]] | None = None
+        """The columns that were appended since, where it was once: they are handed on as they came."""
         self.pending: deque[list[int]] = deque()
         self.sequence = 0
         self.done_sequence = 0
@@ -296,11 +298,11 @@ class Raft:
         if now_ns > self.now_ns:
             self.now_ns = now_ns
         kind = type(event)
-        handle = _FROM_PEERS.get(kind)
-        if handle is None:
-            _FROM_HERE[kind](self, event)
-        elif self._is_for_us(event) and (event.term == self.term or self._settles(kind, event)):  # type: ignore[union-attr]
+        handle = _FROM_HERE.get(kind)
+        if handle is not None:
             handle(self, event)
+        elif self._is_for_us(event) and (event.term == self.term or self._settles(kind, event)):  # type: ignore[union-attr]
+            _FROM_PEERS[kind](self, event)
         return self._ready()
 
     def _settles(self, kind: type, message: Any) -> bool:
@@ -311,13 +313,22 @@ class Raft:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
     def _is_for_us(self, message: Any) -> bool:
+        contact = self.contacts.get(message.sender)
+        if (
+            contact is not None
+            and contact.incarnation == message.incarnation
+            and message.to == self.member
+            and message.cluster == self.cluster
+        ):
+            contact.heard_ns = self.now_ns
+            return True
+        return self._is_news(message, contact)
+
+    def _is_news(self, message: Any, contact: Contact | None) -> bool:
+        """A message that is not for this member, or from somebody unknown, or from another life of somebody known."""
         if message.cluster != self.cluster or message.to != self.member:
             self.drop("foreign")
             return False
-        contact = self.contacts.get(message.sender)
-        if contact is not None and contact.incarnation == message.incarnation:
-            contact.heard_ns = self.now_ns
-            return True
         if contact is None:
             if message.sender == self.member:
                 self.drop("own message")
@@ -340,15 +351,20 @@ class Raft:
 
     def append(self, terms: tuple[int, ...], payloads: tuple[bytes, ...]) -> None:
         """Adds entries to the own log; the step's end hands them out to persist."""
+        log = self.log
         if not self.unsaved_from:
-            self.unsaved_from = self.log.last_index + 1
-        self.log.append(terms, payloads)
+            self.unsaved_from = log.last_index + 1
+            self.unsaved = terms, payloads
+        else:
+            self.unsaved = None
+        log.append(terms, payloads)
 
     def truncate(self, index: int) -> None:
         """Takes back what a former leader left uncommitted, with the memberships among it (§4.1)."""
         assert index > self.commit_index, "what is committed stays"
         self.log.truncate(index)
         self.unsaved_from = min(self.unsaved_from or index, index)
+        self.unsaved = None
         self.durable_index = min(self.durable_index, index - 1)
         # A write under way no longer stands for what it wrote from here on, even if the same index is written again.
         for write in self.pending:
@@ -395,27 +411,28 @@ class Raft:
             deadline = self.reads.deadline_ns
         persist = self._persist() if self.unsaved_from or self.hard_dirty else None
         apply = self._apply() if self.commit_index > self.handed_index else None
-        now, later = self._outgoing(persist) if self.out or self.acks else _NOTHING
-        if self.accepted_out or self.changes_out or self.reads_out or self.refused_out or self.chunks_out:
-            return self._telling_ready(persist, now, later, apply, deadline)
-        return Ready(persist=persist, send=now, send_after_durable=later, apply=apply, deadline_ns=deadline)
-
-    def _outgoing(self, persist: Persist | None) -> tuple[tuple[PeerMessage, ...], tuple[PeerMessage, ...]]:
-        """What may be sent at once, and what waits for this step's write; what waits for an earlier one is held."""
         now: tuple[PeerMessage, ...] = ()
         later: tuple[PeerMessage, ...] = ()
         if self.out:
             if self.hard_sequence <= self.done_sequence:
                 now = tuple(self.out)
-            elif persist is not None and persist.hard_state is not None:
-                later = tuple(self.out)
+                self.out.clear()
             else:
-                self.held.extend([(self.hard_sequence, message) for message in self.out])
-            self.out = []
+                later = self._held_back(persist)
         if self.acks:
             later += tuple(self.acks)
-            self.acks = []
-        return now, later
+            self.acks.clear()
+        if self.accepted_out or self.changes_out or self.reads_out or self.refused_out or self.chunks_out:
+            return self._telling_ready(persist, now, later, apply, deadline)
+        return Ready(persist=persist, send=now, send_after_durable=later, apply=apply, deadline_ns=deadline)
+
+    def _held_back(self, persist: Persist | None) -> tuple[PeerMessage, ...]:
+        """The term of these is not durable: they wait for this step's write, or are held until an earlier one's end."""
+        waiting, self.out = self.out, []
+        if persist is not None and persist.hard_state is not None:
+            return tuple(waiting)
+        self.held.extend([(self.hard_sequence, message) for message in waiting])
+        return ()
 
     def _telling_ready(
         self,
@@ -452,9 +469,10 @@ class Raft:
         log = self.log
         last = log.last_index
         first = self.unsaved_from or last + 1
+        terms, payloads = self.unsaved or log.entries(first, last + 1)
         self.unsaved_from = 0
+        self.unsaved = None
         self.pending.append([sequence, last])
-        terms, payloads = log.entries(first, last + 1)
         done = StorageDone(term=log.last_term, index=last, sequence=sequence, incarnation=self.incarnation)
         return Persist(hard_state=hard_state, first_index=first, terms=terms, payloads=payloads, done=done)
 
@@ -463,9 +481,6 @@ class Raft:
         self.handed_index = last = self.commit_index
         terms, payloads = self.log.entries(first, last + 1)
         return Apply(first_index=first, terms=terms, payloads=payloads)
-
-
-_NOTHING: tuple[tuple[PeerMessage, ...], tuple[PeerMessage, ...]] = ((), ())
 
 
 def _memberships(restored: Restored, commit: int) -> list[Membership]:
@@ -498,13 +513,14 @@ def _on_storage_done(raft: Raft, event: StorageDone) -> None:
         return
     raft.done_sequence = event.sequence
     pending = raft.pending
-    index = raft.durable_index
+    index = pending.popleft()[1]
     while pending and pending[0][0] <= event.sequence:
         index = pending.popleft()[1]
     if raft.held:
         raft.out.extend([message for sequence, message in raft.held if sequence <= event.sequence])
         raft.held = [item for item in raft.held if item[0] > event.sequence]
-    raft.became_durable(index)
+    if index > raft.durable_index:
+        raft.became_durable(index)
     if raft.role is Role.CANDIDATE:
         elections.count_own_vote(raft)
 

@@ -103,10 +103,25 @@ def append_own(raft: "Raft", payloads: tuple[bytes, ...], cost: int) -> int:
     raft.uncommitted.append((raft.log.last_index, cost))
     raft.uncommitted_bytes += cost
     memberships = (first,) if raft.membership.index == first else ()
+    last = raft.log.last_index
     told = True
     for peer, progress in raft.peers.items():
-        if progress.next == first and progress.state is _REPLICATE and _has_room(raft, progress):
-            _send_entries(raft, peer, progress, prev_term, terms, payloads, memberships, cost)
+        if (
+            progress.next == first
+            and progress.state is _REPLICATE
+            and (not progress.inflight or _has_room(raft, progress))
+        ):
+            progress.inflight.append((last, cost))
+            progress.inflight_bytes += cost
+            progress.next = last + 1
+            progress.told_commit = commit = raft.commit_index
+            raft.out.append(
+                Append(
+                    cluster=raft.cluster, sender=raft.member, to=peer, term=raft.term,
+                    incarnation=raft.incarnation, prev_index=first - 1, prev_term=prev_term, terms=terms,
+                    payloads=payloads, commit=commit, round=raft.round, memberships=memberships,
+                )
+            )  # fmt: skip
         else:
             told = send_more(raft, peer, progress) and told
     if told:
@@ -258,10 +273,17 @@ def _has_quorum(raft: "Raft") -> bool:
 def on_append(raft: "Raft", message: Append) -> None:
     """§3.5: take the entries if the log agrees just before them; say so when they are durable."""
     count = len(message.terms)
-    if not _is_sound(raft, message, count):
+    if raft.leader != message.sender or count != 1 or len(message.payloads) != 1:
+        if not _is_sound(raft, message, count):
+            raft.drop("malformed")
+            return
+        if raft.leader != message.sender:
+            roles.become_follower(raft, raft.term, message.sender, "")
+    elif not message.prev_term <= message.terms[0] <= message.term or message.prev_index < 0:
         raft.drop("malformed")
         return
-    hear_leader(raft, message.sender)
+    raft.heard_leader_ns = now = raft.now_ns
+    raft.timer_ns = now + raft.election_min_ns + int(raft.random.random() * raft.election_range_ns)
     log = raft.log
     prev = message.prev_index
     if prev == log.last_index and message.prev_term == log.last_term:
@@ -370,8 +392,8 @@ def _refuse_append(raft: "Raft", message: Append) -> None:
 
 def on_append_reply(raft: "Raft", message: AppendReply) -> None:
     progress = raft.peers.get(message.sender)
-    if progress is None or raft.role is not roles.Role.LEADER:
-        return
+    if progress is None:
+        return  # Of somebody who left, or this member leads no more.
     progress.last_heard_ns = raft.now_ns
     if message.round > progress.round:
         progress.round = message.round
@@ -387,8 +409,8 @@ def on_append_reply(raft: "Raft", message: AppendReply) -> None:
         progress.acknowledged(match)
         if match > raft.commit_index and match >= raft.term_start:
             advance_commit(raft)
-            if not raft.is_leader:
-                return
+            if not raft.peers:
+                return  # The commit took this leader out.
         if message.sender == raft.transfer_target:
             changing.hand_over_if_ready(raft)
     if progress.state is not _REPLICATE and match >= progress.next - 1 >= raft.log.base_index:
@@ -414,7 +436,15 @@ def _back_up(raft: "Raft", message: AppendReply, progress: Progress) -> None:
 
 def advance_commit(raft: "Raft") -> None:
     """§3.6.2: an entry is committed when a quorum has it durable; only those of the own term are counted."""
-    agreed = reached_by_majority([progress.match for progress in raft.voter_sets[0]])
+    voters = raft.voter_sets[0]
+    if len(voters) == 3:
+        # The one in the middle, without a list: three voters are the most common, and this runs for each entry.
+        a, b, c = voters[0].match, voters[1].match, voters[2].match
+        if a > b:
+            a, b = b, a
+        agreed = b if b < c else (c if c > a else a)
+    else:
+        agreed = reached_by_majority([progress.match for progress in voters])
     if len(raft.voter_sets) > 1:
         agreed = min(agreed, reached_by_majority([progress.match for progress in raft.voter_sets[1]]))
     if agreed > raft.commit_index and agreed >= raft.term_start:

@@ -56,7 +56,7 @@ MUTANTS: dict[str, tuple[Any, str, str, str]] = {
     "does not write its vote": (elections, "on_vote_request", "raft.hard_dirty = True", "pass"),
     "does not write its term": (roles, "become_follower", "raft.hard_dirty = True", "pass"),
     "sends before its term is durable": (
-        core.Raft, "_outgoing", "if self.hard_sequence <= self.done_sequence:", "if True:",
+        core.Raft, "_ready", "if self.hard_sequence <= self.done_sequence:", "if True:",
     ),
     "acknowledges entries at once": (
         replication, "on_append", "(raft.acks if new else raft.out)", "raft.out",
