@@ -113,7 +113,7 @@ def _change(raft: "Raft", ref: int, reason: str, wanted: Membership) -> None:
         roles.refuse(raft, ref, reason)
         return
     index = _append_membership(raft, wanted)
-    raft.accepted_out.append(Accepted(ref=ref, term=raft.term, index=index, count=1))
+    raft.news.append(Accepted(ref=ref, term=raft.term, index=index, count=1))
 
 
 def _append_membership(raft: "Raft", wanted: Membership) -> int:

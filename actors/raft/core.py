@@ -85,6 +85,9 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return Restored(membership=Membership(voters=tuple(voters), learners=tuple(learners)))
 
 
+NO_COLUMNS: tuple[int, tuple[int, ...], tuple[bytes, ...]] = (0, (), ())
+
+
 class Contact:
     """When a member was last heard, and in which of its lives."""
 
@@ -107,7 +110,7 @@ class Raft:
         # snapshots: what the log no longer has, and one that is coming in
         "snapshot", "base_membership", "incoming", "installing",
         # storage: what was handed out to persist, and how far it is durable
-        "durable_index", "hard_dirty", "unsaved_from", "unsaved", "pending", "sequence", "done_sequence", "hard_sequence", "held",
+        "durable_index", "hard_dirty", "unsaved_from", "older", "newer", "pending", "sequence", "done_sequence", "hard_sequence", "held",
         # followers and candidates
         "heard_leader_ns", "verified_index", "votes", "is_pre_voting", "ask_round",
         # leaders
@@ -118,8 +121,7 @@ class Raft:
         # reads, and the times at which something is due
         "reads", "timer_ns", "notice_ns", "transfer_ns",
         # what this step wants done
-        "out", "acks", "reads_out", "accepted_out", "refused_out", "changes_out", "chunks_out",
-        "install_out",
+        "out", "acks", "news", "install_out",
     )  # fmt: skip
 
     def __init__(
@@ -163,8 +165,8 @@ class Raft:
         self.durable_index = self.log.last_index
         self.hard_dirty = False
         self.unsaved_from = 0
-        self.unsaved: tuple[tuple[int, ...], tuple[bytes, ...]] | None = None
-        """The columns that were appended since, where it was once: they are handed on as they came."""
+        self.older = self.newer = NO_COLUMNS
+        """(first index, terms, payloads) of the last two appends: mostly they are saved and applied as they came."""
         self.pending: deque[list[int]] = deque()
         self.sequence = 0
         self.done_sequence = 0
@@ -197,11 +199,7 @@ class Raft:
 
         self.out: list[PeerMessage] = []
         self.acks: list[PeerMessage] = []
-        self.reads_out: list[ReadReady | ReadFailed] = []
-        self.accepted_out: list[Accepted] = []
-        self.refused_out: list[Refused] = []
-        self.changes_out: list[Change] = []
-        self.chunks_out: list[SnapshotChunkRequest] = []
+        self.news: list[ReadReady | ReadFailed | Accepted | Refused | Change | SnapshotChunkRequest] = []
         self.install_out: Snapshot | None = None
 
     # --- What may be asked ---
@@ -352,11 +350,11 @@ class Raft:
     def append(self, terms: tuple[int, ...], payloads: tuple[bytes, ...]) -> None:
         """Adds entries to the own log; the step's end hands them out to persist."""
         log = self.log
+        first = log.last_index + 1
         if not self.unsaved_from:
-            self.unsaved_from = log.last_index + 1
-            self.unsaved = terms, payloads
-        else:
-            self.unsaved = None
+            self.unsaved_from = first
+        self.older = self.newer
+        self.newer = first, terms, payloads
         log.append(terms, payloads)
 
     def truncate(self, index: int) -> None:
@@ -364,7 +362,7 @@ class Raft:
         assert index > self.commit_index, "what is committed stays"
         self.log.truncate(index)
         self.unsaved_from = min(self.unsaved_from or index, index)
-        self.unsaved = None
+        self.forget_columns()
         self.durable_index = min(self.durable_index, index - 1)
         # A write under way no longer stands for what it wrote from here on, even if the same index is written again.
         for write in self.pending:
@@ -373,6 +371,10 @@ class Raft:
             while self.memberships[-1].index >= index:
                 self.memberships.pop()
             changing.enter(self, self.memberships[-1])
+
+    def forget_columns(self) -> None:
+        """What was appended last is no longer what the log ends with."""
+        self.older = self.newer = NO_COLUMNS
 
     def add_membership(self, membership: Membership) -> None:
         """Brings an appended membership into force."""
@@ -397,7 +399,7 @@ class Raft:
                 replication.advance_commit(self)
 
     def announce_membership(self) -> None:
-        self.changes_out.append(MembershipChanged(membership=self.membership))
+        self.news.append(MembershipChanged(membership=self.membership))
 
     # --- What a step returns ---
 
@@ -422,7 +424,7 @@ class Raft:
         if self.acks:
             later += tuple(self.acks)
             self.acks.clear()
-        if self.accepted_out or self.changes_out or self.reads_out or self.refused_out or self.chunks_out:
+        if self.news:
             return self._telling_ready(persist, now, later, apply, deadline)
         return Ready(persist=persist, send=now, send_after_durable=later, apply=apply, deadline_ns=deadline)
 
@@ -442,22 +444,31 @@ class Raft:
         apply: Apply | None,
         deadline_ns: int,
     ) -> Ready:
-        ready = Ready(
+        news, self.news = self.news, []
+        if len(news) == 1 and type(news[0]) is Accepted:
+            accepted = (news[0],)
+            return Ready(
+                persist=persist,
+                send=now,
+                send_after_durable=later,
+                apply=apply,
+                accepted=accepted,
+                deadline_ns=deadline_ns,
+            )
+        install, self.install_out = self.install_out, None
+        return Ready(
             persist=persist,
             send=now,
             send_after_durable=later,
             apply=apply,
-            reads=tuple(self.reads_out),
-            accepted=tuple(self.accepted_out),
-            refused=tuple(self.refused_out),
-            changes=tuple(self.changes_out),
-            install=self.install_out,
-            chunks=tuple(self.chunks_out),
+            reads=tuple([item for item in news if isinstance(item, ReadReady | ReadFailed)]),
+            accepted=tuple([item for item in news if isinstance(item, Accepted)]),
+            refused=tuple([item for item in news if isinstance(item, Refused)]),
+            changes=tuple([item for item in news if isinstance(item, Change)]),
+            install=install,
+            chunks=tuple([item for item in news if isinstance(item, SnapshotChunkRequest)]),
             deadline_ns=deadline_ns,
         )
-        self.chunks_out, self.install_out = [], None
-        self.reads_out, self.accepted_out, self.refused_out, self.changes_out = [], [], [], []
-        return ready
 
     def _persist(self) -> Persist:
         self.sequence = sequence = self.sequence + 1
@@ -469,18 +480,25 @@ class Raft:
         log = self.log
         last = log.last_index
         first = self.unsaved_from or last + 1
-        terms, payloads = self.unsaved or log.entries(first, last + 1)
         self.unsaved_from = 0
-        self.unsaved = None
         self.pending.append([sequence, last])
+        terms, payloads = self._columns(first, last)
         done = StorageDone(term=log.last_term, index=last, sequence=sequence, incarnation=self.incarnation)
         return Persist(hard_state=hard_state, first_index=first, terms=terms, payloads=payloads, done=done)
 
     def _apply(self) -> Apply:
         first = self.handed_index + 1
         self.handed_index = last = self.commit_index
-        terms, payloads = self.log.entries(first, last + 1)
+        terms, payloads = self._columns(first, last)
         return Apply(first_index=first, terms=terms, payloads=payloads)
+
+    def _columns(self, first: int, last: int) -> tuple[tuple[int, ...], tuple[bytes, ...]]:
+        begin, terms, payloads = self.newer
+        if begin != first:
+            begin, terms, payloads = self.older
+        if begin == first and begin + len(terms) - 1 == last:
+            return terms, payloads
+        return self.log.entries(first, last + 1)
 
 
 def _memberships(restored: Restored, commit: int) -> list[Membership]:

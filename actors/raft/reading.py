@@ -62,7 +62,7 @@ def on_read_request(raft: "Raft", event: ReadRequest) -> None:
     if raft.is_leader:
         _wait(raft, None, event.ref)
     elif raft.leader is None:
-        raft.reads_out.append(ReadFailed(ref=event.ref, reason="no leader", leader=None))
+        raft.news.append(ReadFailed(ref=event.ref, reason="no leader", leader=None))
     else:
         raft.reads.unasked.append(event.ref)
         if not raft.reads.asked:
@@ -133,7 +133,7 @@ def _answered_round(raft: "Raft") -> int:
 
 def _answer(raft: "Raft", asker: str | None, number: int, index: int) -> None:
     if asker is None:
-        raft.reads_out.append(ReadReady(ref=number, index=index))
+        raft.news.append(ReadReady(ref=number, index=index))
         return
     raft.out.append(
         ReadIndexReply(
@@ -148,7 +148,7 @@ def fail_as_leader(raft: "Raft", leader: str | None) -> None:
     reads = raft.reads
     for asker, number in reads.confirming + reads.waiting:
         if asker is None:
-            raft.reads_out.append(ReadFailed(ref=number, reason="the leader changed", leader=leader))
+            raft.news.append(ReadFailed(ref=number, reason="the leader changed", leader=leader))
         else:
             _answer(raft, asker, number, 0)
     reads.confirming, reads.waiting = [], []
@@ -178,7 +178,7 @@ def on_read_index_reply(raft: "Raft", message: ReadIndexReply) -> None:
         return
     if message.index:
         replication.learn_commit(raft, message.index)
-        raft.reads_out.extend([ReadReady(ref=ref, index=message.index) for ref in reads.asked])
+        raft.news.extend([ReadReady(ref=ref, index=message.index) for ref in reads.asked])
     else:
         _fail(raft, reads.asked, "not leader")
     reads.asked, reads.deadline_ns = (), NEVER_NS
@@ -198,4 +198,4 @@ def fail_as_follower(raft: "Raft", reason: str) -> None:
 
 
 def _fail(raft: "Raft", refs: tuple[int, ...], reason: str) -> None:
-    raft.reads_out.extend([ReadFailed(ref=ref, reason=reason, leader=raft.leader) for ref in refs])
+    raft.news.extend([ReadFailed(ref=ref, reason=reason, leader=raft.leader) for ref in refs])

@@ -37,10 +37,10 @@ def on_propose(raft: "Raft", event: Propose) -> None:
     cost = _cost(payloads)
     reason = _objection(raft, payloads, cost)
     if reason:
-        raft.refused_out.append(Refused(ref=event.ref, reason=reason, leader=raft.leader))
+        raft.news.append(Refused(ref=event.ref, reason=reason, leader=raft.leader))
         return
     first = append_own(raft, payloads, cost)
-    raft.accepted_out.append(Accepted(ref=event.ref, term=raft.term, index=first, count=len(payloads)))
+    raft.news.append(Accepted(ref=event.ref, term=raft.term, index=first, count=len(payloads)))
 
 
 def on_forwarded_proposal(raft: "Raft", message: ForwardedProposal) -> None:
@@ -60,9 +60,9 @@ def on_forwarded_proposal(raft: "Raft", message: ForwardedProposal) -> None:
 def on_forwarded_reply(raft: "Raft", message: ForwardedReply) -> None:
     if message.index:
         accepted = Accepted(ref=message.ref, term=message.at_term, index=message.index, count=message.count)
-        raft.accepted_out.append(accepted)
+        raft.news.append(accepted)
     else:
-        raft.refused_out.append(Refused(ref=message.ref, reason=message.reason, leader=message.leader))
+        raft.news.append(Refused(ref=message.ref, reason=message.reason, leader=message.leader))
 
 
 def _send_on(raft: "Raft", event: Propose) -> None:

@@ -59,7 +59,7 @@ def send_more(raft: "Raft", peer: str, progress: Progress) -> None:
         end = min(sending.total, sending.received + config.max_snapshot_inflight_bytes)
     while sending.asked < end:
         size = config.snapshot_chunk_bytes
-        raft.chunks_out.append(
+        raft.news.append(
             SnapshotChunkRequest(peer=peer, index=sending.index, offset=sending.asked, size=size)
         )
         sending.asked += size
@@ -210,6 +210,7 @@ def _install(raft: "Raft", message: InstallSnapshot, data: bytes) -> None:
         write[1] = min(write[1], raft.durable_index)
     raft.log.restart(index, term)
     raft.unsaved_from = 0
+    raft.forget_columns()
     raft.commit_index = raft.handed_index = raft.verified_index = index
     raft.base_membership = membership
     raft.memberships = [membership]
