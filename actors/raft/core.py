@@ -299,8 +299,20 @@ class Raft:
         handle = _FROM_HERE.get(kind)
         if handle is not None:
             handle(self, event)
-        elif self._is_for_us(event) and (event.term == self.term or self._settles(kind, event)):  # type: ignore[union-attr]
-            _FROM_PEERS[kind](self, event)
+            return self._ready()
+        message: Any = event
+        contact = self.contacts.get(message.sender)
+        if (
+            contact is not None
+            and contact.incarnation == message.incarnation
+            and message.to == self.member
+            and message.cluster == self.cluster
+        ):
+            contact.heard_ns = self.now_ns
+        elif not self._is_news(message, contact):
+            return self._ready()
+        if message.term == self.term or self._settles(kind, message):
+            _FROM_PEERS[kind](self, message)
         return self._ready()
 
     def _settles(self, kind: type, message: Any) -> bool:
@@ -310,20 +322,8 @@ class Raft:
         """Counts a message that is not handled."""
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
-    def _is_for_us(self, message: Any) -> bool:
-        contact = self.contacts.get(message.sender)
-        if (
-            contact is not None
-            and contact.incarnation == message.incarnation
-            and message.to == self.member
-            and message.cluster == self.cluster
-        ):
-            contact.heard_ns = self.now_ns
-            return True
-        return self._is_news(message, contact)
-
     def _is_news(self, message: Any, contact: Contact | None) -> bool:
-        """A message that is not for this member, or from somebody unknown, or from another life of somebody known."""
+        """Whether to handle a message from somebody unknown, from another life of somebody, or not for this member."""
         if message.cluster != self.cluster or message.to != self.member:
             self.drop("foreign")
             return False

@@ -91,6 +91,8 @@ def _objection(raft: "Raft", payloads: tuple[bytes, ...], cost: int) -> str:
 
 
 def _cost(payloads: tuple[bytes, ...]) -> int:
+    if len(payloads) == 1:
+        return len(payloads[0]) + ENTRY_OVERHEAD
     return sum(map(len, payloads)) + ENTRY_OVERHEAD * len(payloads)
 
 
@@ -323,7 +325,8 @@ def hear_leader(raft: "Raft", leader: str) -> None:
 
 def learn_commit(raft: "Raft", commit: int) -> None:
     """A follower trusts a commit index only as far as its log is known to agree with the leader's."""
-    commit = min(commit, raft.verified_index)
+    if commit > raft.verified_index:
+        commit = raft.verified_index
     if commit > raft.commit_index:
         raft.commit_to(commit)
 

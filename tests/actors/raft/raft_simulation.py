@@ -17,6 +17,7 @@ from raftyard.actors.raft.events import (
     NEVER_NS,
     Accepted,
     AddLearner,
+    AppendReply,
     ChangeMembership,
     DeadlineReached,
     Event,
@@ -289,6 +290,10 @@ class Simulation:
     # --- Network ---
 
     def send(self, message: Any) -> None:
+        if isinstance(message, AppendReply) and message.success:
+            # By the disk itself, not by what the core believes of it.
+            durable = self.members[message.sender].storage.last_index
+            assert message.match <= durable, f"{message.sender} acknowledges {message.match}, has {durable}"
         self.sent[type(message).__name__] = self.sent.get(type(message).__name__, 0) + 1
         if self.cuts.get((message.sender, message.to)) or self.random.random() < self.loss:
             return
