@@ -110,7 +110,8 @@ class Raft:
         # snapshots: what the log no longer has, and one that is coming in
         "snapshot", "base_membership", "incoming", "installing",
         # storage: what was handed out to persist, and how far it is durable
-        "durable_index", "hard_dirty", "unsaved_from", "older", "newer", "pending", "sequence", "done_sequence", "hard_sequence", "held",
+        "durable_index", "hard_dirty", "unsaved_from", "older", "newer", "pending", "sequence", "done_sequence",
+        "hard_sequence", "held",
         # followers and candidates
         "heard_leader_ns", "verified_index", "votes", "is_pre_voting", "ask_round",
         # leaders

@@ -1,10 +1,13 @@
 """Leases: a leader that a quorum has just answered serves reads alone, and never after another could be elected."""
 
+import random
+
 import pytest
 from raft_simulation import Simulation
 
 from raftyard.actors.raft.config import RaftConfig
-from raftyard.actors.raft.events import TransferLeadership
+from raftyard.actors.raft.core import Raft, Restored
+from raftyard.actors.raft.events import TransferLeadership, VoteRequest
 
 ALL = ("n0", "n1", "n2")
 
@@ -122,3 +125,19 @@ def test_a_leader_that_tried_to_hand_over_has_no_lease_any_more() -> None:
 def test_leases_need_check_quorum() -> None:
     with pytest.raises(ValueError, match="check_quorum"):
         RaftConfig(lease_reads=True, check_quorum=False)
+
+
+@pytest.mark.parametrize(("lease_reads", "votes"), [(True, False), (False, True)])
+def test_a_member_that_has_just_started_votes_for_nobody_while_a_lease_may_hold(
+    lease_reads: bool, votes: bool
+) -> None:
+    """It may have answered a leader before it stopped, and does not remember. Without leases it need not wait."""
+    raft = Raft(
+        member="a", cluster="c", incarnation=2, config=RaftConfig(lease_reads=lease_reads), random=random.Random(1),
+        restored=Restored.bootstrap(("a", "b", "c")), now_ns=0,
+    )  # fmt: skip
+    request = VoteRequest(cluster="c", sender="b", to="a", term=5, incarnation=1, last_index=0, last_term=0)
+    raft.step(1, request)
+    assert (raft.voted_for == "b") is votes
+    raft.step(400_000_001, request)
+    assert raft.voted_for == "b"
