@@ -23,6 +23,8 @@ __all__ = ["Agent"]
 NOTHING_YET = -1
 """The version of an agent that has not been told yet what to run."""
 SAY_AGAIN_S = 0.3
+LIVES_A_START = 1 << 20
+"""Incarnations of an agent in one start of the program; the next start's come after them."""
 
 Ids = npt.NDArray[np.int64]
 
@@ -32,10 +34,14 @@ class _SayAgain(Message, frozen=True, kw_only=True, gc=False):
 
 
 class Agent(Actor):
-    """One node's replicas. They are simulated: a replica is running as soon as it is started. `node` is its actor."""
+    """One node's replicas. They are simulated: a replica is running as soon as it is started. `node` is its actor.
 
-    def __init__(self, node: str) -> None:
+    `starts` counts the starts of the program on the same data: an agent of an earlier one runs nothing any more.
+    """
+
+    def __init__(self, node: str, starts: int = 0) -> None:
         super().__init__()
+        self._starts = starts
         self._node = node
         self._version = NOTHING_YET
         self._running: Ids = np.zeros(0, dtype=np.int64)
@@ -66,7 +72,7 @@ class Agent(Actor):
         self._report(message.reply_to)
 
     def _report(self, to: str) -> None:
-        incarnation = self.context.incarnation
+        incarnation = self._starts * LIVES_A_START + self.context.incarnation
         self.context.send(
             to, AgentReport(version=self._version, incarnation=incarnation, updates=self._updates())
         )

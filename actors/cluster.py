@@ -15,6 +15,7 @@ import msgspec
 
 from .agent import Agent
 from .control import VOTERS
+from .disk import Disk
 from .errors import (
     Conflict,
     InvalidRequest,
@@ -23,6 +24,7 @@ from .errors import (
     QueueFull,
     RaftyardError,
     TimedOut,
+    Unavailable,
     UnknownCall,
     UnknownNode,
     as_values,
@@ -32,6 +34,7 @@ from .member import Observer
 from .messages import (
     ORCHESTRATOR,
     AddNodeRequest,
+    Addresses,
     AskNode,
     CallsFinished,
     ClusterSpec,
@@ -49,6 +52,7 @@ from .messages import (
     LinkStatus,
     Message,
     NodeAnswer,
+    NodeFailed,
     NodeSpec,
     Outcome,
     RecordClusters,
@@ -63,6 +67,7 @@ from .messages import (
     SubmitServiceCall,
     TransferRequest,
     agent_actor,
+    disk_actor,
     link_actor,
     node_actor,
 )
@@ -71,8 +76,10 @@ from .raft.config import RaftConfig
 from .raft.core import Restored
 from .state import commands
 from .state.calls import InvalidCall, service_requests
-from .storage.base import Storage
+from .storage.base import Storage, StorageBroken, StorageDamaged
+from .storage.folder import ClusterFolder, HomeFile
 from .storage.memory import MemoryStorage
+from .storage.simulated import DiskFaults, SimulatedStorage
 from .system import Actor, NameTaken, Promise, Terminated, Timer
 
 __all__ = ["Cluster", "ClusterSettings", "Home", "Ports"]
@@ -86,6 +93,8 @@ FULL_MATRIX_NODES = 50
 LOCAL_HOSTS = ("localhost", "127.0.0.1")
 FIRST_CLUSTER = "0"
 PORTS_TRIED = 90
+REVIVE_S = 1.0
+"""A node whose storage failed is started again after this: what failed may be mended meanwhile."""
 RECUT_S = 0.01
 
 Answer = dict[str, Any]
@@ -104,25 +113,97 @@ class Ports(Protocol):
 
 
 class Home:
-    """What outlives the actors of one cluster on this host: its nodes' storages, and which nodes live here."""
+    """What outlives the actors of one cluster on this host: which nodes live here, and their storages.
 
-    def __init__(self, spec: ClusterSpec) -> None:
+    With a `folder` it outlives the process too, and `Home.found` finds it again. With `disks` the storages are
+    simulated ones that behave so, for the virtual clock.
+    """
+
+    def __init__(
+        self,
+        spec: ClusterSpec,
+        folder: ClusterFolder | None = None,
+        disks: DiskFaults | None = None,
+        base: int | None = None,
+    ) -> None:
         self.spec = spec
         self.nodes: dict[str, NodeSpec] = {node.name: node for node in spec.nodes}
         self._voters = tuple(node.name for node in spec.nodes[:VOTERS])
+        self.starts = 0
+        """How often the program has started on what it found here."""
+        self.base = base
+        """The program's port; those of the nodes were counted from there."""
+        self._folder = folder
+        self._disks = disks
+        self._made: dict[str, None] = {}
         self._first = [node.name for node in spec.nodes]
         self.cuts: dict[tuple[str, str], bool] = {}
         """The directions that are cut: a front door that starts anew cuts them again."""
         self._storages: dict[str, Storage] = {}
         self.told_index = 0
         """What happened up to this entry of the log is in the event log."""
+        if folder is not None and not folder.exists():
+            # What a crash left of a former cluster of this name must not be taken for this one's.
+            folder.destroy()
+            self._write()
+
+    @staticmethod
+    def found(folder: ClusterFolder, host: str | None = None, port: int | None = None) -> Home:
+        """What lives in a folder; `host` and `port` are those of the program now, and its nodes' follow.
+
+        Raises StorageBroken, StorageDamaged.
+        """
+        file = folder.read()
+        home = Home(file.spec, folder)
+        home.nodes = {node.name: node for node in file.nodes}
+        home._first = list(file.first)
+        home._made = dict.fromkeys(file.made)
+        home.starts = file.starts + 1
+        home.base = file.base
+        home._move(host, port)
+        home._write()
+        return home
+
+    def _move(self, host: str | None, port: int | None) -> None:
+        """Ports keep their distance to the program's own."""
+        if host is None or port is None or self.base is None:
+            return
+        by, self.base = port - self.base, port
+        self.nodes = {name: _moved(spec, host, by) for name, spec in self.nodes.items()}
+        self.spec = msgspec.structs.replace(
+            self.spec, nodes=tuple(_moved(spec, host, by) for spec in self.spec.nodes)
+        )
 
     def storage(self, node: str) -> Storage:
         """The node's storage, made when it is first asked for."""
         if node not in self._storages:
-            voters = self._voters if node in self._first else ()
-            self._storages[node] = MemoryStorage(Restored.bootstrap(voters))
+            initial = Restored.bootstrap(self._voters if node in self._first else ())
+            self._storages[node] = self._make(node, initial)
         return self._storages[node]
+
+    def _make(self, node: str, initial: Restored) -> Storage:
+        if self._folder is not None:
+            return self._stored(node, initial)
+        return MemoryStorage(initial) if self._disks is None else SimulatedStorage(initial, self._disks)
+
+    def _stored(self, node: str, initial: Restored) -> Storage:
+        """A file that was made once must be there: a node that lost it has forgotten what it promised."""
+        assert self._folder is not None
+        if node in self._made:
+            return self._folder.storage(self.spec.cluster, node, None)
+        # Nothing was ever promised with a file that is not recorded: it is what a crash left.
+        self._folder.forget(node)
+        storage = self._folder.storage(self.spec.cluster, node, initial)
+        storage.load()
+        storage.close()
+        self._made[node] = None
+        self._write()
+        return storage
+
+    def add(self, spec: NodeSpec) -> None:
+        """A node lives here from now on."""
+        self.nodes[spec.name] = spec
+        self._write()
 
     def forget(self, node: str) -> None:
         """A node has left for good. Whoever comes by its name is new and waits to be added, whatever the first voters
@@ -131,6 +212,28 @@ class Home:
             self._first.remove(node)
         self.nodes.pop(node, None)
         self._storages.pop(node, None)
+        self._made.pop(node, None)
+        self._write()
+        if self._folder is not None:
+            self._folder.forget(node)
+
+    def destroy(self) -> None:
+        """The cluster has left for good."""
+        if self._folder is not None:
+            self._folder.destroy()
+
+    def _write(self) -> None:
+        if self._folder is not None:
+            self._folder.write(
+                HomeFile(
+                    spec=self.spec,
+                    nodes=tuple(self.nodes.values()),
+                    first=tuple(self._first),
+                    made=tuple(self._made),
+                    starts=self.starts,
+                    base=self.base,
+                )
+            )
 
 
 class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,6 +263,12 @@ class _Expired(Message, frozen=True, kw_only=True, gc=False):
     """To itself: the question with that number has waited long enough."""
 
     ref: int
+
+
+class _Revive(Message, frozen=True, kw_only=True, gc=False):
+    """To itself: start a node again whose storage failed."""
+
+    node: str
 
 
 class _Command:
@@ -214,6 +323,7 @@ class Cluster(Actor):
         self._held: dict[str, Answer] = {}
         self._waiters: dict[str, list[Callable[[], None]]] = {}
         self._removals: dict[str, list[Promise]] = {}
+        self._failures: dict[str, NodeFailed] = {}
         self._handlers: dict[type, Callable[[Any], Any]] = {
             LeaderClaim: self._claimed,
             LeaderResigned: self._resigned,
@@ -224,6 +334,8 @@ class Cluster(Actor):
             NodeAnswer: self._answered,
             LinkStatus: self._link_answered,
             Terminated: self._terminated,
+            NodeFailed: self._node_failed,
+            _Revive: self._revive,
             _Recut: self._recut,
             _Retry: self._send_again,
             _Expired: self._expired,
@@ -276,26 +388,69 @@ class Cluster(Actor):
 
     def _start_node(self, spec: NodeSpec) -> None:
         me = self.context.name
-        self.context.spawn(Agent, agent_actor(self.id, spec.name), node_actor(self.id, spec.name), parent=me)
+        try:
+            storage: Storage | str = self._home.storage(spec.name)
+        except StorageBroken as error:
+            is_damaged = isinstance(error, StorageDamaged)
+            self._node_failed(NodeFailed(node=spec.name, reason=str(error), is_damaged=is_damaged))
+            return
+        node = node_actor(self.id, spec.name)
+        self.context.spawn(Agent, agent_actor(self.id, spec.name), node, self._home.starts, parent=me)
+        if not isinstance(storage, MemoryStorage):
+            disk = disk_actor(self.id, spec.name)
+            self.context.spawn(Disk, disk, node, storage, parent=me)
+            storage = disk
+        self._start_member(spec, storage)
+        if self._ports is not None and spec.port is not None:
+            try:
+                self._ports.open(spec.host, spec.port, self.id, spec.address)
+            except Conflict as error:
+                # The node works without its port; whoever asks on the orchestrator's still reaches it.
+                self.context.log.warning(
+                    "port not opened node=%s cluster=%s reason=%s", spec.name, self.id, error
+                )
+
+    def _start_member(self, spec: NodeSpec, storage: Storage | str) -> None:
         self.context.spawn(
             Node,
             node_actor(self.id, spec.name),
             self.id,
             spec,
             self._home.spec.nodes,
-            self._home.storage(spec.name),
+            storage,
             self._settings.raft,
             self._settings.link,
             self._observe,
-            parent=me,
+            parent=self.context.name,
         )
         self.context.watch(node_actor(self.id, spec.name))
-        if self._ports is not None and spec.port is not None:
-            try:
-                self._ports.open(spec.host, spec.port, self.id, spec.address)
-            except Conflict as error:
-                # The node works without its port; whoever asks on the orchestrator's still reaches it.
-                self.context.log.warning("port not opened node=%s cluster=%s reason=%s", spec.name, self.id, error)
+
+    def _node_failed(self, failure: NodeFailed) -> None:
+        """Say it once; the cluster goes on without the node, and the node comes back if that can help."""
+        if failure.node not in self._nodes:
+            return
+        if failure != self._failures.get(failure.node):
+            self._failures[failure.node] = failure
+            self.context.log.error("storage failed node=%s reason=%s", failure.node, failure.reason)
+            self.context.emit(
+                "storage-failed",
+                cluster=self.id,
+                node=failure.node,
+                reason=failure.reason,
+                is_damaged=failure.is_damaged,
+            )
+        if not failure.is_damaged:
+            self.context.after(REVIVE_S, _Revive(node=failure.node))
+
+    def _revive(self, message: _Revive) -> None:
+        spec = self._nodes.get(message.node)
+        if spec is None or self.context.is_alive(node_actor(self.id, spec.name)):
+            return
+        disk = disk_actor(self.id, spec.name)
+        if self.context.is_alive(disk):
+            self._start_member(spec, disk)
+        else:
+            self._start_node(spec)
 
     def _close_port(self, spec: NodeSpec) -> None:
         if self._ports is not None and spec.port is not None:
@@ -318,6 +473,8 @@ class Cluster(Actor):
         since_s = round(self.context.now() - self._started, 3)
         self._claims.append({"node": claim.node, "term": claim.term, "since": since_s, "current": True})
         del self._claims[:-CLAIMS_KEPT]
+        here = tuple(self._nodes.values())
+        self.context.send(node_actor(self.id, claim.node), Addresses(nodes=here))
         self._send_all_again()
 
     def _resigned(self, resignation: LeaderResigned) -> None:
@@ -350,7 +507,7 @@ class Cluster(Actor):
         self._view = view
         for spec in view.nodes:
             if spec.name not in self._nodes:
-                self._nodes[spec.name] = spec
+                self._home.add(spec)
                 self._start_node(spec)
         wanted = {spec.name for spec in view.nodes} | set(view.voters) | set(view.learners)
         for spec in tuple(self._nodes.values()):
@@ -362,9 +519,11 @@ class Cluster(Actor):
 
     def _stop_node(self, spec: NodeSpec) -> None:
         self._home.forget(spec.name)
+        self._failures.pop(spec.name, None)
         self._close_port(spec)
-        self.context.stop(node_actor(self.id, spec.name))
-        self.context.stop(agent_actor(self.id, spec.name))
+        for actor in (node_actor, agent_actor, disk_actor):
+            if self.context.is_alive(actor(self.id, spec.name)):
+                self.context.stop(actor(self.id, spec.name))
         for other in self._nodes:
             for wire in (link_actor(self.id, spec.name, other), link_actor(self.id, other, spec.name)):
                 if self.context.is_alive(wire):
@@ -446,7 +605,9 @@ class Cluster(Actor):
         promise = self.context.promise()
         try:
             call = self._read_call(request)
-            self._command(commands.SubmitCall(call=call), lambda result, _: self._call_taken(call.id, result, promise))
+            self._command(
+                commands.SubmitCall(call=call), lambda result, _: self._call_taken(call.id, result, promise)
+            )
         except RaftyardError as error:
             promise.fail(error)
             return promise
@@ -524,7 +685,9 @@ class Cluster(Actor):
                 _settle(promise, value)
             elif question.call is None:
                 promise.fail(
-                    UnknownCall(f"cluster {self.id} has had no service call yet", hint="POST one to …/service")
+                    UnknownCall(
+                        f"cluster {self.id} has had no service call yet", hint="POST one to …/service"
+                    )
                 )
             else:
                 promise.fail(
@@ -597,7 +760,10 @@ class Cluster(Actor):
 
         me = self.context.name
         self._ask(
-            (leader,), lambda ref: DescribeState(ref=ref, reply_to=me, detail=detail, call=call), answered, within_s=0.5
+            (leader,),
+            lambda ref: DescribeState(ref=ref, reply_to=me, detail=detail, call=call),
+            answered,
+            within_s=0.5,
         )
 
     def _no_leader(self) -> NoLeader:
@@ -646,6 +812,11 @@ class Cluster(Actor):
                 continue
             answer = answers.get(name)
             stats = {} if answer is None else {key: v for key, v in answer.value.items() if key != "services"}
+            failure = self._failures.get(name)
+            if answer is None and failure is not None:
+                stats = {"state": "FAILED", "reason": failure.reason}
+            elif answer is not None:
+                self._failures.pop(name, None)
             nodes.append({"address": spec.address, "accessible": answer is not None, "stats": stats})
         return {
             "id": self.id,
@@ -654,7 +825,8 @@ class Cluster(Actor):
             "services": self._services(answers),
             "leader": self._address(self.leader),
             "leader_claims": [
-                {"address": self._address(claim["node"])} | {key: claim[key] for key in ("term", "since", "current")}
+                {"address": self._address(claim["node"])}
+                | {key: claim[key] for key in ("term", "since", "current")}
                 for claim in self._claims
             ],
             "node_count": len(self._nodes),
@@ -683,15 +855,24 @@ class Cluster(Actor):
 
         def answered(answers: dict[str, NodeAnswer]) -> None:
             answer = answers.get(node)
-            if answer is None:
-                promise.fail(TimedOut(f"node {question.node} does not answer", hint="it may be starting again; retry"))
+            failure = self._failures.get(node)
+            if answer is None and failure is not None:
+                promise.fail(Unavailable(f"node {question.node} takes no part", hint=failure.reason))
+            elif answer is None:
+                promise.fail(
+                    TimedOut(f"node {question.node} does not answer", hint="it may be starting again; retry")
+                )
             else:
                 promise.keep(answer.value | {"node_count": len(self._nodes), "majority": self._majority()})
 
         self._ask(
             (node,),
             lambda ref: DescribeNode(
-                ref=ref, reply_to=me, log=question.log, with_log=question.with_log, with_loads=question.with_loads
+                ref=ref,
+                reply_to=me,
+                log=question.log,
+                with_log=question.with_log,
+                with_loads=question.with_loads,
             ),
             answered,
             within_s=2.0,
@@ -729,9 +910,11 @@ class Cluster(Actor):
                 promise.fail(result if isinstance(result, RaftyardError) else Conflict(result["reason"]))
                 return
             if spec.name not in self._nodes:
-                self._nodes[spec.name] = spec
+                self._home.add(spec)
                 self._start_node(spec)
-            promise.keep({"status": "ok", "id": spec.name, "address": spec.address, "capacity": spec.capacity})
+            promise.keep(
+                {"status": "ok", "id": spec.name, "address": spec.address, "capacity": spec.capacity}
+            )
 
         command = commands.AddNode(name=spec.name, host=spec.host, port=spec.port, capacity=spec.capacity)
         self._command(command, done, within_s=CHANGE_S)
@@ -750,9 +933,13 @@ class Cluster(Actor):
                 number += 1
             name = f"node_{number}"
         elif name in self._nodes:
-            raise Conflict(f"cluster {self.id} has a node {name!r} already", hint="choose another id, or leave it out")
+            raise Conflict(
+                f"cluster {self.id} has a node {name!r} already", hint="choose another id, or leave it out"
+            )
         host = request.host or self._settings.host
-        if self._ports is not None and _one_spelling(f"{host}:0") != _one_spelling(f"{self._settings.host}:0"):
+        if self._ports is not None and _one_spelling(f"{host}:0") != _one_spelling(
+            f"{self._settings.host}:0"
+        ):
             raise InvalidRequest(
                 f"{host} is not where this program listens", path="$.host", hint=f"use {self._settings.host}"
             )
@@ -786,7 +973,9 @@ class Cluster(Actor):
         try:
             node = self._resolve(request.address)
             if len(self._nodes) == 1:
-                raise Conflict(f"{request.address} is the last node of cluster {self.id}", hint="remove the cluster")
+                raise Conflict(
+                    f"{request.address} is the last node of cluster {self.id}", hint="remove the cluster"
+                )
             self._check_may_change()
         except RaftyardError as error:
             promise.fail(error)
@@ -927,7 +1116,9 @@ class Cluster(Actor):
             return promise
         self._next_ref += 1
         self._links_waiting[self._next_ref] = lambda: promise.keep({"status": "ok"})
-        self.context.send(wire, SetLinkPolicy(policy=request.policy, ref=self._next_ref, reply_to=self.context.name))
+        self.context.send(
+            wire, SetLinkPolicy(policy=request.policy, ref=self._next_ref, reply_to=self.context.name)
+        )
         return promise
 
     # -- further clusters (cluster 0 only) -------------------------------------------------------------------
@@ -961,6 +1152,10 @@ class Cluster(Actor):
 def _one_spelling(address: str) -> str:
     host, separator, port = address.rpartition(":")
     return f"localhost{separator}{port}" if host in LOCAL_HOSTS else address
+
+
+def _moved(spec: NodeSpec, host: str, by: int) -> NodeSpec:
+    return msgspec.structs.replace(spec, host=host, port=None if spec.port is None else spec.port + by)
 
 
 def _settle(promise: Promise, value: Any) -> None:

@@ -4,6 +4,9 @@ The core (`raft/`) is pure: the member hands it events and carries out, in order
 member knows nothing of services or replicas; `Node` adds those, and other programs bring a machine of their own.
 
     mailbox ──event──> Raft.step ──Ready──> save, send through Links, apply, answer reads, arm the deadline
+
+A storage that answers at once (memory) is called in the handler. One that takes its time is behind a Disk: what must
+not be said before it is durable is held here until the Disk says so, and everything else goes on.
 """
 
 from __future__ import annotations
@@ -12,11 +15,12 @@ from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any
 
+from .disk import DiskFailed, Load, Loaded, Save, SaveSnapshot, SnapshotSaved, Written
 from .link import Link
 from .messages import LinkPolicy, Message, Outcome, Submit, cluster_actor, link_actor
 from .raft import sessions
 from .raft.config import RaftConfig
-from .raft.core import Raft
+from .raft.core import Raft, Restored
 from .raft.events import (
     Accepted,
     Apply,
@@ -25,6 +29,8 @@ from .raft.events import (
     Event,
     LeaderKnown,
     MembershipChanged,
+    PeerMessage,
+    Persist,
     Propose,
     ReadFailed,
     ReadReady,
@@ -39,8 +45,8 @@ from .raft.events import (
     is_application,
 )
 from .raft.sessions import Applied, Machine, Sessions
-from .storage.base import Storage
-from .system import Actor, NameTaken, Terminated, Timer
+from .storage.base import Storage, StorageBroken
+from .system import Actor, NameTaken, SystemClosed, Terminated, Timer
 from .units import NS_PER_MS
 
 __all__ = ["Member", "Observer"]
@@ -48,6 +54,8 @@ __all__ = ["Member", "Observer"]
 # No handler may hold a thread for long: so many entries are applied in one turn, the rest in the next.
 APPLY_SLICE = 256
 WAITING_LIMIT = 20_000
+EARLY_LIMIT = 1000
+"""Messages that wait for a member that still reads its storage."""
 
 Observer = Callable[[Raft, Any, Ready], None]
 
@@ -71,7 +79,8 @@ class _Deadline(Message, frozen=True, kw_only=True, gc=False):
 class Member(Actor):
     """One member of one cluster's consensus, with its storage, its machine and its outgoing links.
 
-    `storage` survives the actor: a restarted member loads from it. `observe` sees every (core, event, ready) of a
+    `storage` survives the actor: a restarted member loads from it. A name instead is that of the Disk that has it, made
+    with this actor as its owner. `observe` sees every (core, event, ready) of a
     test or a checker; it costs nothing when None.
     """
 
@@ -81,7 +90,7 @@ class Member(Actor):
         self,
         cluster: str,
         node: str,
-        storage: Storage,
+        storage: Storage | str,
         machine: Machine,
         config: RaftConfig,
         link_policy: LinkPolicy,
@@ -91,9 +100,14 @@ class Member(Actor):
         self.cluster = cluster
         self.node = node
         self.raft: Raft
+        self.is_running = False
+        """Whether it has read its storage and takes part; `raft` is there from then on."""
+        self.incarnation = 0
+        """Which of its lives this is, counted by its storage."""
         self.applied = 0
         self.entry_term = 0
         self._storage = storage
+        self._after_durable: deque[tuple[int, tuple[PeerMessage, ...]]] = deque()
         self._machine = machine
         self._sessions = Sessions(machine)
         self._config = config
@@ -110,6 +124,7 @@ class Member(Actor):
         self._applying = False
         self._follow_up: deque[Event] = deque()
         self._snapshot: Snapshot | None = None
+        self._saving: deque[tuple[Snapshot, Event]] = deque()
         self._taking: Generator[None, None, bytes] | None = None
         self._bytes_since_snapshot = 0
         self._reads: dict[int, Callable[[str | None], None]] = {}
@@ -117,12 +132,16 @@ class Member(Actor):
         self._timer: Timer | None = None
         self._timer_ns = 0
         self._forgiven_ns = -1
+        self._has_failed = False
+        self._early: list[Any] = []
         self._handlers: dict[type, Callable[[Any], Any]] = {
             Submit: self._submit,
             _Flush: self._flush,
             _ApplyMore: self._apply_more,
             _Deadline: self._deadline,
             _SnapshotMore: self._take_slice,
+            Written: self._written,
+            SnapshotSaved: self._snapshot_saved,
             Terminated: self._wire_ended,
         }
 
@@ -130,26 +149,62 @@ class Member(Actor):
 
     def on_start(self) -> None:
         """Load what was promised before, and arm the first deadline."""
-        restored = self._storage.load()
+        if isinstance(self._storage, str):
+            self.context.send(self._storage, Load(life=self.context.incarnation))
+        else:
+            self._begin(self._storage.load(), self._storage.start(self.context.incarnation))
+
+    def _begin(self, restored: Restored, incarnation: int) -> None:
+        self.incarnation = incarnation
         if restored.snapshot is not None:
             self._become(restored.snapshot)
+            self._snapshot = restored.snapshot
         self.raft = Raft(
             member=self.node,
             cluster=self.cluster,
-            incarnation=self.context.incarnation,
+            incarnation=incarnation,
             config=self._config,
             random=self.context.random,
             restored=restored,
             now_ns=self.context.now_ns(),
         )
+        self.is_running = True
         self._arm(self.raft.deadline_ns)
 
     def on_receive(self, message: Any) -> Any:
         """One message: a peer's goes to the core, anything else to its handler."""
+        if not self.is_running:
+            return self._receive_while_not_running(message)
         handler = self._handlers.get(type(message))
         if handler is not None:
             return handler(message)
+        if type(message) is DiskFailed:
+            return self._disk_failed(message)
         return self.step(message)
+
+    def _receive_while_not_running(self, message: Any) -> None:
+        """Until the storage is read everything else waits; too much is dropped, as peers and clients send again."""
+        if type(message) is Loaded and message.life == self.context.incarnation:
+            self._begin(message.restored, message.incarnation)
+            early, self._early = self._early, []
+            for waiting in early:
+                self.on_receive(waiting)
+        elif type(message) is DiskFailed:
+            self._disk_failed(message)
+        elif not self._has_failed and len(self._early) < EARLY_LIMIT:
+            self._early.append(message)
+
+    def _disk_failed(self, message: DiskFailed) -> None:
+        """Nobody knows what is durable: this life ends here, and the next one reads what is left."""
+        if message.life not in (0, self.context.incarnation) or self._has_failed:
+            return
+        self._has_failed = True
+        if self.is_running and self.raft.is_leader:
+            self.on_stepped_down(self.raft.term, "its storage failed")
+        self.is_running = False
+        if self._timer is not None:
+            self._timer.cancel()
+        self.on_storage_failed(message.reason, message.is_damaged)
 
     # -- what a subclass adds --------------------------------------------------------------------------------
 
@@ -174,6 +229,13 @@ class Member(Actor):
     def on_slice_applied(self) -> None:
         """A slice of committed entries has been applied."""
 
+    def on_storage_failed(self, reason: str, is_damaged: bool) -> None:
+        """This life is over. As it stands here: it crashes, to be started anew, or stops where that would not help."""
+        if not is_damaged:
+            raise StorageBroken(reason)
+        self.context.log.error("storage damaged node=%s reason=%s", self.node, reason)
+        self.context.stop()
+
     # -- the core --------------------------------------------------------------------------------------------
 
     def step(self, event: Event) -> None:
@@ -194,10 +256,9 @@ class Member(Actor):
         for peer in ready.send:
             self._to_peer(peer.to, peer)
         persist = ready.persist
+        done: Event | None = None
         if persist is not None:
-            self._storage.save(persist)
-        for peer in ready.send_after_durable:
-            self._to_peer(peer.to, peer)
+            done = self._save(persist, ready.send_after_durable)
         if ready.changes:
             self._tell_changes(ready.changes)
         if ready.refused:
@@ -215,7 +276,30 @@ class Member(Actor):
         if ready.chunks:
             self._read_chunks(ready.chunks)
         self._arm(ready.deadline_ns)
-        return persist.done if persist is not None else None
+        return done
+
+    def _save(self, persist: Persist, after: tuple[PeerMessage, ...]) -> Event | None:
+        """Give it to the storage; the answer is its completion where it is durable already."""
+        storage = self._storage
+        if isinstance(storage, str):
+            self.context.send(storage, Save(life=self.context.incarnation, persist=persist))
+            if after:
+                self._after_durable.append((persist.done.sequence, after))
+            return None
+        storage.save(persist)
+        for peer in after:
+            self._to_peer(peer.to, peer)
+        return persist.done
+
+    def _written(self, message: Written) -> None:
+        """The Disk has synced: let go what waited for it, in order."""
+        if message.life != self.context.incarnation:
+            return
+        waiting, sequence = self._after_durable, message.done.sequence
+        while waiting and waiting[0][0] <= sequence:
+            for peer in waiting.popleft()[1]:
+                self._to_peer(peer.to, peer)
+        self.step(message.done)
 
     def _tell_changes(self, changes: tuple[Any, ...]) -> None:
         for change in changes:
@@ -288,6 +372,8 @@ class Member(Actor):
                 )
             except NameTaken:
                 pass  # The front door was quicker: somebody cuts a wire that nobody has used yet.
+            except SystemClosed:
+                return wire  # Wires end before nodes; what is said between the two reaches nobody.
         self._wires[peer] = wire
         self.context.watch(wire)
         return wire
@@ -425,7 +511,8 @@ class Member(Actor):
         grown = self.applied - raft.snapshot_index
         if grown < config.snapshot_entries and self._bytes_since_snapshot < config.snapshot_bytes:
             return False
-        return grown > 0 and self._taking is None and raft.installing is None and not raft.is_sending_snapshot
+        is_busy = self._taking is not None or self._saving or raft.installing or raft.is_sending_snapshot
+        return grown > 0 and not is_busy
 
     def _take_snapshot(self) -> None:
         """In slices where the machine offers them: meanwhile nothing is applied, but all else goes on."""
@@ -447,11 +534,28 @@ class Member(Actor):
 
     def _keep_snapshot(self, data: bytes) -> None:
         taken = self.raft.snapshot_at(self.applied)
-        self._snapshot = Snapshot(index=taken.index, term=taken.term, membership=taken.membership, data=data)
-        self._storage.save_snapshot(self._snapshot, taken.keep_from)
+        snapshot = Snapshot(index=taken.index, term=taken.term, membership=taken.membership, data=data)
         self._bytes_since_snapshot = 0
         self.context.log.debug("snapshot index=%d bytes=%d", taken.index, len(data))
-        self.step(taken)
+        if self._save_snapshot(snapshot, taken.keep_from, taken):
+            self.step(taken)
+
+    def _save_snapshot(self, snapshot: Snapshot, keep_from: int, then: Event) -> bool:
+        """Give it to the storage; whether it is durable already. Where it is not, `then` is stepped when it is."""
+        storage = self._storage
+        if isinstance(storage, str):
+            self._saving.append((snapshot, then))
+            life = self.context.incarnation
+            self.context.send(storage, SaveSnapshot(life=life, snapshot=snapshot, keep_from=keep_from))
+            return False
+        storage.save_snapshot(snapshot, keep_from)
+        self._snapshot = snapshot
+        return True
+
+    def _snapshot_saved(self, message: SnapshotSaved) -> None:
+        if message.life == self.context.incarnation and self._saving:
+            self._snapshot, then = self._saving.popleft()
+            self.step(then)
 
     def _read_chunks(self, wanted: tuple[SnapshotChunkRequest, ...]) -> None:
         held = self._snapshot
@@ -466,19 +570,19 @@ class Member(Actor):
 
     def _install(self, snapshot: Snapshot) -> None:
         """The leader's snapshot replaces what this member had."""
-        self._storage.save_snapshot(snapshot, snapshot.index + 1)
         self._committed.clear()
         self._taking = None
         self._become(snapshot)
         self.context.log.info("installed snapshot index=%d bytes=%d", snapshot.index, len(snapshot.data))
-        self._follow_up.append(
-            SnapshotInstalled(index=snapshot.index, term=snapshot.term, incarnation=self.raft.incarnation)
+        installed = SnapshotInstalled(
+            index=snapshot.index, term=snapshot.term, incarnation=self.raft.incarnation
         )
+        if self._save_snapshot(snapshot, snapshot.index + 1, installed):
+            self._follow_up.append(installed)
         self._answer_reads()
 
     def _become(self, snapshot: Snapshot) -> None:
         self._sessions.restore(snapshot.data)
-        self._snapshot = snapshot
         self.applied = snapshot.index
         self._bytes_since_snapshot = 0
         self.on_restored()
@@ -512,6 +616,8 @@ class Member(Actor):
         self._ready_reads = later
 
     def statistics(self) -> dict[str, int | float | str]:
+        if not self.is_running:
+            return super().statistics() | {"role": "STARTING"}
         raft = self.raft
         return super().statistics() | {
             "role": raft.role.name,

@@ -19,6 +19,7 @@ __all__ = [
     "AddNodeRequest",
     "AgentReport",
     "AskNode",
+    "Addresses",
     "Assign",
     "Beat",
     "BeatReply",
@@ -41,6 +42,7 @@ __all__ = [
     "ListClusters",
     "Message",
     "NodeAnswer",
+    "NodeFailed",
     "NodeSpec",
     "NodeStatus",
     "Outcome",
@@ -60,6 +62,7 @@ __all__ = [
     "TransferRequest",
     "agent_actor",
     "cluster_actor",
+    "disk_actor",
     "link_actor",
     "node_actor",
 ]
@@ -80,6 +83,11 @@ def node_actor(cluster: str, node: str) -> str:
 def agent_actor(cluster: str, node: str) -> str:
     """The name of the actor that runs a node's replicas."""
     return f"cluster/{cluster}/agent/{node}"
+
+
+def disk_actor(cluster: str, node: str) -> str:
+    """The name of the actor that has a node's storage, where that is not memory."""
+    return f"cluster/{cluster}/disk/{node}"
 
 
 def link_actor(cluster: str, source: str, target: str) -> str:
@@ -278,6 +286,20 @@ class LeaderResigned(Message, frozen=True, kw_only=True, gc=False):
     reason: str
 
 
+class Addresses(Message, frozen=True, kw_only=True, gc=False):
+    """Where the nodes of this host are; a leader that has other addresses in the log mends that."""
+
+    nodes: tuple[NodeSpec, ...]
+
+
+class NodeFailed(Message, frozen=True, kw_only=True, gc=False):
+    """A node ends because its storage failed. With damage, starting it again would not help."""
+
+    node: str
+    reason: str
+    is_damaged: bool
+
+
 class NodeStatus(Message, frozen=True, kw_only=True, gc=False):
     """What the leader believes of a node."""
 
@@ -470,6 +492,7 @@ EVENT_KINDS = {
     "membership-changed": "voters, learners",
     "node-added": "name, capacity",
     "node-removed": "name, replicas (that have to move)",
+    "node-moved": "name, host, port; its program was started on another port",
     "node-down": "name, replicas; the leader stopped hearing from it",
     "node-ready": "name, replicas; the leader hears from it again",
     "call-submitted": "call, services",
@@ -482,6 +505,7 @@ EVENT_KINDS = {
     "tasks-stopped": "service, replicas, runs",
     "tasks-ended": "service, replicas, runs; they ended by themselves",
     "tasks-reported": "name (the node), states",
+    "storage-failed": "reason, is_damaged; the node takes no part, and is started again unless it is damaged",
     "link-cut": "source, target",
     "link-restored": "source, target",
     "cluster-created": "id, nodes; in cluster 0's log",

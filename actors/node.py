@@ -16,6 +16,7 @@ from typing import Any
 from .control import ControlLoop, ControlTick
 from .member import Member, Observer
 from .messages import (
+    Addresses,
     AgentReport,
     Assign,
     Beat,
@@ -29,6 +30,7 @@ from .messages import (
     LinkPolicy,
     Message,
     NodeAnswer,
+    NodeFailed,
     NodeSpec,
     Report,
     RunTasks,
@@ -90,7 +92,7 @@ class Node(Member):
         cluster: str,
         spec: NodeSpec,
         first_nodes: tuple[NodeSpec, ...],
-        storage: Storage,
+        storage: Storage | str,
         config: RaftConfig,
         link_policy: LinkPolicy,
         observe: Observer | None = None,
@@ -102,6 +104,8 @@ class Node(Member):
         self.first_nodes = first_nodes
         self.front_door = cluster_actor(cluster)
         self.loop: ControlLoop | None = None
+        self.addresses: tuple[NodeSpec, ...] = ()
+        """Where this host's nodes are, by the front door."""
         self._reconcile_sent = False
         self._agent = agent_actor(cluster, spec.name)
         self._assigner = ("", 0)
@@ -110,6 +114,7 @@ class Node(Member):
         self._handlers.update(
             {
                 _Reconcile: self._reconcile,
+                Addresses: self._take_addresses,
                 ControlTick: self._tick,
                 Assign: self._assigned,
                 Beat: self._beaten,
@@ -141,6 +146,11 @@ class Node(Member):
         self.context.send(self.front_door, LeaderResigned(node=self.node, term=term, reason=reason))
         self.loop = None
 
+    def on_storage_failed(self, reason: str, is_damaged: bool) -> None:
+        """Stop; the front door starts this node anew, or says what is damaged."""
+        self.context.send(self.front_door, NodeFailed(node=self.node, reason=reason, is_damaged=is_damaged))
+        self.context.stop()
+
     def on_membership_changed(self) -> None:
         """The leader tells the front door; everybody else learns by the log."""
         membership = self.raft.membership
@@ -165,6 +175,10 @@ class Node(Member):
         self._reconcile_sent = False
         if self.loop is not None:
             self.loop.reconcile()
+
+    def _take_addresses(self, message: Addresses) -> None:
+        self.addresses = message.nodes
+        self.look_again()
 
     def _tick(self, tick: ControlTick) -> None:
         if self.loop is not None and self.loop.term == tick.term:
@@ -271,7 +285,11 @@ class Node(Member):
         """The leader that this node follows, by name."""
         if self.raft.role is Role.LEADER:
             return self.node
-        return self.raft.leader or (self._assigner[0] if self.member_state == "WORKER" else None) or None
+        # A learner that was dropped while it was cut off still takes itself for one: who assigns to it leads all the same.
+        leader, term = self._assigner
+        if self.raft.leader is None or term > self.raft.term:
+            return leader or None
+        return self.raft.leader
 
     def _describe(self, question: DescribeNode) -> dict[str, Any] | None:
         value = self.describe(question)
@@ -353,7 +371,8 @@ class Node(Member):
         self.step(TransferLeadership(target=request.target, ref=self.new_ref()))
 
     def statistics(self) -> dict[str, int | float | str]:
-        return super().statistics() | {"state": self.member_state, "replicas": self._replicas}
+        state = self.member_state if self.is_running else "STARTING"
+        return super().statistics() | {"state": state, "replicas": self._replicas}
 
 
 def _describe_entry(payload: bytes) -> dict[str, Any]:

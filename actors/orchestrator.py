@@ -30,9 +30,12 @@ from .messages import (
 )
 from .raft.config import RaftConfig
 from .state import commands
+from .storage.base import StorageBroken
+from .storage.folder import DataFolder
+from .storage.simulated import DiskFaults
 from .system import Actor, Promise, System, Terminated
 
-__all__ = ["Orchestrator", "OrchestratorSettings", "first_cluster", "start_orchestrator"]
+__all__ = ["Orchestrator", "OrchestratorSettings", "find_homes", "first_cluster", "start_orchestrator"]
 
 PORTS_A_CLUSTER = 100
 NODES_WITH_PORTS = 99
@@ -58,6 +61,10 @@ class OrchestratorSettings(msgspec.Struct, frozen=True, kw_only=True):
     link: LinkPolicy = LinkPolicy()
     observe: Any = None
     queue_limit: int = 1000
+    data: DataFolder | None = None
+    """Where everything is kept, locked by the caller; None: in memory."""
+    disks: DiskFaults | None = None
+    """Instead of `data`: simulated disks that behave so."""
 
 
 def first_cluster(settings: OrchestratorSettings) -> ClusterSpec:
@@ -66,7 +73,9 @@ def first_cluster(settings: OrchestratorSettings) -> ClusterSpec:
         NodeSpec(
             name=f"node_{number}",
             host=settings.host,
-            port=None if settings.port is None or settings.nodes > NODES_WITH_PORTS else settings.port + 1 + number,
+            port=None
+            if settings.port is None or settings.nodes > NODES_WITH_PORTS
+            else settings.port + 1 + number,
             capacity=settings.capacity,
         )
         for number in range(settings.nodes)
@@ -74,10 +83,35 @@ def first_cluster(settings: OrchestratorSettings) -> ClusterSpec:
     return ClusterSpec(cluster="0", nodes=nodes)
 
 
-def start_orchestrator(system: System, settings: OrchestratorSettings | None = None) -> None:
-    """Start an orchestrator, its cluster 0 and its nodes on a system, live or virtual."""
+def start_orchestrator(
+    system: System, settings: OrchestratorSettings | None = None, homes: dict[str, Home] | None = None
+) -> None:
+    """Start an orchestrator, its clusters and their nodes on a system, live or virtual.
+
+    `homes` is what `find_homes` found, for callers that want to look at it first.
+    """
     settings = settings or OrchestratorSettings()
-    system.spawn(Orchestrator, ORCHESTRATOR, settings, {"0": Home(first_cluster(settings))})
+    system.spawn(Orchestrator, ORCHESTRATOR, settings, homes or find_homes(settings))
+
+
+def find_homes(settings: OrchestratorSettings) -> dict[str, Home]:
+    """The clusters that live in the data folder, or a first one. Raises StorageBroken, StorageDamaged."""
+    folders = () if settings.data is None else settings.data.clusters()
+    found = [Home.found(folder, settings.host, settings.port) for folder in folders]
+    homes = {home.spec.cluster: home for home in found}
+    if "0" not in homes:
+        if homes:
+            raise StorageBroken(
+                f"{settings.data.path if settings.data else ''} has clusters {', '.join(homes)}, but not cluster 0, "
+                "which records the others; put a backup into an empty folder with raftyard restore"
+            )
+        homes["0"] = _new_home(settings, first_cluster(settings))
+    return homes
+
+
+def _new_home(settings: OrchestratorSettings, spec: ClusterSpec) -> Home:
+    folder = None if settings.data is None else settings.data.cluster(spec.cluster)
+    return Home(spec, folder, settings.disks, settings.port)
 
 
 class _Expired(Message, frozen=True, kw_only=True, gc=False):
@@ -94,7 +128,7 @@ class Orchestrator(Actor):
         self._settings = settings
         self._homes = homes
         self._ports: Ports | None = settings.ports
-        self._stopping: dict[str, Home | None] = {}
+        self._stopping: dict[str, ClusterSpec | None] = {}
         self._next_ref = 0
         self._recording: dict[int, Callable[[RaftyardError | None, int], None]] = {}
         self._expected: list[tuple[str, int | None, Promise]] = []
@@ -115,7 +149,9 @@ class Orchestrator(Actor):
             case RemoveClusterRequest():
                 return self._remove(message)
             case Recorded():
-                self._recorded(message.ref, from_values(message.error) if message.error else None, message.index)
+                self._recorded(
+                    message.ref, from_values(message.error) if message.error else None, message.index
+                )
             case _Expired():
                 self._recorded(message.ref, _late(), 0)
             case Registry():
@@ -197,7 +233,9 @@ class Orchestrator(Actor):
         cluster = request.cluster
         if cluster == "0":
             promise.fail(
-                Conflict("cluster 0 records the other clusters, so it stays", hint="stop the program to end it")
+                Conflict(
+                    "cluster 0 records the other clusters, so it stays", hint="stop the program to end it"
+                )
             )
         elif cluster not in self._homes:
             promise.fail(UnknownCluster(f"no cluster {cluster!r}", hint="GET /clusters lists them"))
@@ -233,7 +271,8 @@ class Orchestrator(Actor):
         self._recording[self._next_ref] = done
         self.context.after(RECORD_S, _Expired(ref=self._next_ref))
         self.context.send(
-            cluster_actor("0"), RecordClusters(command=command, ref=self._next_ref, reply_to=self.context.name)
+            cluster_actor("0"),
+            RecordClusters(command=command, ref=self._next_ref, reply_to=self.context.name),
         )
 
     def _recorded(self, ref: int, error: RaftyardError | None, index: int) -> None:
@@ -243,7 +282,9 @@ class Orchestrator(Actor):
 
     # -- ports -----------------------------------------------------------------------------------------------
 
-    def _place(self, cluster: str, wanted: tuple[AddNodeRequest, ...], opened: list[NodeSpec]) -> tuple[NodeSpec, ...]:
+    def _place(
+        self, cluster: str, wanted: tuple[AddNodeRequest, ...], opened: list[NodeSpec]
+    ) -> tuple[NodeSpec, ...]:
         """Names and ports for a new cluster's nodes; the ports are opened, so that nobody else takes them meanwhile."""
         if self._settings.port is None or len(wanted) > NODES_WITH_PORTS:
             return tuple(self._spec(number, node, node.port) for number, node in enumerate(wanted))
@@ -256,11 +297,14 @@ class Orchestrator(Actor):
         }
         first = self._settings.port
         if all(chosen):
-            return self._open(cluster, [self._spec(n, node, node.port) for n, node in enumerate(wanted)], opened)
+            return self._open(
+                cluster, [self._spec(n, node, node.port) for n, node in enumerate(wanted)], opened
+            )
         hundred = first + PORTS_A_CLUSTER
         while hundred + PORTS_A_CLUSTER <= HIGHEST_PORT:
             specs = [
-                self._spec(number, node, node.port or hundred + 1 + number) for number, node in enumerate(wanted)
+                self._spec(number, node, node.port or hundred + 1 + number)
+                for number, node in enumerate(wanted)
             ]
             if (hundred + 1) // PORTS_A_CLUSTER not in taken:
                 try:
@@ -271,7 +315,9 @@ class Orchestrator(Actor):
                     if error.port in chosen:
                         raise
             hundred += PORTS_A_CLUSTER
-        raise Conflict(f"no hundred free ports are left above {first}", hint="remove a cluster, or name the ports")
+        raise Conflict(
+            f"no hundred free ports are left above {first}", hint="remove a cluster, or name the ports"
+        )
 
     def _spec(self, number: int, node: AddNodeRequest, port: int | None) -> NodeSpec:
         return NodeSpec(
@@ -295,9 +341,7 @@ class Orchestrator(Actor):
 
     def _is_ours(self, spec: NodeSpec) -> bool:
         """Whether a running node listens there; a failed PUT must not take its port away."""
-        return any(
-            spec.port == other.port for home in self._homes.values() for other in home.nodes.values()
-        )
+        return any(spec.port == other.port for home in self._homes.values() for other in home.nodes.values())
 
     # -- following cluster 0's list --------------------------------------------------------------------------
 
@@ -312,9 +356,9 @@ class Orchestrator(Actor):
                 self._end(cluster)
         for cluster, spec in listed.items():
             if cluster in self._stopping:
-                self._stopping[cluster] = Home(spec)
+                self._stopping[cluster] = spec
             elif cluster not in self._homes:
-                self._homes[cluster] = Home(spec)
+                self._homes[cluster] = _new_home(self._settings, spec)
                 self._start(cluster)
                 self.context.emit("cluster-started", cluster=cluster, nodes=len(spec.nodes))
         self._settle()
@@ -328,13 +372,13 @@ class Orchestrator(Actor):
         """A cluster's actors are gone: its place is free for the one that replaces it."""
         for cluster in tuple(self._stopping):
             if cluster_actor(cluster) == message.name:
-                del self._homes[cluster]
+                self._homes.pop(cluster).destroy()
                 self.context.emit("cluster-stopped", cluster=cluster)
-                home = self._stopping.pop(cluster)
-                if home is not None:
-                    self._homes[cluster] = home
+                spec = self._stopping.pop(cluster)
+                if spec is not None:
+                    self._homes[cluster] = _new_home(self._settings, spec)
                     self._start(cluster)
-                    self.context.emit("cluster-started", cluster=cluster, nodes=len(home.spec.nodes))
+                    self.context.emit("cluster-started", cluster=cluster, nodes=len(spec.nodes))
         self._settle()
 
     def statistics(self) -> dict[str, int | float | str]:
@@ -342,11 +386,11 @@ class Orchestrator(Actor):
 
 
 def _late() -> TimedOut:
-    return TimedOut("cluster 0 did not record the change in time; it may still happen", hint="GET /clusters shows it")
+    return TimedOut(
+        "cluster 0 did not record the change in time; it may still happen", hint="GET /clusters shows it"
+    )
 
 
 def _order(cluster: str) -> tuple[int, int, str]:
     """Numbers first, by value."""
     return (0, int(cluster), "") if cluster.isdigit() else (1, 0, cluster)
-
-

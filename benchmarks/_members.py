@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from raftyard.actors import Actor, Member, Promise, Restart, System
-from raftyard.actors.messages import LinkPolicy, Submit, cluster_actor, node_actor
+from raftyard.actors.disk import Disk
+from raftyard.actors.messages import LinkPolicy, Submit, cluster_actor, disk_actor, node_actor
 from raftyard.actors.raft.config import RaftConfig
 from raftyard.actors.raft.core import Restored
+from raftyard.actors.storage.base import Storage
 from raftyard.actors.storage.memory import MemoryStorage
+from raftyard.actors.storage.sqlite import SqliteStorage
 
 CLUSTER = "bench"
 FRONT = cluster_actor(CLUSTER)
@@ -54,8 +58,9 @@ class _Voter(Member):
 class _Front(Actor):
     """Starts the members, and knows who leads."""
 
-    def __init__(self, count: int, delay_s: float) -> None:
+    def __init__(self, count: int, delay_s: float, data: Path | None) -> None:
         super().__init__()
+        self._data = data
         self._policy = LinkPolicy(delay_s=delay_s)
         self._names = tuple(f"node_{number}" for number in range(count))
         self._leader: str | None = None
@@ -64,9 +69,18 @@ class _Front(Actor):
     def on_start(self) -> None:
         """Start the members as children."""
         for name in self._names:
-            storage = MemoryStorage(Restored.bootstrap(self._names))
+            storage = self._storage(name)
             arguments = (CLUSTER, name, storage, Counter(), RaftConfig(), self._policy)
             self.context.spawn(_Voter, node_actor(CLUSTER, name), *arguments, restart=Restart.never())
+
+    def _storage(self, name: str) -> Storage | str:
+        initial = Restored.bootstrap(self._names)
+        if self._data is None:
+            return MemoryStorage(initial)
+        storage = SqliteStorage(self._data / f"{name}.sqlite", CLUSTER, name, initial)
+        disk = disk_actor(CLUSTER, name)
+        self.context.spawn(Disk, disk, node_actor(CLUSTER, name), storage, restart=Restart.never())
+        return disk
 
     def on_receive(self, message: Any) -> Promise | None:
         """An election's end, or a question for it."""
@@ -84,9 +98,12 @@ class _Front(Actor):
         return promise
 
 
-def start_members(system: System, count: int = 3, delay_s: float = 0.0) -> str:
-    """Start the members at their default timeouts; the name of the leader's actor once there is one."""
-    system.spawn(_Front, FRONT, count, delay_s)
+def start_members(system: System, count: int = 3, delay_s: float = 0.0, data: Path | None = None) -> str:
+    """Start the members at their default timeouts; the name of the leader's actor once there is one.
+
+    With `data` each has a sqlite file there, else memory.
+    """
+    system.spawn(_Front, FRONT, count, delay_s, data)
     leader: str = system.ask(FRONT, WhoLeads(), timeout_s=10.0)
     return leader
 

@@ -1,6 +1,6 @@
 """PySyncObj as a peer: three processes on loopback at its defaults, loaded by a client inside its leader's process.
 
-`python -m benchmarks._pysyncobj OWN OTHER OTHER` is one of them; it reads orders from stdin, answers on stdout.
+`python -m benchmarks._pysyncobj JOURNAL OWN OTHER OTHER` is one of them; it reads orders from stdin, answers on stdout.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event
 from typing import Any, Self
 
@@ -24,7 +25,8 @@ PAYLOAD = b"p" * 100
 class Peers:
     """The three processes, as a context manager; `is_there` is False when the package is not installed."""
 
-    def __init__(self) -> None:
+    def __init__(self, durable: bool = False) -> None:
+        self._place = TemporaryDirectory(dir=".") if durable else None
         self.is_there = importlib.util.find_spec("pysyncobj") is not None
         self._processes: list[subprocess.Popen[str]] = []
 
@@ -35,7 +37,8 @@ class Peers:
         addresses = _free_addresses(3)
         for own in addresses:
             others = [address for address in addresses if address != own]
-            command = [sys.executable, "-m", "benchmarks._pysyncobj", own, *others]
+            journal = "" if self._place is None else str(Path(self._place.name).resolve() / own)
+            command = [sys.executable, "-m", "benchmarks._pysyncobj", journal, own, *others]
             pipe = subprocess.PIPE
             self._processes.append(
                 subprocess.Popen(
@@ -48,6 +51,8 @@ class Peers:
         for process in self._processes:
             process.kill()
             process.communicate()
+        if self._place is not None:
+            self._place.cleanup()
 
     def load(self, outstanding: int, for_s: float, warm_up_s: float) -> list[int]:
         """Sorted latencies in nanoseconds of the commands that were answered within for_s after the warm-up."""
@@ -115,13 +120,13 @@ class _Load:
         return None if self._has_failed else sorted(self._took_ns)
 
 
-def _serve(own: str, others: list[str]) -> None:
+def _serve(journal: str, own: str, others: list[str]) -> None:
     """One member's life: it answers null while it does not lead."""
-    from pysyncobj import SyncObj, replicated  # type: ignore[import-untyped]  # only in its own processes
+    from pysyncobj import SyncObj, SyncObjConf, replicated  # type: ignore[import-untyped]  # only in its own processes
 
     class Counter(SyncObj):  # type: ignore[misc]
         def __init__(self) -> None:
-            super().__init__(own, others)
+            super().__init__(own, others, SyncObjConf(journalFile=journal or None))
             self.count = 0
 
         @replicated  # type: ignore[untyped-decorator]
@@ -140,4 +145,4 @@ def _serve(own: str, others: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], sys.argv[2:])
+    _serve(sys.argv[1], sys.argv[2], sys.argv[3:])

@@ -87,7 +87,7 @@ def one_run(outstanding: int, for_s: float) -> Figures:
             "client", Load(leader=leader, outstanding=outstanding, for_s=for_s), timeout_s=for_s + 20
         )
         spent = time.process_time() - begin
-    return _figures(took, for_s) | {"cpu_us_per_commit": 1e6 * spent / max(1, len(took)) * _share(for_s)}
+    return figures(took, for_s) | {"cpu_us_per_commit": 1e6 * spent / max(1, len(took)) * _share(for_s)}
 
 
 def _share(for_s: float) -> float:
@@ -95,7 +95,8 @@ def _share(for_s: float) -> float:
     return for_s / (for_s + WARM_UP_S)
 
 
-def _figures(took_ns: list[int], for_s: float) -> Figures:
+def figures(took_ns: list[int], for_s: float) -> Figures:
+    """What a run's sorted latencies say."""
     return {
         "commits_per_s": len(took_ns) / for_s,
         "p50_ms": percentile(took_ns, 50) / 1e6,
@@ -113,7 +114,7 @@ def run(options: Options) -> dict[str, Any]:
             for outstanding in OUTSTANDING:
                 ours[outstanding].append(one_run(outstanding, for_s))
                 if peers.is_there:
-                    theirs[outstanding].append(_figures(peers.load(outstanding, for_s, WARM_UP_S), for_s))
+                    theirs[outstanding].append(figures(peers.load(outstanding, for_s, WARM_UP_S), for_s))
             talk(f"live: run {turn + 1} of {runs}")
     return {
         "runs": runs,

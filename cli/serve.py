@@ -9,7 +9,11 @@ from threading import Event
 from types import FrameType
 
 from raftyard.actors import Live
-from raftyard.actors.orchestrator import OrchestratorSettings, first_cluster, start_orchestrator
+from raftyard.actors.cluster import Home
+from raftyard.actors.messages import NodeSpec
+from raftyard.actors.orchestrator import OrchestratorSettings, find_homes, start_orchestrator
+from raftyard.actors.storage.base import StorageBroken
+from raftyard.actors.storage.folder import DataFolder
 from raftyard.actors.system import Event as LogEvent
 from raftyard.api import PortInUse, Problem, Server, UnsafeAddress, create_server
 
@@ -33,19 +37,47 @@ def serve(settings: Settings) -> None:
     )
     stop = Event()
     _stop_on_signal(stop)
+    data = _locked(settings)
+    try:
+        _serve(settings, data, stop)
+    finally:
+        if data is not None:
+            data.unlock()
+
+
+def _locked(settings: Settings) -> DataFolder | None:
+    """Nobody else may use the same data, from before the first look until after the last write."""
+    if settings.data_dir is None:
+        return None
+    data = DataFolder(settings.data_dir)
+    try:
+        data.lock()
+    except StorageBroken as error:
+        raise CannotStart(str(error)) from None
+    return data
+
+
+def _serve(settings: Settings, data: DataFolder | None, stop: Event) -> None:
     system = Live()
     server = _server(system, settings)
     keeper = PortKeeper(server)
     try:
         shown = "localhost" if settings.default_host == "127.0.0.1" else settings.default_host
         orchestrator = OrchestratorSettings(
-            nodes=settings.nodes, capacity=settings.capacity, host=shown, port=settings.port, ports=keeper
+            nodes=settings.nodes,
+            capacity=settings.capacity,
+            host=shown,
+            port=settings.port,
+            ports=keeper,
+            data=data,
         )
-        _open_ports(server, keeper, orchestrator, settings)
+        homes = _homes(orchestrator)
+        nodes = tuple(homes["0"].nodes.values())
+        _open_ports(server, keeper, nodes, settings)
         elected = _Elected(system)
-        start_orchestrator(system, orchestrator)
+        start_orchestrator(system, orchestrator, homes)
         server.start()
-        _announce(orchestrator, settings)
+        _announce(orchestrator, nodes, settings)
         elected.announce()
         stop.wait()
         print("stopping: requests in flight are finished", flush=True)
@@ -66,9 +98,14 @@ def _server(system: Live, settings: Settings) -> Server:
         ) from None
 
 
-def _open_ports(
-    server: Server, keeper: PortKeeper, orchestrator: OrchestratorSettings, settings: Settings
-) -> None:
+def _homes(orchestrator: OrchestratorSettings) -> dict[str, Home]:
+    try:
+        return find_homes(orchestrator)
+    except StorageBroken as error:
+        raise CannotStart(str(error)) from None
+
+
+def _open_ports(server: Server, keeper: PortKeeper, nodes: tuple[NodeSpec, ...], settings: Settings) -> None:
     """All ports before the first actor: a port that is taken is said in one line, and nothing has to be undone."""
     try:
         server.open(settings.port)
@@ -79,7 +116,7 @@ def _open_ports(
         ) from None
     except Problem as error:
         raise CannotStart(f"{error.detail}; {error.hint}") from None
-    for spec in first_cluster(orchestrator).nodes:
+    for spec in nodes:
         if spec.port is None:
             continue
         try:
@@ -121,8 +158,7 @@ class _Elected:
         self._forget()
 
 
-def _announce(orchestrator: OrchestratorSettings, settings: Settings) -> None:
-    specs = first_cluster(orchestrator).nodes
+def _announce(orchestrator: OrchestratorSettings, specs: tuple[NodeSpec, ...], settings: Settings) -> None:
     base = f"http://{orchestrator.host}:{settings.port}"
     if specs[0].port is None:
         where = f"{len(specs)} nodes without ports of their own"
@@ -131,7 +167,14 @@ def _announce(orchestrator: OrchestratorSettings, settings: Settings) -> None:
     else:
         where = f"{len(specs)} nodes on ports {specs[0].port} to {specs[-1].port}"
     print(f"Raftyard listens on {base} (cluster 0: {where})", flush=True)
+    print(f"data: {_kept(settings)}", flush=True)
     print(f"try: curl {orchestrator.host}:{settings.port}/clusters/0/stats    stop: Ctrl-C", flush=True)
+
+
+def _kept(settings: Settings) -> str:
+    return (
+        "in memory only, nothing is kept" if settings.data_dir is None else f"{settings.data_dir.resolve()}"
+    )
 
 
 def _stop_on_signal(stop: Event) -> None:

@@ -43,6 +43,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The bearer token that every request must carry, or None: no token is asked for."""
     threads: int = 8
     """Threads that answer HTTP requests."""
+    data_dir: Path | None = Path("data")
+    """The folder that keeps everything; None: in memory only."""
     log_level: str = "INFO"
     """A name of the standard library's logging levels."""
     warnings: tuple[str, ...] = ()
@@ -99,18 +101,19 @@ def _log_level(text: str) -> str:
     return text.upper()
 
 
-_SETTINGS: dict[str, tuple[str, Callable[[str], int | str]]] = {
+_SETTINGS: dict[str, tuple[str, Callable[[str], int | str | Path]]] = {
     "PORT": ("port", _whole_number(1, _MAX_PORT)),
     "DEFAULT_HOST": ("default_host", _ipv4_address),
     "NODES": ("nodes", _whole_number(1, 5_000)),
     "CAPACITY": ("capacity", _whole_number(1, 1_000_000_000)),
     "TOKEN": ("token", _header_text),
     "THREADS": ("threads", _whole_number(1, 256)),
+    "DATA_DIR": ("data_dir", Path),
     "LOG_LEVEL": ("log_level", _log_level),
 }
 
 
-def _checked(name: str, value: str, check: Callable[[str], int | str]) -> int | str:
+def _checked(name: str, value: str, check: Callable[[str], int | str | Path]) -> int | str | Path:
     try:
         return check(value.strip())
     except ValueError as expected:

@@ -107,11 +107,12 @@ def test_before_the_install_run_py_says_how_to_install_in_one_line() -> None:
 def test_it_says_where_it_listens_and_who_leads(yard: Yard) -> None:
     took_s = time.monotonic() - yard.began
     base = yard.base
-    assert yard.lines[:2] == [
+    assert yard.lines[:3] == [
         f"Raftyard listens on http://localhost:{base} (cluster 0: 5 nodes on ports {base + 1} to {base + 5})",
+        f"data: {yard.folder / 'data'}",
         f"try: curl localhost:{base}/clusters/0/stats    stop: Ctrl-C",
     ]
-    assert re.fullmatch(r"node_[0-4] leads cluster 0 in term \d+", yard.lines[2])
+    assert re.fullmatch(r"node_[0-4] leads cluster 0 in term \d+", yard.lines[3])
     print(f"printed within {took_s:.2f} s of the start")
 
 

@@ -42,6 +42,7 @@ class Yard:
     def __init__(self, folder: Path, **environment: str) -> None:
         self.base = int(environment.setdefault("PORT", str(free_base())))
         self.began = time.monotonic()
+        self.folder = folder
         self.process = start(folder, environment)
         self.lines: list[str] = []
         """What it has printed so far."""

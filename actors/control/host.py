@@ -24,6 +24,7 @@ class Host(Protocol):
     applied: int
     front_door: str
     first_nodes: tuple[NodeSpec, ...]
+    addresses: tuple[NodeSpec, ...]
 
     def step(self, event: Event) -> None: ...
     def new_ref(self) -> int: ...

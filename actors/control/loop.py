@@ -16,7 +16,16 @@ from ..raft import sessions
 from ..raft.events import Accepted, Propose, Refused
 from ..scheduling.reconcile import plan_call, plan_repair
 from ..state import commands
-from ..state.commands import AddNode, Command, ExecuteCall, FailCall, PlaceTasks, ReportTasks, SetNodeStatus
+from ..state.commands import (
+    AddNode,
+    Command,
+    ExecuteCall,
+    FailCall,
+    MoveNodes,
+    PlaceTasks,
+    ReportTasks,
+    SetNodeStatus,
+)
 from ..state.records import CallRecord, NodeRecord, Outcome
 from ..units import NS_PER_MS
 from .liveness import TICK_MS, Liveness
@@ -144,7 +153,7 @@ class ControlLoop:
         nodes = state.nodes()
         if not nodes:
             return list(self._first_nodes())
-        changes = self._status_changes(nodes)
+        changes = self._moves(nodes) or self._status_changes(nodes)
         if changes:
             return changes
         missing: list[Command] = []
@@ -175,6 +184,17 @@ class ControlLoop:
             AddNode(name=spec.name, host=spec.host, port=spec.port, capacity=spec.capacity)
             for spec in self._host.first_nodes
         )
+
+    def _moves(self, nodes: tuple[NodeRecord, ...]) -> list[Command]:
+        """A node's port may be another one after a start of the program. Looked at once: the log has later news."""
+        known = {record.name: (record.host, record.port) for record in nodes}
+        moved = tuple(
+            (spec.name, spec.host, spec.port)
+            for spec in self._host.addresses
+            if known.get(spec.name, (spec.host, spec.port)) != (spec.host, spec.port)
+        )
+        self._host.addresses = ()
+        return [MoveNodes(addresses=moved)] if moved else []
 
     def _status_changes(self, nodes: tuple[NodeRecord, ...]) -> list[Command]:
         host = self._host

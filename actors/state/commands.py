@@ -86,6 +86,13 @@ class RemoveNode(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag
     name: str
 
 
+class MoveNodes(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="move-nodes"):
+    """Nodes have other addresses than before: their program was started on another port. A node is its name."""
+
+    addresses: tuple[tuple[str, str, int | None], ...]
+    """(name, host, port) each."""
+
+
 class SetNodeStatus(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="set-node-status"):
     """The leader of `term` saw a node fall silent or answer again; refused in an entry of any other term."""
 
@@ -156,6 +163,7 @@ class RemoveCluster(msgspec.Struct, frozen=True, kw_only=True, array_like=True, 
 Command = (
     AddNode
     | RemoveNode
+    | MoveNodes
     | SetNodeStatus
     | SubmitCall
     | ExecuteCall

@@ -69,6 +69,8 @@ class ClusterState(Reading):
                 outcome = self._add_node(change, command)
             case c.RemoveNode():
                 outcome = self._remove_node(change, command)
+            case c.MoveNodes():
+                outcome = self._move_nodes(change, command)
             case c.SetNodeStatus():
                 outcome = self._set_node_status(change, term, command)
             case c.CreateCluster():
@@ -133,6 +135,24 @@ class ClusterState(Reading):
         replicas = self._replicas.remove_node(change, number)
         change.emit("node-removed", name=command.name, replicas=replicas)
         return Outcome(nodes=True, services=bool(replicas))
+
+    def _move_nodes(self, change: Change, command: c.MoveNodes) -> Outcome:
+        nodes = self._replicas.nodes
+        moved = {
+            name: (host, port)
+            for name, host, port in command.addresses
+            if (record := nodes.find(name)) is not None and (record.host, record.port) != (host, port)
+        }
+        if not moved:
+            return Outcome(duplicate=True)
+        after = [moved.get(record.name, (record.host, record.port)) for record in nodes.present()]
+        with_port = [address for address in after if address[1] is not None]
+        if len(with_port) > len(dict.fromkeys(with_port)):
+            return _refused("address-taken", "two nodes would have the same address; choose another port")
+        nodes.move(moved)
+        for name, (host, port) in moved.items():
+            change.emit("node-moved", name=name, host=host, port=port)
+        return Outcome(nodes=True)
 
     def _set_node_status(self, change: Change, term: int, command: c.SetNodeStatus) -> Outcome:
         if command.term != term:

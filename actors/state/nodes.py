@@ -65,6 +65,16 @@ class NodeTable:
         self.capacity[number] = self.used[number] = 0
         self.ready[number] = False
 
+    def move(self, addresses: dict[str, tuple[str, int | None]]) -> None:
+        """Give nodes other addresses, all at once: they may trade theirs."""
+        for name, (host, port) in addresses.items():
+            number = self._numbers[name]
+            self.records[number] = msgspec.structs.replace(self.records[number], host=host, port=port)
+        present = self.present()
+        self._addresses = {
+            (record.host, record.port): record.number for record in present if record.port is not None
+        }
+
     def set_ready(self, number: int, ready: bool) -> None:
         self.records[number] = msgspec.structs.replace(
             self.records[number], status="ready" if ready else "down"

@@ -24,7 +24,9 @@ def services(state: ClusterState, address: Address) -> list[View]:
     """
     latest = state.newest_calls()
     why = {pending.service: pending.reason for pending in state.pending()}
-    views = [_service(state, record, latest.pop(record.name, None), why, address) for record in state.services()]
+    views = [
+        _service(state, record, latest.pop(record.name, None), why, address) for record in state.services()
+    ]
     for name, call in latest.items():
         wanted = next(request for request in call.services if request.name == name)
         views.append(
@@ -89,11 +91,17 @@ def state_view(state: ClusterState, address: Address) -> View:
     return {
         "last_call": None if last is None else call_view(last, address),
         "calls_waiting": [
-            {"service_id": call.id, "status": call.status, "services": [request.name for request in call.services]}
+            {
+                "service_id": call.id,
+                "status": call.status,
+                "services": [request.name for request in call.services],
+            }
             for call in state.pending_calls()[:100]
         ],
         "load_distribution": {
-            address(record.name): state.load_of(record.name) for record in state.nodes() if record.status == "ready"
+            address(record.name): state.load_of(record.name)
+            for record in state.nodes()
+            if record.status == "ready"
         },
         "pending": [
             {"service": pending.service, "replicas": pending.waiting, "reason": pending.reason}
@@ -125,6 +133,8 @@ def describe_command(data: bytes) -> View:
             view |= {"node": name, "capacity": capacity}
         case commands.RemoveNode(name=name):
             view |= {"node": name}
+        case commands.MoveNodes(addresses=addresses):
+            view |= {"nodes": [name for name, _, _ in addresses]}
         case commands.SetNodeStatus(name=name, status=status):
             view |= {"node": name, "status": status}
         case commands.SubmitCall(call=call):

@@ -31,7 +31,7 @@ class Storage(Protocol):
     def save_snapshot(self, snapshot: Snapshot, keep_from: int) -> None:
         """Makes it durable, and forgets the entries below keep_from (at most snapshot.index + 1) in the same write.
 
-        A log that does not hold the entry at snapshot.index with snapshot.term is forgotten whole (§5, receiver's rule).
+        A log that does not hold the entry at snapshot.index with its term is forgotten whole (§5, receiver's rule).
         """
 
     def close(self) -> None:

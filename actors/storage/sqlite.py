@@ -9,8 +9,7 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from os import O_RDONLY, close, fsync
-from os import open as open_fd
+from os import O_RDONLY, close, fsync, open as open_fd
 from pathlib import Path
 from struct import Struct
 from typing import Any, TypeVar
@@ -107,7 +106,9 @@ class SqliteStorage:
             if first <= self._last_index:
                 database.execute("DELETE FROM log WHERE idx >= ?", (first,))
             if written.terms:
-                database.executemany("INSERT INTO log VALUES (?, ?, ?, ?)", _rows(first, written.terms, written.payloads))
+                database.executemany(
+                    "INSERT INTO log VALUES (?, ?, ?, ?)", _rows(first, written.terms, written.payloads)
+                )
         self._last_index = first + len(written.terms) - 1
 
     def save_snapshot(self, snapshot: Snapshot, keep_from: int) -> None:
@@ -141,7 +142,7 @@ class SqliteStorage:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """One write that is durable when this ends; after any failure nothing is trusted until the file is read anew."""
+        """One write, durable when this ends; after any failure nothing is trusted until the file is read anew."""
         self._check_usable()
         assert self._database is not None
         try:
@@ -278,7 +279,11 @@ class SqliteStorage:
 
     def _fact(self, database: sqlite3.Connection, name: str, kind: type[_Fact]) -> _Fact:
         row = database.execute("SELECT value, crc FROM fact WHERE name = ?", (name,)).fetchone()
-        if row is None or type(row[0]) is not bytes or zlib.crc32(row[0], zlib.crc32(name.encode())) != row[1]:
+        if (
+            row is None
+            or type(row[0]) is not bytes
+            or zlib.crc32(row[0], zlib.crc32(name.encode())) != row[1]
+        ):
             raise self._damaged(f"its {name} is missing or was changed")
         try:
             return msgspec.msgpack.decode(row[0], type=kind)

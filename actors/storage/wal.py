@@ -33,7 +33,9 @@ def check_wal(database: Path) -> None:
     except FileNotFoundError:
         return
     if len(content) > HEADER and _lost_transactions(content):
-        raise StorageDamaged(f"{path} is damaged before its end: what was written after the damage would be lost")
+        raise StorageDamaged(
+            f"{path} is damaged before its end: what was written after the damage would be lost"
+        )
 
 
 def _lost_transactions(content: bytes) -> bool:
@@ -82,7 +84,9 @@ def _sound_frames(
     The sums are linear, so a frame's is its own, plus the predecessor's carried through: all frames at once.
     """
     order = ">u4" if is_big else "<u4"
-    words = np.concatenate((frames[:, :8], frames[:, FRAME_HEADER:]), axis=1).copy().view(order).astype(np.uint32)
+    words = (
+        np.concatenate((frames[:, :8], frames[:, FRAME_HEADER:]), axis=1).copy().view(order).astype(np.uint32)
+    )
     claimed = heads[:, 4:6]
     before = np.concatenate((np.frombuffer(content, ">u4", 2, 24).astype(np.uint32)[None, :], claimed[:-1]))
     return np.asarray((_sums(words, before) == claimed).all(axis=1))

@@ -18,6 +18,7 @@ PLACED = c.Plan(
 EVERY_COMMAND = (
     c.AddNode(name="n", host="h", port=None, capacity=1, labels=(("zone", "a"),)),
     c.RemoveNode(name="n"),
+    c.MoveNodes(addresses=(("n", "localhost", 9001), ("m", "localhost", None))),
     c.SetNodeStatus(name="n", status="down", term=2),
     c.SubmitCall(call=CALL),
     c.ExecuteCall(call_id="a", term=1, made_at=3, plan=PLACED),

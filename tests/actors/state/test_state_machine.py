@@ -112,6 +112,20 @@ def test_a_removed_node_takes_its_tasks_along_and_its_name_may_come_back():
     assert log.state.assignments("n0").runs == ()
 
 
+def test_nodes_may_trade_addresses_but_never_share_one():
+    log = Log()
+    log.add("a", 10, 9001)
+    log.add("b", 10, 9002)
+    traded = (("a", "localhost", 9002), ("b", "localhost", 9001), ("gone", "localhost", 9002))
+    assert log.do(c.MoveNodes(addresses=traded)).nodes
+    assert [log.state.node(name).port for name in "ab"] == [9002, 9001]
+    assert log.do(c.MoveNodes(addresses=traded)).duplicate
+    assert log.do(c.MoveNodes(addresses=(("a", "localhost", 9001),))).code == "address-taken"
+    assert log.add("c", 10, 9001).code == "address-taken"
+    assert log.do(c.MoveNodes(addresses=(("a", "localhost", 9005),))).nodes
+    assert log.add("c", 10, 9002).nodes
+
+
 def test_only_the_leader_of_the_entrys_term_says_how_a_node_is():
     log = Log(nodes=1)
     assert log.do(c.SetNodeStatus(name="n0", status="down", term=2)).code == "stale-term"

@@ -10,12 +10,13 @@ from raftyard.actors.raft.events import HardState, Persist, Snapshot, StorageDon
 from raftyard.actors.raft.membership import Membership, encode_membership
 from raftyard.actors.storage.base import Storage, StorageBroken
 from raftyard.actors.storage.memory import MemoryStorage
+from raftyard.actors.storage.simulated import SimulatedStorage
 from raftyard.actors.storage.sqlite import SqliteStorage
 
 FRESH = Restored.bootstrap(("a", "b", "c"), learners=("d",))
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "simulated", "sqlite"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[Restored], Storage]]:
     """A loaded storage of each kind."""
     made: list[Storage] = []
@@ -24,6 +25,8 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[R
         match request.param:
             case "memory":
                 storage: Storage = MemoryStorage(initial)
+            case "simulated":
+                storage = SimulatedStorage(initial)
             case "sqlite":
                 storage = SqliteStorage(tmp_path / "a.sqlite", "0", "a", initial)
         storage.load()

@@ -1,0 +1,190 @@
+"""The data folder of one host: which clusters live here, with which nodes, and each node's storage file.
+
+DATA/
+  lock                     held by the one process that uses the folder
+  CLUSTER/home.json        the cluster and its nodes, replaced as a whole; with a checksum
+  CLUSTER/NODE.sqlite      a node's promises
+"""
+
+import fcntl
+import os
+import zlib
+from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+
+from ..messages import ClusterSpec, NodeSpec
+from ..raft.core import Restored
+from .base import StorageBroken, StorageDamaged
+from .sqlite import SqliteStorage, sync_folder
+
+__all__ = ["FORMAT", "ClusterFolder", "DataFolder", "HomeFile", "node_file"]
+
+FORMAT = 1
+"""Of home.json; another one is refused by name."""
+
+
+class HomeFile(msgspec.Struct, frozen=True, kw_only=True):
+    """What home.json says of a cluster."""
+
+    spec: ClusterSpec
+    """As it was made."""
+    nodes: tuple[NodeSpec, ...]
+    """Those that live here now."""
+    first: tuple[str, ...]
+    """Those it was made with that never left."""
+    made: tuple[str, ...] = ()
+    """Those that have a storage."""
+    base: int | None = None
+    """The port of the program when these addresses were given."""
+    starts: int = 0
+    """How often the program has started on these files."""
+
+
+class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    format: int
+    crc: int
+    home: msgspec.Raw
+
+
+class ClusterFolder:
+    """One cluster's files. Nothing here is written by two actors: it belongs to the cluster's front door."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._saved: HomeFile | None = None
+
+    def exists(self) -> bool:
+        """Whether a cluster lives here; a folder without home.json is what a crash left of one that was removed."""
+        return self._home.exists()
+
+    @property
+    def _home(self) -> Path:
+        return self.path / "home.json"
+
+    def read(self) -> HomeFile:
+        """Raises StorageDamaged, or StorageBroken for another format."""
+        try:
+            envelope = msgspec.json.decode(self._home.read_bytes(), type=_Envelope)
+            if envelope.format != FORMAT:
+                raise StorageBroken(
+                    f"{self._home} has format {envelope.format}, and this version of Raftyard reads format {FORMAT}; "
+                    "start the version that wrote it, make a backup with it, and restore that here"
+                )
+            if zlib.crc32(bytes(envelope.home)) != envelope.crc:
+                raise msgspec.DecodeError("its checksum does not fit")
+            self._saved = msgspec.json.decode(envelope.home, type=HomeFile)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise StorageDamaged(
+                f"{self._home} is damaged: {error}; put a backup into an empty folder with raftyard restore"
+            ) from None
+        return self._saved
+
+    def write(self, home: HomeFile) -> None:
+        """All or nothing: the new file takes the old one's place once it is durable."""
+        if home == self._saved:
+            return
+        try:
+            self._replace(home)
+        except OSError as error:
+            raise StorageBroken(f"{self._home} could not be written: {error.strerror}") from error
+        self._saved = home
+
+    def _replace(self, home: HomeFile) -> None:
+        if not self.path.exists():
+            self.path.mkdir(parents=True)
+            sync_folder(self.path.parent)
+        data = msgspec.json.encode(home)
+        envelope = _Envelope(format=FORMAT, crc=zlib.crc32(data), home=msgspec.Raw(data))
+        fresh = self.path / "home.json.new"
+        with fresh.open("wb") as file:
+            file.write(msgspec.json.encode(envelope))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self._home)
+        sync_folder(self.path)
+
+    def storage(self, cluster: str, node: str, initial: Restored | None) -> SqliteStorage:
+        """A node's; `initial` None: it was made before, so its file must be there."""
+        return SqliteStorage(node_file(self.path, node), cluster, node, initial)
+
+    def forget(self, node: str) -> None:
+        """A node has left for good; what is left of its log would only mislead."""
+        _remove(node_file(self.path, node))
+
+    def destroy(self) -> None:
+        """The cluster was removed. home.json goes first: without it the rest is nobody's."""
+        if not self.path.exists():
+            return
+        self._home.unlink(missing_ok=True)
+        sync_folder(self.path)
+        for file in sorted(self.path.iterdir()):
+            file.unlink()
+        self.path.rmdir()
+        self._saved = None
+
+
+class DataFolder:
+    """The whole folder, locked for one process from `lock` to `unlock`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+
+    def lock(self) -> None:
+        """Raises StorageBroken, in one line that says what to do."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StorageBroken(
+                f"{self.path} cannot be used for data ({error.strerror}); name another folder with --data or DATA_DIR, "
+                "or keep nothing with --ephemeral"
+            ) from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.read(handle, 32).decode(errors="replace").strip()
+            os.close(handle)
+            raise StorageBroken(
+                f"{self.path} is in use by another raftyard (process {owner or 'unknown'}); stop that one, "
+                "or name another folder with --data or DATA_DIR"
+            ) from None
+        os.ftruncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
+        self._lock = handle
+
+    def unlock(self) -> None:
+        """The lock ends with the process, too, however that ends."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def cluster(self, cluster: str) -> ClusterFolder:
+        """The folder of a cluster, whether it exists or not."""
+        return ClusterFolder(self.path / _file_name(cluster))
+
+    def clusters(self) -> tuple[ClusterFolder, ...]:
+        """Those that live here, in the order of their names."""
+        if not self.path.is_dir():
+            return ()
+        folders = [ClusterFolder(path) for path in sorted(self.path.iterdir()) if path.is_dir()]
+        return tuple(folder for folder in folders if folder.exists())
+
+
+def node_file(folder: Path, node: str) -> Path:
+    """Where a node's storage is."""
+    return folder / f"{_file_name(node)}.sqlite"
+
+
+def _file_name(name: str) -> str:
+    """A name that no file system reads in its own way, and no two names share."""
+    text = quote(name, safe="")
+    return text.replace(".", "%2E") if text.startswith(".") else text
+
+
+def _remove(database: Path) -> None:
+    for end in ("", "-wal", "-shm"):
+        database.with_name(database.name + end).unlink(missing_ok=True)
+    sync_folder(database.parent)

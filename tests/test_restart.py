@@ -1,0 +1,144 @@
+"""What the program finds again after it ended, and what backup and restore bring back."""
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+from program import ROOT, Program, program
+
+SERVICE = "/clusters/0/service"
+
+
+def place(it: Program, name: str, replicas: int) -> dict[str, object]:
+    status, answer = it.call(
+        "POST", f"{SERVICE}?wait=executed&timeout=10s", {"container": {"name": name, "replicas": replicas}}
+    )
+    assert status in (200, 202), answer
+    assert answer["status"] == "executed", answer
+    return dict(answer)
+
+
+def replicas(it: Program) -> dict[str, int]:
+    return {
+        service["name"]: service["replicas"] for service in it.call("GET", "/clusters/0/state")[1]["services"]
+    }
+
+
+def raftyard(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_everything_is_there_again_after_a_stop_and_after_a_kill(tmp_path: Path) -> None:
+    with program(tmp_path) as it:
+        it.start()
+        last = place(it, "web", 10)
+        assert it.call("POST", "/clusters", {"nodes": 1})[0] in (200, 201)
+        status, node = it.call("POST", "/clusters/0/nodes", {"capacity": 7})
+        assert status in (200, 201), node
+        for end in (it.stop, it.kill):
+            end()
+            it.start()
+            assert replicas(it) == {"web": 10}
+            assert it.call("GET", SERVICE)[1]["service_id"] == last["service_id"]
+            assert it.call("GET", "/clusters")[1]["metadata"]["count"] == 2
+            assert it.call("GET", "/clusters/0/stats")[1]["node_count"] == 4
+        place(it, "web", 12)
+        assert replicas(it) == {"web": 12}
+
+
+def test_a_start_on_another_port_takes_its_nodes_along(tmp_path: Path) -> None:
+    with program(tmp_path) as it:
+        it.start()
+        place(it, "web", 9)
+        it.stop()
+        it.port += 10
+        it.start()
+        moved = {f"localhost:{it.port + 1 + number}" for number in range(3)}
+        assert set(it.call("GET", "/clusters/0/stats")[1]["connections"]) == moved
+        it.wait_for(lambda: set(it.call("GET", SERVICE)[1]["load_distribution"]) == moved)
+
+
+def test_a_second_program_on_the_same_data_is_refused_in_one_line(tmp_path: Path) -> None:
+    with program(tmp_path, nodes=1) as it:
+        it.start()
+        second = raftyard("--data", str(it.data))
+        assert second.returncode == 2
+        assert second.stderr.count("\n") == 1
+        assert "is in use by another raftyard (process" in second.stderr
+
+
+def test_a_node_whose_file_is_damaged_stays_out_and_is_mended_by_adding_it_again(tmp_path: Path) -> None:
+    with program(tmp_path) as it:
+        it.start()
+        place(it, "web", 10)
+        it.stop()
+        damaged = it.data / "0" / "node_1.sqlite"
+        with sqlite3.connect(damaged) as database:
+            database.execute("UPDATE log SET payload = x'07' WHERE idx = 2")
+        database.close()
+        it.start()
+        stats = {node["address"]: node for node in it.call("GET", "/clusters/0/stats")[1]["nodes"]}
+        address = f"localhost:{it.port + 2}"
+        assert not stats[address]["accessible"]
+        assert stats[address]["stats"]["state"] == "FAILED"
+        assert f"{damaged} is damaged: entry 2 of the log was changed" in stats[address]["stats"]["reason"]
+        assert place(it, "web", 11)["status"] == "executed"
+        status, answer = it.call("DELETE", "/clusters/0/nodes", {"host": "localhost", "port": it.port + 2})
+        assert status == 200, answer
+        status, answer = it.call(
+            "POST",
+            "/clusters/0/nodes",
+            {"id": "node_1", "host": "localhost", "port": it.port + 2, "capacity": 100},
+        )
+        assert status in (200, 201), answer
+        it.stop()
+        it.start()
+        nodes = it.call("GET", "/clusters/0/stats")[1]["nodes"]
+        assert all(node["accessible"] for node in nodes)
+
+
+def test_a_backup_of_a_running_program_brings_everything_back(tmp_path: Path) -> None:
+    with program(tmp_path / "one") as it:
+        it.start()
+        place(it, "web", 10)
+        it.call("POST", "/clusters", {"nodes": 1})
+        made = raftyard("backup", str(tmp_path / "file"), "--data", str(it.data))
+        assert made.returncode == 0, made.stderr
+        assert "2 clusters" in made.stdout
+        place(it, "web", 20)
+        refused = raftyard("backup", str(tmp_path / "file"), "--data", str(it.data))
+        assert refused.returncode == 1
+        assert "exists already" in refused.stderr
+        refused = raftyard("restore", str(tmp_path / "file"), "--data", str(it.data))
+        assert "is in use by another raftyard" in refused.stderr
+        it.stop()
+        port = it.port
+    with program(tmp_path / "two") as it:
+        it.port = port
+        put_back = raftyard("restore", str(tmp_path / "file"), "--data", str(it.data))
+        assert put_back.returncode == 0, put_back.stderr
+        it.start()
+        assert replicas(it) == {"web": 10}
+        assert it.call("GET", "/clusters")[1]["metadata"]["count"] == 2
+        place(it, "web", 11)
+        it.signal(signal.SIGTERM)
+        it.wait()
+        again = raftyard("restore", str(tmp_path / "file"), "--data", str(it.data))
+        assert again.returncode == 1
+        assert "holds clusters already" in again.stderr
+
+
+def test_a_damaged_or_foreign_backup_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"no zip")
+    refused = raftyard("restore", str(tmp_path / "file"), "--data", str(tmp_path / "data"))
+    assert refused.returncode == 1
+    assert f"{tmp_path / 'file'} is no readable backup" in refused.stderr
+    assert refused.stderr.count("\n") == 1
