@@ -285,7 +285,7 @@ class Node(Member):
         """The leader that this node follows, by name."""
         if self.raft.role is Role.LEADER:
             return self.node
-        # A learner that was dropped while it was cut off still takes itself for one: who assigns to it leads all the same.
+        # A learner that was dropped while it was cut off still takes itself for one: who assigns to it leads.
         leader, term = self._assigner
         if self.raft.leader is None or term > self.raft.term:
             return leader or None
