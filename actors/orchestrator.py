@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
-from .cluster import Cluster, ClusterSettings, Home, Ports
+from .cluster import Cluster, ClusterSettings
 from .errors import Conflict, PortInUse, RaftyardError, TimedOut, UnknownCluster, from_values
+from .frontdoor import Home, Ports
 from .messages import (
     ORCHESTRATOR,
     AddNodeRequest,

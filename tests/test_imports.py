@@ -10,6 +10,7 @@ PLAIN = ("errors", "messages", "units")  # files of actors/ that every room may 
 # What the folders of actors/ may use of each other, beside PLAIN. Scenarios and the actors: all of it.
 ROOMS = {"raft": (), "state": (), "scheduling": ("state",), "system": ()}
 ROOMS |= {"storage": PURE, "runtimes": PURE, "transport": PURE, "control": (*PURE, "system")}
+ROOMS |= {"frontdoor": (*PURE, "system", "control", "storage")}
 CHANCE = tuple("time datetime random numpy.random secrets uuid threading asyncio multiprocessing".split())
 WORLD = (*CHANCE, *"os sys io socket concurrent subprocess signal pathlib shutil sqlite3 logging".split())
 OWNERS = {"pykka": "actors/system/", "falcon": "api/", "waitress": "api/"}
@@ -20,6 +21,7 @@ BAD = {
     "actors/runtimes/nested.py": ("from ..cluster import Cluster",),
     "actors/system/live.py": ("from ..raft import core",),
     "actors/control/loop.py": ("import time", "from ..node import Node"),
+    "actors/frontdoor/cables.py": ("import random", "from ..link import Link"),
     "actors/node.py": ("import threading", "import pykka", "from ..api import ports", "import falcon"),
     "api/app.py": ("from ..actors import errors", "from ..cli import main"),
     "cli/serve.py": ("import waitress", "import raftyard.cli.wiring", "import api"),
@@ -31,6 +33,7 @@ GOOD = {
     "actors/node.py": ("from .raft import core", "from . import system"),
     "actors/system/live.py": ("import pykka, threading, time",),
     "actors/control/loop.py": ("from ..system import Context", "from ..scheduling.reconcile import plan_call"),
+    "actors/frontdoor/home.py": ("from ..storage.base import Storage", "from ..control import VOTERS"),
     "actors/scenarios/runner.py": ("from ..cluster import Cluster",),
     "cli/wiring.py": ("from ..actors import system", "from raftyard.api.app import create_app"),
     "tests/api/test_x.py": ("from raftyard.api import app\nimport falcon.testing",),
@@ -78,7 +81,7 @@ def breach_in_actors(rest: list[str], module: str) -> str | None:
     if is_in(module, ("raftyard.api", "raftyard.cli")):
         return "the actors know no way in"
     room = rest[0] if len(rest) > 1 else ""
-    if is_in(module, WORLD if room in PURE else CHANCE if room in ("", "control") else ()):
+    if is_in(module, WORLD if room in PURE else CHANCE if room in ("", "control", "frontdoor") else ()):
         return "it is handed time, chance and the world; an actor has self.context"
     allowed = tuple(f"raftyard.actors.{name}" for name in (room, *ROOMS.get(room, ()), *PLAIN))
     foreign = room in ROOMS and is_in(module, ("raftyard",)) and not is_in(module, allowed)

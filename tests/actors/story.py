@@ -204,7 +204,7 @@ class Story:
 
     def _forget_waiting(self) -> None:
         """What only the front door knows is lost with it, as it says: these calls happen once or not at all."""
-        for entry in self.yard.front()._commands.values():
+        for entry in self.yard.front()._courier.waiting.values():
             command = commands.decode(entry.command)
             if isinstance(command, commands.SubmitCall):
                 self.unsure.add(command.call.id)

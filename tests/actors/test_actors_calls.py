@@ -161,7 +161,7 @@ def test_the_front_door_starts_anew_when_the_cluster_has_forgotten_it(yard: Yard
     yard.submit(web=1)
     for node in yard.nodes():
         node._sessions._sessions.clear()
-        node._sessions._expired = {yard.front()._session: None}
+        node._sessions._expired = {yard.front()._courier.session: None}
     calls = [yard.submit(wait_s=None, **{f"s{n}": 1})["service_id"] for n in range(5)]
     yard.settle()
     assert [yard.call(call)["status"] for call in calls] == ["executed"] * 5

@@ -286,8 +286,8 @@ class Yard:
     def _why_members(self, leader: Any, front: Any, cluster: str) -> str | None:
         state, membership = leader.state, leader.raft.membership
         names = [record.name for record in state.nodes()]
-        if sorted(names) != sorted(front._nodes) or front._commands or front._cuts:
-            return f"nodes {names}, at the front door {list(front._nodes)}, {len(front._commands)} commands wait"
+        if sorted(names) != sorted(front._nodes) or front._courier.waiting or front._cuts:
+            return f"nodes {names}, at the front door {list(front._nodes)}, {len(front._courier.waiting)} commands wait"
         silent = [record.name for record in state.nodes() if record.status != "ready"]
         if silent or membership.learners or len(membership.voters) != min(5, len(names)):
             return f"down: {silent}, members {membership}"

@@ -1,0 +1,38 @@
+"""What the front door of a cluster is made of: one matter a file, each handed to the Cluster actor that runs it.
+
+# General layout:
+#   home.py         what outlives the actors of one cluster on this host: its nodes, their storages, the cuts
+#   claims.py       who claims to lead
+#   courier.py      commands on their way into the log: sent again until they are applied
+#   questions.py    questions to nodes, and the answers that came in time
+#   calls.py        service calls: taken, carried to the leader, waited for, told
+#   cables.py       which links are up, and how well they carry
+#   addresses.py    which node an address means, and the address of a new one
+#   ports.py        the ports that nodes listen on
+#   host.py         what these need of the actor
+"""
+
+from .cables import Cables, Recut
+from .calls import Calls
+from .claims import Claims
+from .courier import CHANGE_S, Applied, Courier, Retry
+from .home import Home
+from .ports import NodePorts, Ports
+from .questions import Answers, Expired, Questions
+
+__all__ = [
+    "CHANGE_S",
+    "Answers",
+    "Applied",
+    "Cables",
+    "Calls",
+    "Claims",
+    "Courier",
+    "Expired",
+    "Home",
+    "NodePorts",
+    "Ports",
+    "Questions",
+    "Recut",
+    "Retry",
+]

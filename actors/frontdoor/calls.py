@@ -1,0 +1,128 @@
+"""Service calls at the front door: taken, carried to the leader, waited for, told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2s
+from typing import Any
+
+import msgspec
+
+from ..errors import InvalidRequest, QueueFull, RaftyardError, UnknownCall
+from ..messages import CallsFinished, DescribeCall, SubmitServiceCall
+from ..state import commands
+from ..state.calls import InvalidCall, service_requests
+from ..system import Promise
+from .courier import Courier
+from .host import Host
+from .questions import Questions
+
+__all__ = ["Calls"]
+
+Answer = dict[str, Any]
+
+
+class Calls:
+    """One cluster's service calls, as far as they concern those who made them."""
+
+    def __init__(self, host: Host, courier: Courier, questions: Questions) -> None:
+        self._host = host
+        self._courier = courier
+        self._questions = questions
+        # Those that are not in the log yet, as they were answered.
+        self._held: dict[str, Answer] = {}
+        self._waiters: dict[str, list[Callable[[], None]]] = {}
+
+    def submit(self, request: SubmitServiceCall) -> Promise:
+        """Queue a service call; the answer is the call, at once or when it has been carried out."""
+        promise = self._host.context.promise()
+        try:
+            call = self._read(request)
+            self._courier.send(
+                commands.SubmitCall(call=call), lambda result, _: self._taken(call.id, result, promise)
+            )
+        except RaftyardError as error:
+            promise.fail(error)
+            return promise
+        answer = {**request.body, "status": "spreading pending", "service_id": call.id}
+        self._held[call.id] = answer
+        if request.wait_s is None:
+            promise.keep(answer)
+        else:
+            self._wait_for(call.id, answer, promise, request.wait_s)
+        return promise
+
+    def describe(self, question: DescribeCall) -> Promise:
+        """One service call, or the newest, as the leader has it."""
+        promise = self._host.context.promise()
+        if question.call in self._held:
+            # No leader has it yet, so none needs to be asked.
+            promise.keep(self._held[question.call])
+            return promise
+
+        def answer(value: Any) -> None:
+            if value is None:
+                promise.fail(self._unknown(question.call))
+            elif isinstance(value, RaftyardError):
+                promise.fail(value)
+            else:
+                promise.keep(value)
+
+        self._questions.ask_leader("call", question.call, answer)
+        return promise
+
+    def finished(self, message: CallsFinished) -> None:
+        """Calls have been carried out: those who wait look again."""
+        for call_id in message.calls:
+            for look in self._waiters.pop(call_id, ()):
+                look()
+
+    def _read(self, request: SubmitServiceCall) -> commands.ServiceCall:
+        try:
+            services = service_requests(request.body)
+        except InvalidCall as error:
+            raise InvalidRequest(error.message, path=error.path, hint=error.hint) from None
+        key = request.idempotency_key
+        if key is None:
+            call_id = f"{self._host.context.random.getrandbits(64):016x}"
+        else:
+            # The same key is the same call, whichever incarnation of the front door is asked.
+            call_id = blake2s(key.encode(), digest_size=8).hexdigest()
+        return commands.ServiceCall(
+            id=call_id,
+            services=services,
+            body=msgspec.json.encode(request.body),
+            received_ms=self._host.context.now_ns() // 1_000_000,
+            idempotency_key=key,
+        )
+
+    def _taken(self, call_id: str, result: Any, promise: Promise) -> None:
+        """The call is in the log (or refused there): a refusal reaches who waits."""
+        self._held.pop(call_id, None)
+        if isinstance(result, RaftyardError):
+            promise.fail(result)
+        elif not result["ok"]:
+            promise.fail(QueueFull(result["reason"]))
+        elif result["is_finished"]:
+            self.finished(CallsFinished(calls=(call_id,)))
+
+    def _wait_for(self, call_id: str, accepted: Answer, promise: Promise, wait_s: float) -> None:
+        """Answer with the call as the leader has it; as it was accepted while no leader can say more."""
+
+        def answer(value: Any) -> None:
+            promise.keep(accepted if value is None or isinstance(value, RaftyardError) else value)
+
+        def look() -> None:
+            self._questions.ask_leader("call", call_id, answer)
+
+        self._waiters.setdefault(call_id, []).append(look)
+        self._questions.later(wait_s, look)
+
+    def _unknown(self, call_id: str | None) -> UnknownCall:
+        cluster = self._host.id
+        if call_id is None:
+            return UnknownCall(f"cluster {cluster} has had no service call yet", hint="POST one to …/service")
+        return UnknownCall(
+            f"no service call {call_id!r} in cluster {cluster}",
+            hint="only the newest 1,000 finished calls are remembered",
+        )

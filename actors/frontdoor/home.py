@@ -1,0 +1,143 @@
+"""What outlives the actors of one cluster on this host: which nodes live here, their storages, what was cut."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..control import VOTERS
+from ..messages import ClusterSpec, NodeSpec
+from ..raft.core import Restored
+from ..storage.base import Storage
+from ..storage.folder import ClusterFolder, HomeFile
+from ..storage.memory import MemoryStorage
+from ..storage.simulated import DiskFaults, SimulatedStorage
+
+__all__ = ["Home"]
+
+
+class Home:
+    """What outlives the actors of one cluster on this host: which nodes live here, and their storages.
+
+    With a `folder` it outlives the process too, and `Home.found` finds it again. With `disks` the storages are
+    simulated ones that behave so, for the virtual clock.
+    """
+
+    def __init__(
+        self,
+        spec: ClusterSpec,
+        folder: ClusterFolder | None = None,
+        disks: DiskFaults | None = None,
+        base: int | None = None,
+    ) -> None:
+        self.spec = spec
+        self.nodes: dict[str, NodeSpec] = {node.name: node for node in spec.nodes}
+        self._voters = tuple(node.name for node in spec.nodes[:VOTERS])
+        self.starts = 0
+        """How often the program has started on what it found here."""
+        self.base = base
+        """The program's port; those of the nodes were counted from there."""
+        self._folder = folder
+        self._disks = disks
+        self._made: dict[str, None] = {}
+        self._first = [node.name for node in spec.nodes]
+        self.cuts: dict[tuple[str, str], bool] = {}
+        """The directions that are cut: a front door that starts anew cuts them again."""
+        self._storages: dict[str, Storage] = {}
+        self.told_index = 0
+        """What happened up to this entry of the log is in the event log."""
+        if folder is not None and not folder.exists():
+            # What a crash left of a former cluster of this name must not be taken for this one's.
+            folder.destroy()
+            self._write()
+
+    @staticmethod
+    def found(folder: ClusterFolder, host: str | None = None, port: int | None = None) -> Home:
+        """What lives in a folder; `host` and `port` are those of the program now, and its nodes' follow.
+
+        Raises StorageBroken, StorageDamaged.
+        """
+        file = folder.read()
+        home = Home(file.spec, folder)
+        home.nodes = {node.name: node for node in file.nodes}
+        home._first = list(file.first)
+        home._made = dict.fromkeys(file.made)
+        home.starts = file.starts + 1
+        home.base = file.base
+        home._move(host, port)
+        home._write()
+        return home
+
+    def _move(self, host: str | None, port: int | None) -> None:
+        """Ports keep their distance to the program's own."""
+        if host is None or port is None or self.base is None:
+            return
+        by, self.base = port - self.base, port
+        self.nodes = {name: _moved(spec, host, by) for name, spec in self.nodes.items()}
+        self.spec = msgspec.structs.replace(
+            self.spec, nodes=tuple(_moved(spec, host, by) for spec in self.spec.nodes)
+        )
+
+    def storage(self, node: str) -> Storage:
+        """The node's storage, made when it is first asked for."""
+        if node not in self._storages:
+            initial = Restored.bootstrap(self._voters if node in self._first else ())
+            self._storages[node] = self._make(node, initial)
+        return self._storages[node]
+
+    def _make(self, node: str, initial: Restored) -> Storage:
+        if self._folder is not None:
+            return self._stored(node, initial)
+        return MemoryStorage(initial) if self._disks is None else SimulatedStorage(initial, self._disks)
+
+    def _stored(self, node: str, initial: Restored) -> Storage:
+        """A file that was made once must be there: a node that lost it has forgotten what it promised."""
+        assert self._folder is not None
+        if node in self._made:
+            return self._folder.storage(self.spec.cluster, node, None)
+        # Nothing was ever promised with a file that is not recorded: it is what a crash left.
+        self._folder.forget(node)
+        storage = self._folder.storage(self.spec.cluster, node, initial)
+        storage.load()
+        storage.close()
+        self._made[node] = None
+        self._write()
+        return storage
+
+    def add(self, spec: NodeSpec) -> None:
+        """A node lives here from now on."""
+        self.nodes[spec.name] = spec
+        self._write()
+
+    def forget(self, node: str) -> None:
+        """A node has left for good. Whoever comes by its name is new and waits to be added, whatever the first voters
+        were: with an empty log it could elect itself."""
+        if node in self._first:
+            self._first.remove(node)
+        self.nodes.pop(node, None)
+        self._storages.pop(node, None)
+        self._made.pop(node, None)
+        self._write()
+        if self._folder is not None:
+            self._folder.forget(node)
+
+    def destroy(self) -> None:
+        """The cluster has left for good."""
+        if self._folder is not None:
+            self._folder.destroy()
+
+    def _write(self) -> None:
+        if self._folder is not None:
+            self._folder.write(
+                HomeFile(
+                    spec=self.spec,
+                    nodes=tuple(self.nodes.values()),
+                    first=tuple(self._first),
+                    made=tuple(self._made),
+                    starts=self.starts,
+                    base=self.base,
+                )
+            )
+
+
+def _moved(spec: NodeSpec, host: str, by: int) -> NodeSpec:
+    return msgspec.structs.replace(spec, host=host, port=None if spec.port is None else spec.port + by)
