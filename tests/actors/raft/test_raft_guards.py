@@ -122,7 +122,7 @@ GUARDS: dict[str, tuple[Test, str | Bug]] = {
     ),
     "P47 cluster": (
         pitfalls.test_p47_a_message_of_another_cluster_or_for_another_member_is_dropped_and_counted,
-        (core.Raft, "_is_for_us", "message.cluster != self.cluster or message.to != self.member", "False"),
+        (core.Raft, "_is_news", "message.cluster != self.cluster or message.to != self.member", "False"),
     ),
     "P48 taken back": (
         pitfalls.test_p48_an_uncommitted_change_that_is_overwritten_is_taken_back,
