@@ -189,9 +189,9 @@ class Simulation:
         """What a member believes to be durable; the disk does not believe, it has it or not."""
         assert member.core is not None
         index, disk = member.core.durable_index, member.storage.load()
-        at = index - disk.first_index
-        if at >= 0:
-            kept = at < len(disk.terms) and disk.terms[at] == member.core.log.term_at(index)
+        at, term = index - disk.first_index, member.core.log.term_at(index)
+        if at >= 0 and term >= 0:  # else a snapshot stands for it
+            kept = at < len(disk.terms) and disk.terms[at] == term
             assert kept, f"{member.name} takes {index} for durable, and its disk does not have it"
 
     def carry_out(self, member: Member, ready: Ready) -> None:
