@@ -12,10 +12,10 @@ not be said before it is durable is held here until the Disk says so, and everyt
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
-from .disk import DiskFailed, Load, Loaded, Save, Written
+from .disk import DiskFailed, Load, Loaded, Save, SaveSnapshot, SnapshotSaved, Written
 from .link import Link
 from .messages import LinkPolicy, Message, Outcome, Submit, cluster_actor, link_actor
 from .raft import sessions
@@ -37,6 +37,10 @@ from .raft.events import (
     ReadRequest,
     Ready,
     Refused,
+    Snapshot,
+    SnapshotChunk,
+    SnapshotChunkRequest,
+    SnapshotInstalled,
     SteppedDown,
     is_application,
 )
@@ -62,6 +66,10 @@ class _Flush(Message, frozen=True, kw_only=True, gc=False):
 
 class _ApplyMore(Message, frozen=True, kw_only=True, gc=False):
     """To itself: committed entries wait for their slice."""
+
+
+class _SnapshotMore(Message, frozen=True, kw_only=True, gc=False):
+    """To itself: the next slice of the snapshot that is being taken."""
 
 
 class _Deadline(Message, frozen=True, kw_only=True, gc=False):
@@ -114,6 +122,11 @@ class Member(Actor):
         self._next_ref = 1
         self._committed: deque[Apply] = deque()
         self._applying = False
+        self._follow_up: deque[Event] = deque()
+        self._snapshot: Snapshot | None = None
+        self._saving: deque[tuple[Snapshot, Event]] = deque()
+        self._taking: Generator[None, None, bytes] | None = None
+        self._bytes_since_snapshot = 0
         self._reads: dict[int, Callable[[str | None], None]] = {}
         self._ready_reads: list[ReadReady] = []
         self._timer: Timer | None = None
@@ -126,7 +139,9 @@ class Member(Actor):
             _Flush: self._flush,
             _ApplyMore: self._apply_more,
             _Deadline: self._deadline,
+            _SnapshotMore: self._take_slice,
             Written: self._written,
+            SnapshotSaved: self._snapshot_saved,
             Terminated: self._wire_ended,
         }
 
@@ -141,6 +156,9 @@ class Member(Actor):
 
     def _begin(self, restored: Restored, incarnation: int) -> None:
         self.incarnation = incarnation
+        if restored.snapshot is not None:
+            self._become(restored.snapshot)
+            self._snapshot = restored.snapshot
         self.raft = Raft(
             member=self.node,
             cluster=self.cluster,
@@ -205,6 +223,9 @@ class Member(Actor):
     def on_membership_changed(self) -> None:
         """Voters or learners changed; `self.raft.membership` has them."""
 
+    def on_restored(self) -> None:
+        """The machine became that of a snapshot: at the start, or because the leader sent one."""
+
     def on_slice_applied(self) -> None:
         """A slice of committed entries has been applied."""
 
@@ -225,9 +246,13 @@ class Member(Actor):
             if self._observe is not None:
                 self._observe(self.raft, pending, ready)
             pending = self._carry_out(ready)
+            if pending is None and self._follow_up:
+                pending = self._follow_up.popleft()
 
     def _carry_out(self, ready: Ready) -> Event | None:
         """In the order that `Ready` promises; the answer is the storage's completion, to be stepped next."""
+        if ready.install is not None:
+            self._install(ready.install)
         for peer in ready.send:
             self._to_peer(peer.to, peer)
         persist = ready.persist
@@ -248,6 +273,8 @@ class Member(Actor):
             self._tell_end(ready.changes)
         for read in ready.reads:
             self._note_read(read)
+        if ready.chunks:
+            self._read_chunks(ready.chunks)
         self._arm(ready.deadline_ns)
         return done
 
@@ -433,6 +460,8 @@ class Member(Actor):
         self._apply_slice()
 
     def _apply_slice(self) -> None:
+        if self._taking is not None:
+            return  # The snapshot is of one moment; it ends by coming here again.
         budget = APPLY_SLICE
         while self._committed and budget > 0:
             chunk = self._committed[0]
@@ -446,12 +475,15 @@ class Member(Actor):
         self.on_slice_applied()
         if self._ready_reads:
             self._answer_reads()
-        if self._committed:
+        if self._is_snapshot_due():
+            self._take_snapshot()
+        if self._committed and self._taking is None:
             self._applying = True
             self.context.send(self.context.name, _ApplyMore())
 
     def _apply_entry(self, index: int, term: int, payload: bytes) -> None:
         self.applied = index
+        self._bytes_since_snapshot += len(payload)
         if not is_application(payload):
             return
         self.entry_term = term
@@ -470,6 +502,90 @@ class Member(Actor):
                     ),
                 )
         self.on_applied(index, term, applied)
+
+    # -- snapshots -------------------------------------------------------------------------------------------
+
+    def _is_snapshot_due(self) -> bool:
+        """Often enough to keep the log short, but never so that a follower that is being sent one begins again."""
+        config, raft = self._config, self.raft
+        grown = self.applied - raft.snapshot_index
+        if grown < config.snapshot_entries and self._bytes_since_snapshot < config.snapshot_bytes:
+            return False
+        is_busy = self._taking is not None or self._saving or raft.installing or raft.is_sending_snapshot
+        return grown > 0 and not is_busy
+
+    def _take_snapshot(self) -> None:
+        """In slices where the machine offers them: meanwhile nothing is applied, but all else goes on."""
+        self._taking = self._sessions.snapshot_slices()
+        self._take_slice()
+
+    def _take_slice(self, _: _SnapshotMore | None = None) -> None:
+        if self._taking is None:
+            return  # A snapshot of the leader came in between.
+        try:
+            next(self._taking)
+        except StopIteration as end:
+            self._taking = None
+            self._keep_snapshot(end.value)
+            if not self._applying:
+                self._apply_slice()
+        else:
+            self.context.send(self.context.name, _SnapshotMore())
+
+    def _keep_snapshot(self, data: bytes) -> None:
+        taken = self.raft.snapshot_at(self.applied)
+        snapshot = Snapshot(index=taken.index, term=taken.term, membership=taken.membership, data=data)
+        self._bytes_since_snapshot = 0
+        self.context.log.debug("snapshot index=%d bytes=%d", taken.index, len(data))
+        if self._save_snapshot(snapshot, taken.keep_from, taken):
+            self.step(taken)
+
+    def _save_snapshot(self, snapshot: Snapshot, keep_from: int, then: Event) -> bool:
+        """Give it to the storage; whether it is durable already. Where it is not, `then` is stepped when it is."""
+        storage = self._storage
+        if isinstance(storage, str):
+            self._saving.append((snapshot, then))
+            life = self.context.incarnation
+            self.context.send(storage, SaveSnapshot(life=life, snapshot=snapshot, keep_from=keep_from))
+            return False
+        storage.save_snapshot(snapshot, keep_from)
+        self._snapshot = snapshot
+        return True
+
+    def _snapshot_saved(self, message: SnapshotSaved) -> None:
+        if message.life == self.context.incarnation and self._saving:
+            self._snapshot, then = self._saving.popleft()
+            self.step(then)
+
+    def _read_chunks(self, wanted: tuple[SnapshotChunkRequest, ...]) -> None:
+        held = self._snapshot
+        for one in wanted:
+            if held is not None and held.index == one.index:
+                data = held.data[one.offset : one.offset + one.size]
+                self._follow_up.append(
+                    SnapshotChunk(
+                        peer=one.peer, index=one.index, offset=one.offset, data=data, total=len(held.data)
+                    )
+                )
+
+    def _install(self, snapshot: Snapshot) -> None:
+        """The leader's snapshot replaces what this member had."""
+        self._committed.clear()
+        self._taking = None
+        self._become(snapshot)
+        self.context.log.info("installed snapshot index=%d bytes=%d", snapshot.index, len(snapshot.data))
+        installed = SnapshotInstalled(
+            index=snapshot.index, term=snapshot.term, incarnation=self.raft.incarnation
+        )
+        if self._save_snapshot(snapshot, snapshot.index + 1, installed):
+            self._follow_up.append(installed)
+        self._answer_reads()
+
+    def _become(self, snapshot: Snapshot) -> None:
+        self._sessions.restore(snapshot.data)
+        self.applied = snapshot.index
+        self._bytes_since_snapshot = 0
+        self.on_restored()
 
     # -- reads -----------------------------------------------------------------------------------------------
 
@@ -508,5 +624,7 @@ class Member(Actor):
             "term": raft.term,
             "commit_index": raft.commit_index,
             "applied_index": self.applied,
+            "snapshot_index": raft.snapshot_index,
+            "first_index": raft.first_index,
             "waiting": len(self._waiting),
         }

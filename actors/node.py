@@ -10,7 +10,7 @@ that is applied, and looks again. It never remembers what it meant to do, so a l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 from .control import ControlLoop, ControlTick
@@ -76,6 +76,9 @@ class _Machine:
 
     def snapshot(self) -> bytes:
         return self.state.snapshot()
+
+    def snapshot_slices(self) -> Generator[None, None, bytes]:
+        return self.state.snapshot_slices()
 
     def restore(self, data: bytes) -> None:
         self.state.restore(data)
@@ -274,11 +277,9 @@ class Node(Member):
         if self.raft.role is Role.LEADER:
             return "LEADER"
         membership = self.raft.membership
-        if self.node in membership.learners:
-            return "LEARNER"
-        if not membership.is_voter(self.node):
-            return "WORKER"
-        return self.raft.role.name
+        if membership.is_voter(self.node):
+            return self.raft.role.name
+        return "LEARNER" if self.node in membership.learners else "WORKER"
 
     def known_leader(self) -> str | None:
         """The leader that this node follows, by name."""

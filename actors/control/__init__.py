@@ -8,6 +8,6 @@
 
 from .liveness import Liveness
 from .loop import ControlLoop, ControlTick
-from .membership import VOTERS, next_change
+from .membership import VOTER_LOST_S, VOTERS, next_change
 
-__all__ = ["VOTERS", "ControlLoop", "ControlTick", "Liveness", "next_change"]
+__all__ = ["VOTERS", "VOTER_LOST_S", "ControlLoop", "ControlTick", "Liveness", "next_change"]

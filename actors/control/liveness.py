@@ -47,6 +47,22 @@ class Liveness:
             silent_ms = (now_ns - max(heard_ns, known_ns, self._since_ns)) / NS_PER_MS
             if record.status == "ready" and silent_ms >= DOWN_AFTER_MS:
                 found.append((record.name, "down"))
-            elif record.status == "down" and heard_ns >= 0 and (now_ns - heard_ns) / NS_PER_MS < DOWN_AFTER_MS / 2:
+            elif (
+                record.status == "down"
+                and heard_ns >= 0
+                and (now_ns - heard_ns) / NS_PER_MS < DOWN_AFTER_MS / 2
+            ):
                 found.append((record.name, "ready"))
         return tuple(found)
+
+    def lost(self, now_ns: int, members: Sequence[str], after_s: float) -> tuple[str, ...]:
+        """Those that have not been heard for so long."""
+        since_ns = now_ns - int(after_s * 1_000) * NS_PER_MS
+        return tuple(
+            [
+                member
+                for member in members
+                if max(self._heard.get(member, -1), self._known.get(member, now_ns), self._since_ns)
+                <= since_ns
+            ]
+        )

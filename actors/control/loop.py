@@ -29,7 +29,7 @@ from ..state.commands import (
 from ..state.records import CallRecord, NodeRecord, Outcome
 from ..units import NS_PER_MS
 from .liveness import TICK_MS, Liveness
-from .membership import next_change
+from .membership import VOTER_LOST_S, next_change
 from .reports import updates_of
 
 if TYPE_CHECKING:
@@ -256,7 +256,11 @@ class ControlLoop:
         raft = host.raft
         if not nodes or not raft.has_committed_own_term or raft.membership.index > raft.commit_index:
             return
-        change = next_change(raft.membership, nodes, raft.is_caught_up, host.new_ref())
+        if raft.membership.outgoing:
+            return  # The change that is under way ends by itself.
+        membership = raft.membership
+        lost = self._liveness.lost(host.context.now_ns(), membership.voters, VOTER_LOST_S)
+        change = next_change(membership, nodes, lost, raft.is_caught_up, host.new_ref())
         if change is not None:
             host.step(change)
 

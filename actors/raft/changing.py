@@ -1,4 +1,4 @@
-"""Who takes part, one member at a time (§4.1, §4.2), and handing leadership over (§3.10)."""
+"""Who takes part: one voter more or less (§4.1, §4.2), any other set (§4.3); handing leadership over (§3.10)."""
 
 from typing import TYPE_CHECKING
 
@@ -7,6 +7,7 @@ from .events import (
     NEVER_NS,
     Accepted,
     AddLearner,
+    ChangeMembership,
     PromoteLearner,
     RemoveMember,
     TimeoutNow,
@@ -56,6 +57,43 @@ def on_remove_member(raft: "Raft", event: RemoveMember) -> None:
     _change(raft, event.ref, reason, Membership(voters=voters, learners=learners))
 
 
+def on_change_membership(raft: "Raft", event: ChangeMembership) -> None:
+    """§4.3: where more than one voter changes, the old set and the new one decide together until that is committed."""
+    now = raft.membership
+    reason = _objection(raft) or _objection_to_set(raft, event)
+    changed = [
+        voter for voter in now.voters + event.voters if (voter in now.voters) != (voter in event.voters)
+    ]
+    outgoing = now.voters if len(changed) > 1 else ()
+    wanted = Membership(voters=event.voters, outgoing=outgoing, learners=event.learners)
+    _change(raft, event.ref, reason, wanted)
+
+
+def _objection_to_set(raft: "Raft", event: ChangeMembership) -> str:
+    now = raft.membership
+    wanted = event.voters + event.learners
+    if not event.voters:
+        return "last voter"
+    if len(dict.fromkeys(wanted)) < len(wanted):
+        return "named twice"
+    if (sorted(now.voters), sorted(now.learners)) == (sorted(event.voters), sorted(event.learners)):
+        return "no change"
+    for voter in event.voters:
+        if voter not in now.voters:
+            if voter not in now.learners:
+                return "not a learner"
+            if not raft.is_caught_up(voter):
+                return "learner is behind"
+    return ""
+
+
+def leave_joint(raft: "Raft") -> None:
+    """The joint membership is committed, so the new voters can decide alone. Whoever leads then sees to it."""
+    joint = raft.membership
+    if joint.outgoing and joint.index <= raft.commit_index and raft.has_committed_own_term:
+        _append_membership(raft, Membership(voters=joint.voters, learners=joint.learners))
+
+
 def _objection(raft: "Raft") -> str:
     """One change at a time, and none before an entry of the own term is committed: else two majorities may not
     overlap (§4.1, and Ongaro's correction of 2015)."""
@@ -65,7 +103,7 @@ def _objection(raft: "Raft") -> str:
         return "transferring"
     if not raft.has_committed_own_term:
         return "leader is new"
-    if raft.membership.index > raft.commit_index:
+    if raft.membership.index > raft.commit_index or raft.membership.outgoing:
         return "membership change pending"
     return ""
 
@@ -74,6 +112,11 @@ def _change(raft: "Raft", ref: int, reason: str, wanted: Membership) -> None:
     if reason:
         roles.refuse(raft, ref, reason)
         return
+    index = _append_membership(raft, wanted)
+    raft.news.append(Accepted(ref=ref, term=raft.term, index=index, count=1))
+
+
+def _append_membership(raft: "Raft", wanted: Membership) -> int:
     index = raft.log.last_index + 1
     # It is in force before it is sent: a learner that is added gets its own addition, one that leaves its removal.
     raft.add_membership(
@@ -81,7 +124,7 @@ def _change(raft: "Raft", ref: int, reason: str, wanted: Membership) -> None:
     )
     payload = encode_membership(wanted)
     replication.append_own(raft, (payload,), len(payload) + replication.ENTRY_OVERHEAD)
-    raft.accepted_out.append(Accepted(ref=ref, term=raft.term, index=index, count=1))
+    return index
 
 
 def _without(members: tuple[str, ...], member: str) -> tuple[str, ...]:
@@ -147,7 +190,7 @@ def _objection_to_transfer(raft: "Raft", target: str | None) -> str:
         return "transferring"
     if target == raft.member:
         return "already the leader"
-    if target is not None and not raft.membership.is_voter(target):
+    if target is not None and target not in raft.membership.voters:
         return "not a voter"
     return ""
 
@@ -182,6 +225,8 @@ def _furthest_voter(raft: "Raft") -> str | None:
 
 
 def _send_timeout_now(raft: "Raft", to: str) -> None:
+    # Whenever it arrives, voters answer to it although they hear this leader: its lease is worth nothing from here on.
+    raft.lease.is_void = True
     raft.out.append(
         TimeoutNow(
             cluster=raft.cluster, sender=raft.member, to=to, term=raft.term, incarnation=raft.incarnation

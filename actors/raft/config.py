@@ -15,6 +15,11 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True):
     pre_vote: bool = True
     check_quorum: bool = True
     """A leader that a quorum does not answer for election_max_ms steps down; who hears a leader does not vote."""
+    lease_reads: bool = False
+    """A leader that a quorum has just answered serves reads without asking again (§6.4.1). Needs check_quorum, and
+    clocks that do not drift apart by more than clock_drift; wrong clocks then give stale reads."""
+    clock_drift: float = 0.1
+    """By how much, relatively, one member's clock may run faster than another's."""
     max_inflight_messages: int = 128
     max_inflight_bytes: int = 8 << 20
     """How much may be under way to one follower without its answer."""
@@ -23,6 +28,14 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How much one message carries; a single larger entry travels alone."""
     max_uncommitted_bytes: int = 64 << 20
     """What a leader without a quorum takes in before it refuses; each entry counts 64 bytes more than its payload."""
+    max_snapshot_inflight_bytes: int = 1 << 20
+    snapshot_chunk_bytes: int = 256 << 10
+    """How much of a snapshot may be under way to one follower without its answer, and how much one message carries."""
+    snapshot_entries: int = 10_000
+    snapshot_bytes: int = 64 << 20
+    """A snapshot is due when so much was applied since the last one."""
+    keep_entries: int = 2_000
+    """So many entries before a snapshot stay in the log: a follower that lacks no more needs no snapshot."""
     caught_up_entries: int = 256
     """A learner that lacks no more than this may become a voter."""
 
@@ -31,4 +44,13 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(
                 "timeouts must satisfy 0 < heartbeat_ms < election_min_ms <= election_max_ms, not "
                 f"{self.heartbeat_ms}, {self.election_min_ms}, {self.election_max_ms}"
+            )
+        if self.lease_reads and not (self.check_quorum and 0 <= self.clock_drift < 1):
+            raise ValueError(
+                f"lease_reads needs check_quorum, and a clock_drift from 0 to 1, not {self.clock_drift}"
+            )
+        if not 0 < self.snapshot_chunk_bytes <= self.max_snapshot_inflight_bytes:
+            raise ValueError(
+                "a snapshot's pieces must satisfy 0 < snapshot_chunk_bytes <= max_snapshot_inflight_bytes, not "
+                f"{self.snapshot_chunk_bytes}, {self.max_snapshot_inflight_bytes}"
             )

@@ -1,8 +1,8 @@
 """Raft: one member's part of the consensus. `step` is given what happened and returns what to do; nothing else acts.
 
 General layout: this file holds a member's state, what a step returns, and what may be asked of a member.  What a
-message does is in elections.py (who leads), replication.py (the log), reading.py (reads), changing.py (who takes part,
-who leads next); roles.py alone changes a member's role.
+message does is in elections.py (who leads), replication.py (the log), snapshots.py (what left the log), reading.py
+(reads), changing.py (who takes part, who leads next); roles.py alone changes a member's role.
 """
 
 from collections import deque
@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from . import changing, elections, reading, replication, roles
+from . import changing, elections, reading, replication, roles, snapshots
 from .config import RaftConfig
 from .events import (
     NEVER_NS,
@@ -21,11 +21,14 @@ from .events import (
     AppendReply,
     Apply,
     Change,
+    ChangeMembership,
     DeadlineReached,
     Event,
     ForwardedProposal,
     ForwardedReply,
     HardState,
+    InstallSnapshot,
+    InstallSnapshotReply,
     MembershipChanged,
     PeerMessage,
     Persist,
@@ -43,6 +46,10 @@ from .events import (
     Refused,
     RemoveMember,
     Snapshot,
+    SnapshotChunk,
+    SnapshotChunkRequest,
+    SnapshotInstalled,
+    SnapshotTaken,
     StorageDone,
     TimeoutNow,
     TransferLeadership,
@@ -78,6 +85,9 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return Restored(membership=Membership(voters=tuple(voters), learners=tuple(learners)))
 
 
+NO_COLUMNS: tuple[int, tuple[int, ...], tuple[bytes, ...]] = (0, (), ())
+
+
 class Contact:
     """When a member was last heard, and in which of its lives."""
 
@@ -97,18 +107,22 @@ class Raft:
         # what every member knows
         "now_ns", "role", "term", "voted_for", "leader", "log", "memberships", "membership",
         "commit_index", "handed_index", "contacts", "dropped",
+        # snapshots: what the log no longer has, and one that is coming in
+        "snapshot", "base_membership", "incoming", "installing",
         # storage: what was handed out to persist, and how far it is durable
-        "durable_index", "hard_dirty", "unsaved_from", "pending", "sequence", "done_sequence", "hard_sequence", "held",
+        "durable_index", "hard_dirty", "unsaved_from", "older", "newer", "pending", "sequence", "done_sequence",
+        "hard_sequence", "held",
         # followers and candidates
         "heard_leader_ns", "verified_index", "votes", "is_pre_voting", "ask_round",
         # leaders
         "peers", "own", "voter_sets", "term_start", "uncommitted", "uncommitted_bytes", "round",
+        "lease",
         "transfer_target", "transfer_ref", "transfer_sent",
         "election_min_ns", "election_range_ns",
         # reads, and the times at which something is due
         "reads", "timer_ns", "notice_ns", "transfer_ns",
         # what this step wants done
-        "out", "acks", "reads_out", "accepted_out", "refused_out", "changes_out",
+        "out", "acks", "news", "install_out",
     )  # fmt: skip
 
     def __init__(
@@ -136,24 +150,32 @@ class Raft:
         self.voted_for = restored.hard_state.voted_for
         self.leader: str | None = None
         self.log = Log(restored.first_index, restored.base_term, restored.terms, restored.payloads)
-        self.memberships = _memberships(restored)
+        self.snapshot = _mark(restored, incarnation)
+        """The newest durable one, without its bytes."""
+        self.base_membership = restored.membership
+        self.incoming: snapshots.Incoming | None = None
+        self.installing: SnapshotTaken | None = None
+        # What a snapshot holds was committed, and the machine is restored from it.
+        self.commit_index = self.handed_index = self.snapshot.index if self.snapshot else self.log.base_index
+        self.memberships = _memberships(restored, self.commit_index)
         self.membership = self.memberships[-1]
         self.role = roles.role_at_rest(self)
-        self.commit_index = self.log.base_index
-        self.handed_index = self.log.base_index
         self.contacts: dict[str, Contact] = {}
         self.dropped: dict[str, int] = {}
 
         self.durable_index = self.log.last_index
         self.hard_dirty = False
         self.unsaved_from = 0
+        self.older = self.newer = NO_COLUMNS
+        """(first index, terms, payloads) of the last two appends: mostly they are saved and applied as they came."""
         self.pending: deque[list[int]] = deque()
         self.sequence = 0
         self.done_sequence = 0
         self.hard_sequence = 0
         self.held: list[tuple[int, PeerMessage]] = []
 
-        self.heard_leader_ns = -NEVER_NS
+        # Before it stopped it may have heard a leader, whose lease it would break by voting for another.
+        self.heard_leader_ns = now_ns if config.lease_reads else -NEVER_NS
         self.verified_index = 0
         self.votes: dict[str, bool] = {}
         self.is_pre_voting = False
@@ -166,6 +188,7 @@ class Raft:
         self.uncommitted: deque[tuple[int, int]] = deque()
         self.uncommitted_bytes = 0
         self.round = 0
+        self.lease = reading.Lease(int(self.election_min_ns / (1 + config.clock_drift)))
         self.transfer_target: str | None = None
         self.transfer_ref = 0
         self.transfer_sent = False
@@ -177,10 +200,8 @@ class Raft:
 
         self.out: list[PeerMessage] = []
         self.acks: list[PeerMessage] = []
-        self.reads_out: list[ReadReady | ReadFailed] = []
-        self.accepted_out: list[Accepted] = []
-        self.refused_out: list[Refused] = []
-        self.changes_out: list[Change] = []
+        self.news: list[ReadReady | ReadFailed | Accepted | Refused | Change | SnapshotChunkRequest] = []
+        self.install_out: Snapshot | None = None
 
     # --- What may be asked ---
 
@@ -229,6 +250,41 @@ class Raft:
         progress = self.progress(member)
         return progress is not None and changing.is_caught_up(self, progress)
 
+    @property
+    def snapshot_index(self) -> int:
+        """The last index that the newest durable snapshot holds; 0: there is none."""
+        return self.snapshot.index if self.snapshot is not None else 0
+
+    @property
+    def is_sending_snapshot(self) -> bool:
+        """Whether a newer snapshot would make somebody who is being sent this one begin again."""
+        return self.role is Role.LEADER and snapshots.is_sending(self)
+
+    def membership_at(self, index: int) -> Membership:
+        """What was in force after the entry at index, which is in the log or the last before it."""
+        for membership in reversed(self.memberships):
+            if membership.index <= index:
+                return membership
+        payloads = self.log.entries(self.log.first_index, index + 1)[1]
+        for offset in range(len(payloads) - 1, -1, -1):
+            if payloads[offset][:1] == b"\x00":
+                return decode_membership(payloads[offset], self.log.first_index + offset)
+        return self.base_membership
+
+    def snapshot_at(self, index: int) -> SnapshotTaken:
+        """What belongs to the machine's snapshot after the entry at index, and what to step once that is durable.
+
+        Some entries before it stay in the log, for followers that lack no more than those.
+        """
+        assert self.log.base_index <= index <= self.handed_index, "a snapshot holds what was applied"
+        return SnapshotTaken(
+            index=index,
+            term=self.log.term_at(index),
+            membership=self.membership_at(index),
+            keep_from=max(self.log.first_index, index + 1 - self.config.keep_entries),
+            incarnation=self.incarnation,
+        )
+
     def heard_ns(self, peer: str) -> int | None:
         """When any message of a peer came last; None: never."""
         contact = self.contacts.get(peer)
@@ -241,11 +297,23 @@ class Raft:
         if now_ns > self.now_ns:
             self.now_ns = now_ns
         kind = type(event)
-        handle = _FROM_PEERS.get(kind)
-        if handle is None:
-            _FROM_HERE[kind](self, event)
-        elif self._is_for_us(event) and (event.term == self.term or self._settles(kind, event)):  # type: ignore[union-attr]
+        handle = _FROM_HERE.get(kind)
+        if handle is not None:
             handle(self, event)
+            return self._ready()
+        message: Any = event
+        contact = self.contacts.get(message.sender)
+        if (
+            contact is not None
+            and contact.incarnation == message.incarnation
+            and message.to == self.member
+            and message.cluster == self.cluster
+        ):
+            contact.heard_ns = self.now_ns
+        elif not self._is_news(message, contact):
+            return self._ready()
+        if message.term == self.term or self._settles(kind, message):
+            _FROM_PEERS[kind](self, message)
         return self._ready()
 
     def _settles(self, kind: type, message: Any) -> bool:
@@ -255,14 +323,11 @@ class Raft:
         """Counts a message that is not handled."""
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
-    def _is_for_us(self, message: Any) -> bool:
+    def _is_news(self, message: Any, contact: Contact | None) -> bool:
+        """Whether to handle a message from somebody unknown, from another life of somebody, or not for this member."""
         if message.cluster != self.cluster or message.to != self.member:
             self.drop("foreign")
             return False
-        contact = self.contacts.get(message.sender)
-        if contact is not None and contact.incarnation == message.incarnation:
-            contact.heard_ns = self.now_ns
-            return True
         if contact is None:
             if message.sender == self.member:
                 self.drop("own message")
@@ -285,15 +350,20 @@ class Raft:
 
     def append(self, terms: tuple[int, ...], payloads: tuple[bytes, ...]) -> None:
         """Adds entries to the own log; the step's end hands them out to persist."""
+        log = self.log
+        first = log.last_index + 1
         if not self.unsaved_from:
-            self.unsaved_from = self.log.last_index + 1
-        self.log.append(terms, payloads)
+            self.unsaved_from = first
+        self.older = self.newer
+        self.newer = first, terms, payloads
+        log.append(terms, payloads)
 
     def truncate(self, index: int) -> None:
         """Takes back what a former leader left uncommitted, with the memberships among it (§4.1)."""
         assert index > self.commit_index, "what is committed stays"
         self.log.truncate(index)
         self.unsaved_from = min(self.unsaved_from or index, index)
+        self.forget_columns()
         self.durable_index = min(self.durable_index, index - 1)
         # A write under way no longer stands for what it wrote from here on, even if the same index is written again.
         for write in self.pending:
@@ -302,6 +372,10 @@ class Raft:
             while self.memberships[-1].index >= index:
                 self.memberships.pop()
             changing.enter(self, self.memberships[-1])
+
+    def forget_columns(self) -> None:
+        """What was appended last is no longer what the log ends with."""
+        self.older = self.newer = NO_COLUMNS
 
     def add_membership(self, membership: Membership) -> None:
         """Brings an appended membership into force."""
@@ -317,8 +391,16 @@ class Raft:
                 del memberships[0]
             roles.settle(self)
 
+    def became_durable(self, index: int) -> None:
+        """The own log is on the disk up to index; a leader counts that."""
+        if index > self.durable_index:
+            self.durable_index = index
+            if self.role is Role.LEADER:
+                self.own.match = index
+                replication.advance_commit(self)
+
     def announce_membership(self) -> None:
-        self.changes_out.append(MembershipChanged(membership=self.membership))
+        self.news.append(MembershipChanged(membership=self.membership))
 
     # --- What a step returns ---
 
@@ -332,27 +414,28 @@ class Raft:
             deadline = self.reads.deadline_ns
         persist = self._persist() if self.unsaved_from or self.hard_dirty else None
         apply = self._apply() if self.commit_index > self.handed_index else None
-        now, later = self._outgoing(persist) if self.out or self.acks else _NOTHING
-        if self.accepted_out or self.changes_out or self.reads_out or self.refused_out:
-            return self._telling_ready(persist, now, later, apply, deadline)
-        return Ready(persist=persist, send=now, send_after_durable=later, apply=apply, deadline_ns=deadline)
-
-    def _outgoing(self, persist: Persist | None) -> tuple[tuple[PeerMessage, ...], tuple[PeerMessage, ...]]:
-        """What may be sent at once, and what waits for this step's write; what waits for an earlier one is held."""
         now: tuple[PeerMessage, ...] = ()
         later: tuple[PeerMessage, ...] = ()
         if self.out:
             if self.hard_sequence <= self.done_sequence:
                 now = tuple(self.out)
-            elif persist is not None and persist.hard_state is not None:
-                later = tuple(self.out)
+                self.out.clear()
             else:
-                self.held.extend([(self.hard_sequence, message) for message in self.out])
-            self.out = []
+                later = self._held_back(persist)
         if self.acks:
             later += tuple(self.acks)
-            self.acks = []
-        return now, later
+            self.acks.clear()
+        if self.news:
+            return self._telling_ready(persist, now, later, apply, deadline)
+        return Ready(persist=persist, send=now, send_after_durable=later, apply=apply, deadline_ns=deadline)
+
+    def _held_back(self, persist: Persist | None) -> tuple[PeerMessage, ...]:
+        """The term of these is not durable: they wait for this step's write, or are held until an earlier one's end."""
+        waiting, self.out = self.out, []
+        if persist is not None and persist.hard_state is not None:
+            return tuple(waiting)
+        self.held.extend([(self.hard_sequence, message) for message in waiting])
+        return ()
 
     def _telling_ready(
         self,
@@ -362,19 +445,31 @@ class Raft:
         apply: Apply | None,
         deadline_ns: int,
     ) -> Ready:
-        ready = Ready(
+        news, self.news = self.news, []
+        if len(news) == 1 and type(news[0]) is Accepted:
+            accepted = (news[0],)
+            return Ready(
+                persist=persist,
+                send=now,
+                send_after_durable=later,
+                apply=apply,
+                accepted=accepted,
+                deadline_ns=deadline_ns,
+            )
+        install, self.install_out = self.install_out, None
+        return Ready(
             persist=persist,
             send=now,
             send_after_durable=later,
             apply=apply,
-            reads=tuple(self.reads_out),
-            accepted=tuple(self.accepted_out),
-            refused=tuple(self.refused_out),
-            changes=tuple(self.changes_out),
+            reads=tuple([item for item in news if isinstance(item, ReadReady | ReadFailed)]),
+            accepted=tuple([item for item in news if isinstance(item, Accepted)]),
+            refused=tuple([item for item in news if isinstance(item, Refused)]),
+            changes=tuple([item for item in news if isinstance(item, Change)]),
+            install=install,
+            chunks=tuple([item for item in news if isinstance(item, SnapshotChunkRequest)]),
             deadline_ns=deadline_ns,
         )
-        self.reads_out, self.accepted_out, self.refused_out, self.changes_out = [], [], [], []
-        return ready
 
     def _persist(self) -> Persist:
         self.sequence = sequence = self.sequence + 1
@@ -388,26 +483,47 @@ class Raft:
         first = self.unsaved_from or last + 1
         self.unsaved_from = 0
         self.pending.append([sequence, last])
-        terms, payloads = log.entries(first, last + 1)
+        terms, payloads = self._columns(first, last)
         done = StorageDone(term=log.last_term, index=last, sequence=sequence, incarnation=self.incarnation)
         return Persist(hard_state=hard_state, first_index=first, terms=terms, payloads=payloads, done=done)
 
     def _apply(self) -> Apply:
         first = self.handed_index + 1
         self.handed_index = last = self.commit_index
-        terms, payloads = self.log.entries(first, last + 1)
+        terms, payloads = self._columns(first, last)
         return Apply(first_index=first, terms=terms, payloads=payloads)
 
+    def _columns(self, first: int, last: int) -> tuple[tuple[int, ...], tuple[bytes, ...]]:
+        begin, terms, payloads = self.newer
+        if begin != first:
+            begin, terms, payloads = self.older
+        if begin == first and begin + len(terms) - 1 == last:
+            return terms, payloads
+        return self.log.entries(first, last + 1)
 
-_NOTHING: tuple[tuple[PeerMessage, ...], tuple[PeerMessage, ...]] = ((), ())
 
-
-def _memberships(restored: Restored) -> list[Membership]:
+def _memberships(restored: Restored, commit: int) -> list[Membership]:
+    """The last that is known to be committed, and all after it."""
     found = [restored.membership]
     for index, payload in enumerate(restored.payloads, restored.first_index):
         if payload[:1] == b"\x00":
+            if index <= commit:
+                found.clear()
             found.append(decode_membership(payload, index))
     return found
+
+
+def _mark(restored: Restored, incarnation: int) -> SnapshotTaken | None:
+    saved = restored.snapshot
+    if saved is None:
+        return None
+    return SnapshotTaken(
+        index=saved.index,
+        term=saved.term,
+        membership=saved.membership,
+        keep_from=restored.first_index,
+        incarnation=incarnation,
+    )
 
 
 def _on_storage_done(raft: Raft, event: StorageDone) -> None:
@@ -416,17 +532,14 @@ def _on_storage_done(raft: Raft, event: StorageDone) -> None:
         return
     raft.done_sequence = event.sequence
     pending = raft.pending
-    index = raft.durable_index
+    index = pending.popleft()[1]
     while pending and pending[0][0] <= event.sequence:
         index = pending.popleft()[1]
     if raft.held:
         raft.out.extend([message for sequence, message in raft.held if sequence <= event.sequence])
         raft.held = [item for item in raft.held if item[0] > event.sequence]
     if index > raft.durable_index:
-        raft.durable_index = index
-        if raft.role is Role.LEADER:
-            raft.own.match = index
-            replication.advance_commit(raft)
+        raft.became_durable(index)
     if raft.role is Role.CANDIDATE:
         elections.count_own_vote(raft)
 
@@ -447,6 +560,8 @@ _FROM_PEERS: dict[type, Callable[[Raft, Any], None]] = {
     PreVoteReply: elections.on_pre_vote_reply,
     VoteRequest: elections.on_vote_request,
     VoteReply: elections.on_vote_reply,
+    InstallSnapshot: snapshots.on_install_snapshot,
+    InstallSnapshotReply: snapshots.on_install_snapshot_reply,
     TimeoutNow: elections.on_timeout_now,
     ForwardedProposal: replication.on_forwarded_proposal,
     ForwardedReply: replication.on_forwarded_reply,
@@ -462,8 +577,12 @@ _FROM_HERE: dict[type, Callable[[Raft, Any], None]] = {
     StorageDone: _on_storage_done,
     Propose: replication.on_propose,
     ReadRequest: reading.on_read_request,
+    SnapshotTaken: snapshots.on_snapshot_taken,
+    SnapshotInstalled: snapshots.on_snapshot_installed,
+    SnapshotChunk: snapshots.on_snapshot_chunk,
     AddLearner: changing.on_add_learner,
     PromoteLearner: changing.on_promote_learner,
     RemoveMember: changing.on_remove_member,
+    ChangeMembership: changing.on_change_membership,
     TransferLeadership: changing.on_transfer,
 }

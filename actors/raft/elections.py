@@ -6,6 +6,7 @@ from .events import (
     NEVER_NS,
     Append,
     AppendReply,
+    InstallSnapshot,
     PreVoteReply,
     PreVoteRequest,
     TimeoutNow,
@@ -96,7 +97,7 @@ def settle_term(raft: "Raft", message: Any) -> bool:
         # §4.2.3: who hears a leader does not even update its term, so that nobody is deposed by a stray.
         raft.drop("hears a leader")
         return False
-    leader = message.sender if kind is Append else None
+    leader = message.sender if kind is Append or kind is InstallSnapshot else None
     reason = (
         "transferred leadership" if kind is VoteRequest and message.transfer else f"saw term {message.term}"
     )
@@ -106,11 +107,11 @@ def settle_term(raft: "Raft", message: Any) -> bool:
 
 def _answer_older_term(raft: "Raft", message: Any) -> None:
     """The sender learns the newer term; without an answer a member with a higher term would stay outside for ever."""
-    if type(message) is Append:
+    if type(message) is Append or type(message) is InstallSnapshot:
         raft.out.append(
             AppendReply(
                 cluster=raft.cluster, sender=raft.member, to=message.sender, term=raft.term,
-                incarnation=raft.incarnation, success=False, match=message.prev_index, round=0,
+                incarnation=raft.incarnation, success=False, match=0, round=0,
             )
         )  # fmt: skip
     elif type(message) is VoteRequest:
@@ -194,7 +195,9 @@ def _hears_leader(raft: "Raft") -> bool:
     if raft.role is Role.LEADER:
         return True
     silence_ns = raft.now_ns - raft.heard_leader_ns
-    return raft.leader is not None and silence_ns < raft.config.election_min_ms * 1_000_000
+    # A lease is kept even to a leader that is forgotten meanwhile, for it may not know.
+    is_bound = raft.leader is not None or raft.config.lease_reads
+    return is_bound and silence_ns < raft.election_min_ns
 
 
 def _other_voters(raft: "Raft") -> list[str]:

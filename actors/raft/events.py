@@ -94,6 +94,31 @@ class AppendReply(Message, frozen=True, kw_only=True, gc=False, array_like=True,
     hint_term: int = 0
 
 
+class InstallSnapshot(Message, frozen=True, kw_only=True, gc=False, array_like=True, tag=True):
+    """A piece of the leader's snapshot, for a member whose next entry the leader no longer has (§5.3).
+
+    Pieces belong together when sender, term and index are the same.
+    """
+
+    index: int
+    snapshot_term: int
+    """Of the entry at index."""
+    membership: Membership
+    """In force at index."""
+    total: int
+    """The whole snapshot's bytes."""
+    offset: int
+    data: bytes
+
+
+class InstallSnapshotReply(Message, frozen=True, kw_only=True, gc=False, array_like=True, tag=True):
+    """How much of the snapshot has come. That it is installed is said by an AppendReply."""
+
+    index: int
+    received: int
+    """Bytes from the beginning without a gap."""
+
+
 class TimeoutNow(Message, frozen=True, kw_only=True, gc=False, array_like=True, tag=True):
     """The leader hands over: the receiver campaigns at once (§3.10)."""
 
@@ -131,6 +156,8 @@ PeerMessage = (
     | VoteReply
     | Append
     | AppendReply
+    | InstallSnapshot
+    | InstallSnapshotReply
     | TimeoutNow
     | ForwardedProposal
     | ForwardedReply
@@ -171,6 +198,42 @@ class StorageDone(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Of the member: writes are counted anew in each of its lives."""
 
 
+class SnapshotTaken(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The machine as it was after the entry at index is durable, and the storage has forgotten entries below keep_from.
+
+    `Raft.snapshot_at(index)` makes one.
+    """
+
+    index: int
+    term: int
+    """Of the entry at index."""
+    membership: Membership
+    """In force at index."""
+    keep_from: int
+    incarnation: int
+    """Of the member that took it: what an earlier life began to write is not this one's."""
+
+
+class SnapshotInstalled(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What `Ready.install` handed out is durable, and the machine has been restored from it."""
+
+    index: int
+    term: int
+    incarnation: int
+    """Of the member that installs it."""
+
+
+class SnapshotChunk(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The bytes that a SnapshotChunkRequest asked for. Who no longer has that snapshot does not answer."""
+
+    peer: str
+    index: int
+    offset: int
+    data: bytes
+    total: int
+    """The whole snapshot's bytes."""
+
+
 class AddLearner(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     member: str
     ref: int = 0
@@ -183,6 +246,17 @@ class PromoteLearner(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class RemoveMember(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     member: str
+    ref: int = 0
+
+
+class ChangeMembership(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Let exactly these take part. Several voters change at once by joint consensus (§4.3); a new voter listens first.
+
+    Accepted means that the change began. It ends by itself, under this leader or a later one.
+    """
+
+    voters: tuple[str, ...]
+    learners: tuple[str, ...] = ()
     ref: int = 0
 
 
@@ -199,9 +273,13 @@ Event = (
     | Propose
     | ReadRequest
     | StorageDone
+    | SnapshotTaken
+    | SnapshotInstalled
+    | SnapshotChunk
     | AddLearner
     | PromoteLearner
     | RemoveMember
+    | ChangeMembership
     | TransferLeadership
 )
 
@@ -235,6 +313,15 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     membership: Membership
     """In force at index."""
     data: bytes
+
+
+class SnapshotChunkRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Read so much of the own snapshot at index, and step a SnapshotChunk: it is for that peer."""
+
+    peer: str
+    index: int
+    offset: int
+    size: int
 
 
 class Apply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -301,12 +388,15 @@ Change = BecameLeader | SteppedDown | LeaderKnown | MembershipChanged
 class Ready(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the caller of a step does, in this order.
 
-    1. persist             start to write it; writes stay in order.
-    2. send                at once; need not wait for the write.
-    3. send_after_durable  only when `persist` is durable (never set without one); then `step(persist.done)`.
-    4. apply               hand the entries to the state machine, in order; may happen before the write is durable.
-    5. reads, accepted, refused, changes    tell whoever asked.
-    6. deadline_ns         call `step(now, DeadlineReached())` no later than then; earlier does no harm.
+    1. install             start to write this snapshot; drop what was not applied yet, restore the machine; when it is
+                           durable `step(SnapshotInstalled)`, before any later write's `done`.
+    2. persist             start to write it; writes stay in order, an install among them.
+    3. send                at once; need not wait for the write.
+    4. send_after_durable  only when `persist` is durable (never set without one); then `step(persist.done)`.
+    5. apply               hand the entries to the state machine, in order; may happen before the write is durable.
+    6. reads, accepted, refused, changes    tell whoever asked.
+    7. chunks              read these pieces of the own snapshot; step a SnapshotChunk for each.
+    8. deadline_ns         call `step(now, DeadlineReached())` no later than then; earlier does no harm.
 
     Several writes may be joined into one: stepping the last one's `done` stands for all before it.
     """
@@ -319,4 +409,6 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     accepted: tuple[Accepted, ...] = ()
     refused: tuple[Refused, ...] = ()
     changes: tuple[Change, ...] = ()
+    install: Snapshot | None = None
+    chunks: tuple[SnapshotChunkRequest, ...] = ()
     deadline_ns: int

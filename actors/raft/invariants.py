@@ -16,10 +16,12 @@ from .events import (
     MembershipChanged,
     Persist,
     Ready,
+    Snapshot,
     StorageDone,
     VoteReply,
     VoteRequest,
 )
+from .membership import Membership, decode_membership
 
 
 class InvariantViolated(AssertionError):
@@ -34,9 +36,8 @@ class Seen:
     def __init__(self, core: Raft, hard_state: HardState) -> None:
         self.core = core
         self.term = core.term
-        # A core that starts has committed nothing yet; its first step, which this is, may have done so since.
-        self.commit = core.log.base_index
-        self.applied = core.log.base_index
+        self.commit = core.commit_index
+        self.applied = core.handed_index
         self.last = core.last_index
         self.led_term = 0
         self.hard_state = hard_state
@@ -76,6 +77,8 @@ class Invariants:
             self._became_durable(seen, core, event)
         if core.term != seen.term:
             self._term_grew(seen, core)
+        if ready.install is not None:
+            self._installed(seen, core, ready.install)
         if ready.persist is not None:
             self._wrote(seen, core, ready.persist, ready)
         if core.commit_index != seen.commit:
@@ -91,6 +94,7 @@ class Invariants:
         if type(event) is AppendReply and core.role is Role.LEADER:
             self._heard_reply(core, event.sender)
         seen.last = core.log.last_index
+        self._in_order(core)
 
     def forget(self, member: str) -> None:
         """The member's storage was wiped on purpose: it is somebody new."""
@@ -112,6 +116,16 @@ class Invariants:
         if ready.persist is None or ready.persist.hard_state is None:
             durable = HardState(term=core.term, voted_for=core.voted_for)
         seen = Seen(core, durable)
+        if ready.apply is not None:
+            seen.applied = ready.apply.first_index - 1
+        if ready.install is not None:
+            seen.applied = 0  # Where it stood before is not to be seen any more.
+        else:
+            begins = max(core.snapshot_index, core.log.base_index)
+            self._demand(
+                seen.applied == begins, "starts at its snapshot", core.member, f"{seen.applied}, not {begins}"
+            )
+        seen.commit = seen.applied
         self.seen[core.member] = seen
         self._register(
             core, core.log.base_term, core.first_index, *core.entries(core.first_index, core.last_index + 1)
@@ -131,7 +145,7 @@ class Invariants:
             self._demand(False, "votes survive", core.member, f"{core.voted_for} after {durable.voted_for}")
         index = before.core.durable_index
         overwritten = ready.persist is not None and ready.persist.first_index <= index
-        if index >= core.first_index and not overwritten:
+        if index >= core.first_index and index > before.core.log.base_index and not overwritten:
             kept = core.log.term_at(index) == before.core.log.term_at(index)
             self._demand(kept, "durable entries survive", core.member, f"lost {index}")
         return seen
@@ -183,6 +197,47 @@ class Invariants:
             there = payloads and payloads[0][:1] == b"\x00"
             self._demand(bool(there), "membership is in the log", core.member, f"entry {index} is none")
 
+    # --- Snapshots ---
+
+    def _in_order(self, core: Raft) -> None:
+        """Purged <= snapshot <= applied <= commit <= last. While one is installed the log is ahead of the snapshot."""
+        log = core.log
+        holds = (core.installing or log.base_index <= core.snapshot_index or not core.snapshot_index) and (
+            core.snapshot_index <= core.handed_index <= core.commit_index <= log.last_index
+        )
+        if not holds or core.durable_index > log.last_index:
+            order = (
+                log.base_index,
+                core.snapshot_index,
+                core.handed_index,
+                core.commit_index,
+                log.last_index,
+            )
+            self._demand(False, "purged, snapshot, applied, commit, last in order", core.member, str(order))
+
+    def _installed(self, seen: Seen, core: Raft, snapshot: Snapshot) -> None:
+        """Whole, of committed entries only, and never back in time."""
+        index = snapshot.index
+        self._demand(
+            index > seen.applied, "snapshots go forward", core.member, f"{index} after {seen.applied}"
+        )
+        self._demand(index <= self.committed_index, "snapshots are committed", core.member, f"{index}")
+        term = self.committed_terms[index - self.first_committed]
+        self._demand(
+            term == snapshot.term, "snapshots are committed", core.member, f"{index} of {snapshot.term}"
+        )
+        known = self._committed_membership(index)
+        agrees = known is None or known == snapshot.membership
+        self._demand(agrees, "membership in the snapshot", core.member, f"{snapshot.membership} at {index}")
+        seen.applied = index
+
+    def _committed_membership(self, index: int) -> Membership | None:
+        for at in range(index, self.first_committed - 1, -1):
+            payload = self.committed_payloads[at - self.first_committed]
+            if payload[:1] == b"\x00":
+                return decode_membership(payload, at)
+        return None
+
     # --- Commitment ---
 
     def _commit_grew(self, seen: Seen, core: Raft) -> None:
@@ -206,9 +261,15 @@ class Invariants:
         have = [
             name
             for name, seen in self.seen.items()
-            if seen.core.durable_index >= index and seen.core.log.term_at(index) == term
+            if seen.core.durable_index >= index
+            and (seen.core.log.term_at(index) == term or seen.core.log.base_index >= index)
         ]
-        return core.membership.is_quorum(tuple(have))
+        membership = core.membership
+        return all(
+            2 * len([voter for voter in voters if voter in have]) > len(voters)
+            for voters in (membership.voters, membership.outgoing)
+            if voters
+        )
 
     def _applied(self, seen: Seen, core: Raft, ready: Ready) -> None:
         """State Machine Safety: everybody applies the same entries in the same order, each once."""
@@ -301,6 +362,9 @@ class Invariants:
                 self._demand(
                     done, "one change at a time", core.member, f"the one at {before} is not committed"
                 )
+                joined = core.memberships[-2].outgoing
+                left = not joined or change.membership.voters == core.memberships[-2].voters
+                self._demand(left, "a joint change ends first", core.member, f"at {change.membership.index}")
                 settled = core.commit_index >= core.term_start
                 self._demand(
                     settled, "no change by a new leader", core.member, f"at {change.membership.index}"

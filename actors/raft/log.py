@@ -49,6 +49,22 @@ class Log:
         self.last_index = index - 1
         self.last_term = self._terms[-1] if self._terms else self.base_term
 
+    def compact(self, keep_from: int) -> None:
+        """Forgets the entries before keep_from, which a snapshot holds; the last one's term is remembered."""
+        forget = keep_from - self.base_index - 1
+        assert 0 <= forget <= len(self._terms), "only what is there can be forgotten"
+        self.base_term = self.term_at(keep_from - 1)
+        self.base_index = keep_from - 1
+        del self._terms[:forget]
+        del self._payloads[:forget]
+
+    def restart(self, index: int, term: int) -> None:
+        """Begins anew after the entry at index, which is the last that a snapshot holds."""
+        self._terms.clear()
+        self._payloads.clear()
+        self.base_index = self.last_index = index
+        self.base_term = self.last_term = term
+
     def entries(self, low: int, high: int) -> tuple[tuple[int, ...], tuple[bytes, ...]]:
         """The columns of the entries low .. high - 1, cut to what there is."""
         offset = self.base_index + 1
@@ -70,7 +86,12 @@ class Log:
         )
 
     def last_not_after(self, term: int, index: int) -> int:
-        """The last entry up to index whose term is at most `term`: terms never fall, so a search by halves finds it."""
+        """The last entry up to index whose term is at most `term`: terms never fall, so a search by halves finds it.
+
+        What was compacted away is not looked into: an index before the log is given back as it is.
+        """
+        if index < self.base_index:
+            return index
         stop = max(min(index, self.last_index) - self.base_index, 0)
         return self.base_index + bisect_right(self._terms, term, 0, stop)
 

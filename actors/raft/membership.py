@@ -10,6 +10,7 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     outgoing: tuple[str, ...] = ()
     """The old voters while two voter sets decide together (joint consensus, §4.3); else empty."""
     learners: tuple[str, ...] = ()
+    """Once no two sets decide together. Who is listed here and is still an outgoing voter, votes until then."""
     index: int = 0
 
     @property

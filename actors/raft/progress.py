@@ -9,6 +9,25 @@ class ProgressState(Enum):
     """Where the logs part is not known: one message at a time."""
     REPLICATE = "replicate"
     """The logs agree up to what was sent: messages follow each other without waiting for answers."""
+    SNAPSHOT = "snapshot"
+    """It lacks entries that are no longer in the log: it gets the snapshot, piece by piece."""
+
+
+class Sending:
+    """How far one snapshot has got on its way to one member, in bytes."""
+
+    __slots__ = ("index", "total", "received", "asked", "moved_ns")
+
+    def __init__(self, index: int, now_ns: int) -> None:
+        self.index = index
+        self.total = -1
+        """Not known before the first piece was read."""
+        self.received = 0
+        """What has arrived from the beginning without a gap."""
+        self.asked = 0
+        """What was read and sent; pieces between the two are under way."""
+        self.moved_ns = now_ns
+        """When `received` last grew, or the pieces were last sent again."""
 
 
 class Progress:
@@ -23,6 +42,7 @@ class Progress:
         "told_commit",
         "inflight",
         "inflight_bytes",
+        "snapshot",
     )
 
     def __init__(self, next_index: int, now_ns: int) -> None:
@@ -36,6 +56,7 @@ class Progress:
         self.inflight: deque[tuple[int, int]] = deque()
         """(last index, bytes) of each message with entries that is not answered yet, oldest first."""
         self.inflight_bytes = 0
+        self.snapshot: Sending | None = None
 
     def sent(self, last_index: int, size: int) -> None:
         self.inflight.append((last_index, size))
@@ -50,12 +71,21 @@ class Progress:
         while inflight and inflight[0][0] <= match:
             self.inflight_bytes -= inflight.popleft()[1]
 
+    def send_snapshot(self, index: int, now_ns: int) -> Sending:
+        """Begins with a snapshot, or with a newer one; the pieces of an older one are no good any more."""
+        self.state = ProgressState.SNAPSHOT
+        self.clear_inflight()
+        self.snapshot = sending = Sending(index, now_ns)
+        return sending
+
     def probe(self, next_index: int) -> None:
+        self.snapshot = None
         self.state = ProgressState.PROBE
         self.next = max(next_index, self.match + 1)
         self.clear_inflight()
 
     def replicate(self) -> None:
+        self.snapshot = None
         self.state = ProgressState.REPLICATE
         self.clear_inflight()
 

@@ -4,6 +4,7 @@ A leader remembers its commit index, makes sure by one round of heartbeats that 
 go once that index is applied.  All reads that come while a round is under way share the next one.
 """
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from . import replication
@@ -32,11 +33,36 @@ class Reads:
         self.deadline_ns = NEVER_NS
 
 
+class Lease:
+    """Until when nobody else can have been elected, because a quorum that heard this leader does not vote (§6.4.1).
+
+    It counts from when a round was sent, not from its answers: that is when the voters' patience can begin.
+    """
+
+    __slots__ = ("length_ns", "until_ns", "is_void", "rounds")
+
+    def __init__(self, length_ns: int) -> None:
+        self.length_ns = length_ns
+        self.rounds: deque[tuple[int, int]] = deque()
+        """(round, when it was sent), oldest first; those that a quorum has answered are gone."""
+        self.begin()
+
+    def begin(self) -> None:
+        self.until_ns = -NEVER_NS
+        self.is_void = False
+        self.rounds.clear()
+
+    def answered(self, up_to: int) -> None:
+        rounds = self.rounds
+        while rounds and rounds[0][0] <= up_to:
+            self.until_ns = rounds.popleft()[1] + self.length_ns
+
+
 def on_read_request(raft: "Raft", event: ReadRequest) -> None:
     if raft.is_leader:
         _wait(raft, None, event.ref)
     elif raft.leader is None:
-        raft.reads_out.append(ReadFailed(ref=event.ref, reason="no leader", leader=None))
+        raft.news.append(ReadFailed(ref=event.ref, reason="no leader", leader=None))
     else:
         raft.reads.unasked.append(event.ref)
         if not raft.reads.asked:
@@ -66,17 +92,31 @@ def start_round(raft: "Raft") -> None:
     reads = raft.reads
     if not reads.waiting or reads.confirming or not raft.has_committed_own_term:
         return
+    if raft.config.lease_reads and raft.now_ns < raft.lease.until_ns and not raft.lease.is_void:
+        served, reads.waiting = reads.waiting, []
+        for asker, number in served:
+            _answer(raft, asker, number, raft.commit_index)
+        return
     reads.confirming, reads.waiting = reads.waiting, []
     reads.index = raft.commit_index
-    raft.round += 1
-    reads.round = raft.round
+    if not raft.config.lease_reads:
+        raft.round += 1
     replication.broadcast_heartbeat(raft)
+    reads.round = raft.round
     confirm(raft)
+
+
+def number_round(raft: "Raft") -> None:
+    """With leases every round of heartbeats has a number, and is remembered until a quorum has answered it."""
+    raft.round += 1
+    raft.lease.rounds.append((raft.round, raft.now_ns))
 
 
 def confirm(raft: "Raft") -> None:
     """A quorum answered the round: nobody else led when it began."""
     reads = raft.reads
+    if raft.config.lease_reads:
+        raft.lease.answered(_answered_round(raft))
     if not reads.confirming or _answered_round(raft) < reads.round:
         return
     confirmed, reads.confirming = reads.confirming, []
@@ -93,7 +133,7 @@ def _answered_round(raft: "Raft") -> int:
 
 def _answer(raft: "Raft", asker: str | None, number: int, index: int) -> None:
     if asker is None:
-        raft.reads_out.append(ReadReady(ref=number, index=index))
+        raft.news.append(ReadReady(ref=number, index=index))
         return
     raft.out.append(
         ReadIndexReply(
@@ -108,7 +148,7 @@ def fail_as_leader(raft: "Raft", leader: str | None) -> None:
     reads = raft.reads
     for asker, number in reads.confirming + reads.waiting:
         if asker is None:
-            raft.reads_out.append(ReadFailed(ref=number, reason="the leader changed", leader=leader))
+            raft.news.append(ReadFailed(ref=number, reason="the leader changed", leader=leader))
         else:
             _answer(raft, asker, number, 0)
     reads.confirming, reads.waiting = [], []
@@ -138,7 +178,7 @@ def on_read_index_reply(raft: "Raft", message: ReadIndexReply) -> None:
         return
     if message.index:
         replication.learn_commit(raft, message.index)
-        raft.reads_out.extend([ReadReady(ref=ref, index=message.index) for ref in reads.asked])
+        raft.news.extend([ReadReady(ref=ref, index=message.index) for ref in reads.asked])
     else:
         _fail(raft, reads.asked, "not leader")
     reads.asked, reads.deadline_ns = (), NEVER_NS
@@ -158,4 +198,4 @@ def fail_as_follower(raft: "Raft", reason: str) -> None:
 
 
 def _fail(raft: "Raft", refs: tuple[int, ...], reason: str) -> None:
-    raft.reads_out.extend([ReadFailed(ref=ref, reason=reason, leader=raft.leader) for ref in refs])
+    raft.news.extend([ReadFailed(ref=ref, reason=reason, leader=raft.leader) for ref in refs])

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from . import changing, reading, roles
+from . import changing, reading, roles, snapshots
 from .events import (
     NEVER_NS,
     Accepted,
@@ -37,10 +37,10 @@ def on_propose(raft: "Raft", event: Propose) -> None:
     cost = _cost(payloads)
     reason = _objection(raft, payloads, cost)
     if reason:
-        raft.refused_out.append(Refused(ref=event.ref, reason=reason, leader=raft.leader))
+        raft.news.append(Refused(ref=event.ref, reason=reason, leader=raft.leader))
         return
     first = append_own(raft, payloads, cost)
-    raft.accepted_out.append(Accepted(ref=event.ref, term=raft.term, index=first, count=len(payloads)))
+    raft.news.append(Accepted(ref=event.ref, term=raft.term, index=first, count=len(payloads)))
 
 
 def on_forwarded_proposal(raft: "Raft", message: ForwardedProposal) -> None:
@@ -60,9 +60,9 @@ def on_forwarded_proposal(raft: "Raft", message: ForwardedProposal) -> None:
 def on_forwarded_reply(raft: "Raft", message: ForwardedReply) -> None:
     if message.index:
         accepted = Accepted(ref=message.ref, term=message.at_term, index=message.index, count=message.count)
-        raft.accepted_out.append(accepted)
+        raft.news.append(accepted)
     else:
-        raft.refused_out.append(Refused(ref=message.ref, reason=message.reason, leader=message.leader))
+        raft.news.append(Refused(ref=message.ref, reason=message.reason, leader=message.leader))
 
 
 def _send_on(raft: "Raft", event: Propose) -> None:
@@ -91,6 +91,8 @@ def _objection(raft: "Raft", payloads: tuple[bytes, ...], cost: int) -> str:
 
 
 def _cost(payloads: tuple[bytes, ...]) -> int:
+    if len(payloads) == 1:
+        return len(payloads[0]) + ENTRY_OVERHEAD
     return sum(map(len, payloads)) + ENTRY_OVERHEAD * len(payloads)
 
 
@@ -103,10 +105,25 @@ def append_own(raft: "Raft", payloads: tuple[bytes, ...], cost: int) -> int:
     raft.uncommitted.append((raft.log.last_index, cost))
     raft.uncommitted_bytes += cost
     memberships = (first,) if raft.membership.index == first else ()
+    last = raft.log.last_index
     told = True
     for peer, progress in raft.peers.items():
-        if progress.next == first and progress.state is _REPLICATE and _has_room(raft, progress):
-            _send_entries(raft, peer, progress, prev_term, terms, payloads, memberships, cost)
+        if (
+            progress.next == first
+            and progress.state is _REPLICATE
+            and (not progress.inflight or _has_room(raft, progress))
+        ):
+            progress.inflight.append((last, cost))
+            progress.inflight_bytes += cost
+            progress.next = last + 1
+            progress.told_commit = commit = raft.commit_index
+            raft.out.append(
+                Append(
+                    cluster=raft.cluster, sender=raft.member, to=peer, term=raft.term,
+                    incarnation=raft.incarnation, prev_index=first - 1, prev_term=prev_term, terms=terms,
+                    payloads=payloads, commit=commit, round=raft.round, memberships=memberships,
+                )
+            )  # fmt: skip
         else:
             told = send_more(raft, peer, progress) and told
     if told:
@@ -118,8 +135,11 @@ def append_own(raft: "Raft", payloads: tuple[bytes, ...], cost: int) -> int:
 
 
 def send_more(raft: "Raft", peer: str, progress: Progress) -> bool:
-    """Sends what a peer lacks, as far as its window allows. Whether anything was sent."""
+    """Sends what a peer lacks, as far as its window allows. Whether it was told of anything."""
     last = raft.log.last_index
+    if progress.next <= raft.log.base_index:
+        snapshots.send_more(raft, peer, progress)
+        return False
     sent = False
     while progress.next <= last and _has_room(raft, progress):
         first = progress.next
@@ -195,17 +215,22 @@ def _memberships_among(raft: "Raft", first: int, payloads: tuple[bytes, ...]) ->
 def send_heartbeat(raft: "Raft", peer: str, progress: Progress) -> None:
     """An Append without entries. It also asks whether all that was sent has arrived: a gap is refused, and refilled."""
     prev = progress.next - 1
+    if prev < raft.log.base_index:
+        prev = 0  # It waits for a snapshot: this agrees with every log, and asks nothing.
     progress.told_commit = raft.commit_index
     raft.out.append(
         Append(
             cluster=raft.cluster, sender=raft.member, to=peer, term=raft.term, incarnation=raft.incarnation,
-            prev_index=prev, prev_term=raft.log.term_at(prev), terms=(), payloads=(), commit=raft.commit_index,
+            prev_index=prev, prev_term=raft.log.term_at(prev) if prev else 0, terms=(), payloads=(),
+            commit=raft.commit_index,
             round=raft.round,
         )
     )  # fmt: skip
 
 
 def broadcast_heartbeat(raft: "Raft") -> None:
+    if raft.config.lease_reads:
+        reading.number_round(raft)
     for peer, progress in raft.peers.items():
         send_heartbeat(raft, peer, progress)
     raft.notice_ns = NEVER_NS
@@ -227,6 +252,9 @@ def on_leader_deadline(raft: "Raft") -> None:
             roles.become_follower(raft, raft.term, None, "lost contact with a quorum")
             return
         broadcast_heartbeat(raft)
+        for peer, progress in raft.peers.items():
+            if progress.snapshot is not None:
+                snapshots.send_again(raft, peer, progress)
         restart_heartbeat(raft)
     elif now >= raft.notice_ns:
         raft.notice_ns = NEVER_NS
@@ -247,13 +275,17 @@ def _has_quorum(raft: "Raft") -> bool:
 def on_append(raft: "Raft", message: Append) -> None:
     """§3.5: take the entries if the log agrees just before them; say so when they are durable."""
     count = len(message.terms)
-    if not _is_sound(raft, message, count):
+    if raft.leader != message.sender or count != 1 or len(message.payloads) != 1:
+        if not _is_sound(raft, message, count):
+            raft.drop("malformed")
+            return
+        if raft.leader != message.sender:
+            roles.become_follower(raft, raft.term, message.sender, "")
+    elif not message.prev_term <= message.terms[0] <= message.term or message.prev_index < 0:
         raft.drop("malformed")
         return
-    if raft.leader != message.sender:
-        roles.become_follower(raft, raft.term, message.sender, "")
-    raft.heard_leader_ns = raft.now_ns
-    roles.redraw_deadline(raft)
+    raft.heard_leader_ns = now = raft.now_ns
+    raft.timer_ns = now + raft.election_min_ns + int(raft.random.random() * raft.election_range_ns)
     log = raft.log
     prev = message.prev_index
     if prev == log.last_index and message.prev_term == log.last_term:
@@ -283,9 +315,18 @@ def on_append(raft: "Raft", message: Append) -> None:
     (raft.acks if new else raft.out).append(reply)
 
 
+def hear_leader(raft: "Raft", leader: str) -> None:
+    """A message of this term's leader came."""
+    if raft.leader != leader:
+        roles.become_follower(raft, raft.term, leader, "")
+    raft.heard_leader_ns = raft.now_ns
+    roles.redraw_deadline(raft)
+
+
 def learn_commit(raft: "Raft", commit: int) -> None:
     """A follower trusts a commit index only as far as its log is known to agree with the leader's."""
-    commit = min(commit, raft.verified_index)
+    if commit > raft.verified_index:
+        commit = raft.verified_index
     if commit > raft.commit_index:
         raft.commit_to(commit)
 
@@ -354,8 +395,8 @@ def _refuse_append(raft: "Raft", message: Append) -> None:
 
 def on_append_reply(raft: "Raft", message: AppendReply) -> None:
     progress = raft.peers.get(message.sender)
-    if progress is None or raft.role is not roles.Role.LEADER:
-        return
+    if progress is None:
+        return  # Of somebody who left, or this member leads no more.
     progress.last_heard_ns = raft.now_ns
     if message.round > progress.round:
         progress.round = message.round
@@ -371,11 +412,11 @@ def on_append_reply(raft: "Raft", message: AppendReply) -> None:
         progress.acknowledged(match)
         if match > raft.commit_index and match >= raft.term_start:
             advance_commit(raft)
-            if not raft.is_leader:
-                return
+            if not raft.peers:
+                return  # The commit took this leader out.
         if message.sender == raft.transfer_target:
             changing.hand_over_if_ready(raft)
-    if progress.state is not _REPLICATE and match >= progress.next - 1:
+    if progress.state is not _REPLICATE and match >= progress.next - 1 >= raft.log.base_index:
         progress.replicate()
     if progress.next <= raft.log.last_index:
         send_more(raft, message.sender, progress)
@@ -384,7 +425,7 @@ def on_append_reply(raft: "Raft", message: AppendReply) -> None:
 def _back_up(raft: "Raft", message: AppendReply, progress: Progress) -> None:
     """The logs part before `prev`. Go back to the last entry that can agree, at least by one, and ask again."""
     prev = message.match
-    if prev <= progress.match or prev >= progress.next:
+    if prev <= progress.match or prev >= progress.next or progress.state is ProgressState.SNAPSHOT:
         return
     if progress.state is ProgressState.PROBE and prev != progress.next - 1:
         return
@@ -398,7 +439,15 @@ def _back_up(raft: "Raft", message: AppendReply, progress: Progress) -> None:
 
 def advance_commit(raft: "Raft") -> None:
     """§3.6.2: an entry is committed when a quorum has it durable; only those of the own term are counted."""
-    agreed = reached_by_majority([progress.match for progress in raft.voter_sets[0]])
+    voters = raft.voter_sets[0]
+    if len(voters) == 3:
+        # The one in the middle, without a list: three voters are the most common, and this runs for each entry.
+        a, b, c = voters[0].match, voters[1].match, voters[2].match
+        if a > b:
+            a, b = b, a
+        agreed = b if b < c else (c if c > a else a)
+    else:
+        agreed = reached_by_majority([progress.match for progress in voters])
     if len(raft.voter_sets) > 1:
         agreed = min(agreed, reached_by_majority([progress.match for progress in raft.voter_sets[1]]))
     if agreed > raft.commit_index and agreed >= raft.term_start:
@@ -417,6 +466,8 @@ def _commit(raft: "Raft", agreed: int) -> None:
         reading.start_round(raft)
     if before < raft.membership.index <= agreed:
         changing.on_membership_committed(raft)
+    if raft.membership.outgoing:
+        changing.leave_joint(raft)
 
 
 def count_voters(raft: "Raft") -> None:

@@ -52,6 +52,7 @@ def become_follower(raft: "Raft", term: int, leader: str | None, reason: str) ->
         raft.voted_for = None
         raft.hard_dirty = True
         raft.verified_index = 0
+        raft.incoming = None
     if was_leader:
         _lay_down(raft, old_term, leader, reason)
     if was_leader or leader is not None:
@@ -67,7 +68,7 @@ def _lay_down(raft: "Raft", term: int, leader: str | None, reason: str) -> None:
     raft.transfer_target = None
     raft.transfer_ns = raft.notice_ns = NEVER_NS
     reading.fail_as_leader(raft, leader)
-    raft.changes_out.append(SteppedDown(term=term, reason=reason))
+    raft.news.append(SteppedDown(term=term, reason=reason))
 
 
 def know_leader(raft: "Raft", leader: str | None) -> None:
@@ -76,7 +77,7 @@ def know_leader(raft: "Raft", leader: str | None) -> None:
         return
     raft.leader = leader
     reading.fail_as_follower(raft, "the leader changed")
-    raft.changes_out.append(LeaderKnown(term=raft.term, leader=leader))
+    raft.news.append(LeaderKnown(term=raft.term, leader=leader))
 
 
 def become_pre_candidate(raft: "Raft") -> None:
@@ -104,13 +105,14 @@ def become_leader(raft: "Raft") -> None:
     raft.role = Role.LEADER
     raft.votes = {}
     raft.round = 0
+    raft.lease.begin()
     raft.term_start = raft.log.last_index + 1
     others = [member for member in raft.membership.members if member != raft.member]
     raft.peers = {member: Progress(raft.term_start, raft.now_ns) for member in others}
     raft.own = Progress(raft.term_start, raft.now_ns)
     raft.own.match = raft.durable_index
     replication.count_voters(raft)
-    raft.changes_out.append(BecameLeader(term=raft.term))
+    raft.news.append(BecameLeader(term=raft.term))
     know_leader(raft, raft.member)
     replication.append_own(raft, (NO_OP,), replication.ENTRY_OVERHEAD)
     replication.restart_heartbeat(raft)
@@ -122,4 +124,4 @@ def redraw_deadline(raft: "Raft") -> None:
 
 
 def refuse(raft: "Raft", ref: int, reason: str) -> None:
-    raft.refused_out.append(Refused(ref=ref, reason=reason, leader=raft.leader))
+    raft.news.append(Refused(ref=ref, reason=reason, leader=raft.leader))

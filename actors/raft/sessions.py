@@ -5,13 +5,18 @@ What is remembered, and what is forgotten, follows from the log alone, so it is 
 """
 
 from collections import OrderedDict
+from collections.abc import Generator
 from typing import Any, Protocol
 
 import msgspec
 
 
 class Machine(Protocol):
-    """What is replicated. `apply` must depend on nothing but what was applied before."""
+    """What is replicated. `apply` must depend on nothing but what was applied before.
+
+    A machine whose snapshot takes long may have `snapshot_slices()`, too: a generator that yields after each bit of
+    work and returns the same bytes in the end. Nothing is applied in between.
+    """
 
     def apply(self, index: int, command: bytes) -> Any: ...
 
@@ -118,11 +123,18 @@ class Sessions:
 
     def snapshot(self) -> bytes:
         """The machine's state and the session table: neither is any good without the other."""
-        table = [
-            (name, known.last_index, known.acknowledged, list(known.results.items()))
-            for name, known in self._sessions.items()
-        ]
-        return _ENCODER.encode((table, list(self._expired), self.machine.snapshot()))
+        return _ENCODER.encode((self._table(), list(self._expired), self.machine.snapshot()))
+
+    def snapshot_slices(self) -> Generator[None, None, bytes]:
+        """The same bytes, bit by bit: yields after each bit that may take milliseconds, and returns them."""
+        slices = getattr(self.machine, "snapshot_slices", None)
+        if slices is None:
+            return self.snapshot()
+        machine = yield from slices()
+        yield
+        head = _ENCODER.encode((self._table(), list(self._expired)))
+        # An array of two becomes one of three: the machine's bytes are large, and so are not encoded in one go.
+        return b"".join((b"\x93", head[1:], _binary_head(len(machine)), machine))
 
     def restore(self, data: bytes) -> None:
         """Puts everything back as it was at the snapshot. Raises msgspec.DecodeError, and changes nothing then."""
@@ -133,6 +145,12 @@ class Sessions:
             for name, last_index, acknowledged, results in table
         )
         self._expired = dict.fromkeys(expired)
+
+    def _table(self) -> list[tuple[str, int, int, list[tuple[int, bytes]]]]:
+        return [
+            (name, known.last_index, known.acknowledged, list(known.results.items()))
+            for name, known in self._sessions.items()
+        ]
 
     def _use(self, name: str, index: int, acknowledged: int) -> _Session | None:
         """The session, opened if it is new; None if it expired. Who acknowledges an answer cannot be new."""
@@ -179,6 +197,15 @@ class Sessions:
                 oldest = min(results)
             known.acknowledged = oldest
             del results[oldest]
+
+
+def _binary_head(size: int) -> bytes:
+    """How msgpack begins a byte string of this size."""
+    if size < 1 << 8:
+        return b"\xc4" + size.to_bytes(1, "big")
+    if size < 1 << 16:
+        return b"\xc5" + size.to_bytes(2, "big")
+    return b"\xc6" + size.to_bytes(4, "big")
 
 
 _SNAPSHOT = msgspec.msgpack.Decoder(

@@ -7,6 +7,7 @@ got wrong is refused with a reason, never raised.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Generator
 
 import msgspec
 import numpy as np
@@ -25,6 +26,8 @@ from .tasks import TaskTable
 from .waiting import why_waiting
 
 SNAPSHOT_FORMAT = 1
+LARGE_COLUMN = 1 << 18
+"""Bytes that take long enough to copy for a pause after them."""
 
 
 class SnapshotError(ValueError):
@@ -291,7 +294,21 @@ class ClusterState(Reading):
 
     def snapshot(self) -> bytes:
         """The whole state. Equal states give equal bytes, whatever way they came about."""
+        slices = self.snapshot_slices()
+        while True:
+            try:
+                next(slices)
+            except StopIteration as end:
+                return bytes(end.value)
+
+    def snapshot_slices(self) -> Generator[None, None, bytes]:
+        """The same bit by bit: yields after a few milliseconds of work where there are many tasks, and returns it."""
         nodes, tasks = self._replicas.nodes, self._replicas.tasks
+        columns = {}
+        for name in tasks.column_names():
+            columns[name] = tasks.column(name)
+            if len(columns[name]) > LARGE_COLUMN:
+                yield
         return msgspec.msgpack.encode(
             _Snapshot(
                 format=SNAPSHOT_FORMAT,
@@ -299,7 +316,7 @@ class ClusterState(Reading):
                 nodes=tuple(nodes.records),
                 node_versions=nodes.versions.astype("<i8").tobytes(),
                 services=tuple(self._replicas.services.all),
-                tasks=tasks.columns(),
+                tasks=columns,
                 next_task=tasks.next_id,
                 calls=self._queue.dump(),
                 clusters=tuple(self._clusters.values()),

@@ -176,8 +176,17 @@ class TaskTable:
 
     def columns(self) -> dict[str, bytes]:
         """Every task as bytes a column, in order of ids, without holes: equal tables give equal bytes."""
-        kept = self.service != HOLE
-        return {name: self._data[name][: self._end][kept].tobytes() for name, _ in COLUMNS}
+        return {name: self.column(name) for name in self.column_names()}
+
+    @staticmethod
+    def column_names() -> tuple[str, ...]:
+        """In the order in which a snapshot has them."""
+        return tuple([name for name, _ in COLUMNS])
+
+    def column(self, name: str) -> bytes:
+        """One of `columns`."""
+        kept: bytes = self._data[name][: self._end][self.service != HOLE].tobytes()
+        return kept
 
     def load(self, columns: dict[str, bytes], next_id: int) -> None:
         """Replace all tasks by what `columns` returned."""

@@ -23,6 +23,7 @@ from raftyard.actors.messages import (
     cluster_actor,
     link_actor,
 )
+from raftyard.actors.raft.config import RaftConfig
 from raftyard.actors.state import commands
 from raftyard.actors.system import Virtual
 
@@ -45,11 +46,23 @@ class Story:
             nodes=nodes,
             capacity=self.random.choice((20, 40, 1000)),
             link=self._policy() if self.random.random() < 0.3 else LinkPolicy(),
+            raft=self._raft_config(),
         )
         self.promised: dict[str, dict[str, int]] = {}
         self.unsure: set[str] = set()
         self.crashes: dict[str, int] = {}
         self.answers: list[Any] = []
+
+    def _raft_config(self) -> RaftConfig:
+        """Mostly with snapshots so often, and in pieces so small, that members live by them."""
+        if self.random.random() < 0.3:
+            return RaftConfig()
+        return RaftConfig(
+            snapshot_entries=self.random.choice((1, 7, 40)),
+            keep_entries=self.random.choice((0, 3, 30)),
+            snapshot_chunk_bytes=(chunk := self.random.choice((200, 1_000, 1 << 18))),
+            max_snapshot_inflight_bytes=chunk * self.random.choice((1, 4)),
+        )
 
     def play(self) -> Yard:
         """Tell the whole story and check the account; raises AssertionError where a promise is broken."""

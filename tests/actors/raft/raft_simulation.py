@@ -7,13 +7,18 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable
+from math import ceil
 from typing import Any
+
+import msgspec
 
 from raftyard.actors.raft.core import Raft, RaftConfig, Restored
 from raftyard.actors.raft.events import (
     NEVER_NS,
     Accepted,
     AddLearner,
+    AppendReply,
+    ChangeMembership,
     DeadlineReached,
     Event,
     Persist,
@@ -25,12 +30,21 @@ from raftyard.actors.raft.events import (
     Ready,
     Refused,
     RemoveMember,
+    Snapshot,
+    SnapshotChunk,
+    SnapshotInstalled,
+    SnapshotTaken,
     TransferLeadership,
 )
 from raftyard.actors.raft.invariants import Invariants
 from raftyard.actors.storage.memory import MemoryStorage
 
 MS = 1_000_000
+
+
+def unpack(data: bytes) -> list[tuple[int, bytes]]:
+    """A snapshot of the simulated machine: all that it has applied."""
+    return msgspec.msgpack.decode(data, type=list[tuple[int, bytes]])
 
 
 class Member:
@@ -40,9 +54,12 @@ class Member:
         self.name = name
         self.storage = MemoryStorage(restored)
         self.incarnation = 0
+        self.rate = 1.0
+        """How fast its clock runs."""
         self.core: Raft | None = None
         self.armed_ns = NEVER_NS
-        self.writes: deque[tuple[Persist, tuple[Any, ...]]] = deque()
+        self.writes: deque[tuple[Persist | tuple[Snapshot, Event], tuple[Any, ...]]] = deque()
+        """What is on its way to the disk, with what waits for it: messages, or an event after a snapshot."""
         self.applied: list[tuple[int, bytes]] = []
         self.readies: list[Ready] = []
 
@@ -83,6 +100,7 @@ class Simulation:
         self.reads: dict[int, int] = {}
         self.reads_answered: list[int] = []
         self.reads_failed: list[int] = []
+        self.taken = self.installed = 0
         self.accepted: list[Accepted] = []
         self.refused: list[Refused] = []
         self.observers: list[Callable[[str, Event, Ready], None]] = []
@@ -129,17 +147,18 @@ class Simulation:
     def start(self, name: str) -> None:
         member = self.members[name]
         member.incarnation += 1
-        member.applied = []
         member.writes.clear()
         member.armed_ns = NEVER_NS
+        restored = member.storage.load()
+        member.applied = unpack(restored.snapshot.data) if restored.snapshot is not None else []
         member.core = self.core_class(
             member=name,
             cluster="c",
             incarnation=member.incarnation,
             config=self.config,
             random=random.Random(f"{self.seed}/{name}/{member.incarnation}"),
-            restored=member.storage.load(),
-            now_ns=self.now_ns,
+            restored=restored,
+            now_ns=self.clock(member),
         )
         self.arm(member, member.core.deadline_ns)
 
@@ -147,7 +166,7 @@ class Simulation:
         """What was given to the disk and is not acknowledged may be there or not."""
         member = self.members[name]
         for _ in range(self.random.randint(0, len(member.writes))):
-            member.storage.save(member.writes.popleft()[0])
+            self.save(member, member.writes.popleft()[0])
         member.writes.clear()
         member.core = None
 
@@ -155,7 +174,7 @@ class Simulation:
         member = self.members[name]
         core = member.core
         assert core is not None
-        ready = core.step(self.now_ns, event)
+        ready = core.step(self.clock(member), event)
         self.invariants.check_step(core, event, ready)
         for observer in self.observers:
             observer(name, event, ready)
@@ -163,50 +182,118 @@ class Simulation:
         return ready
 
     def carry_out(self, member: Member, ready: Ready) -> None:
+        if ready.install is not None:
+            self.install(member, ready.install)
+        # First, because a disk without delay steps the completion at once, and that may hand out more.
+        if ready.apply is not None:
+            for index, payload in enumerate(ready.apply.payloads, ready.apply.first_index):
+                member.applied.append((index, payload))
         if ready.persist is not None:
             self.write(member, ready.persist, ready.send_after_durable)
         for message in ready.send:
             self.send(message)
-        if ready.apply is not None:
-            for index, payload in enumerate(ready.apply.payloads, ready.apply.first_index):
-                member.applied.append((index, payload))
         for answer in ready.reads:
             self.read_answered(answer)
         self.accepted.extend(ready.accepted)
         self.refused.extend(ready.refused)
+        for wanted in ready.chunks:
+            held = member.storage.content().snapshot
+            if held is not None and held.index == wanted.index:
+                data = held.data[wanted.offset : wanted.offset + wanted.size]
+                chunk = SnapshotChunk(
+                    peer=wanted.peer, index=held.index, offset=wanted.offset, data=data, total=len(held.data)
+                )
+                self.step(member.name, chunk)
         if member.core is not None:
             self.arm(member, ready.deadline_ns)
 
+    def clock(self, member: Member) -> int:
+        return int(self.now_ns * member.rate)
+
     def arm(self, member: Member, deadline_ns: int) -> None:
         """One timer a member; an earlier one than needed may ring, a later one may not."""
+        if deadline_ns < NEVER_NS:
+            deadline_ns = ceil(deadline_ns / member.rate)
         if deadline_ns < member.armed_ns and deadline_ns < NEVER_NS:
             member.armed_ns = max(deadline_ns, self.now_ns)
             self.at(member.armed_ns, "timer", member.name, member.armed_ns)
 
     # --- Disk ---
 
-    def write(self, member: Member, persist: Persist, after: tuple[Any, ...]) -> None:
-        member.writes.append((persist, after))
+    def write(self, member: Member, what: Any, after: tuple[Any, ...]) -> None:
+        member.writes.append((what, after))
         low, high = self.disk_ms
         if not high:
             self.written(member)
         elif len(member.writes) == 1:
             self.at(self.now_ns + int(self.random.uniform(low, high) * MS), "disk", member.name, None)
 
+    def save(self, member: Member, what: Any) -> None:
+        if isinstance(what, Persist):
+            member.storage.save(what)
+        else:
+            snapshot, event = what
+            keep_from = event.keep_from if isinstance(event, SnapshotTaken) else snapshot.index + 1
+            member.storage.save_snapshot(snapshot, keep_from)
+
     def written(self, member: Member) -> None:
-        """Everything queued is written at once, and only the last is reported (group commit)."""
+        """Everything queued is written at once, and of the log's writes only the last is reported (group commit)."""
         batch = list(member.writes)
         member.writes.clear()
-        for persist, _ in batch:
-            member.storage.save(persist)
+        for what, _ in batch:
+            self.save(member, what)
         for _, after in batch:
             for message in after:
                 self.send(message)
-        self.step(member.name, batch[-1][0].done)
+        last = None
+        for what, _ in batch:
+            if isinstance(what, Persist):
+                last = what.done
+                continue
+            if last is not None:
+                self.step(member.name, last)
+            self.step(member.name, what[1])
+            last = None
+        if last is not None:
+            self.step(member.name, last)
+
+    # --- Snapshots ---
+
+    def install(self, member: Member, snapshot: Snapshot) -> None:
+        """The state that comes must be the one that everybody has after the same entries."""
+        member.applied = unpack(snapshot.data)
+        committed = self.invariants.committed_payloads[: snapshot.index]
+        assert [payload for _, payload in member.applied] == committed, (
+            f"{member.name} installs another state"
+        )
+        self.installed += 1
+        installed = SnapshotInstalled(
+            index=snapshot.index, term=snapshot.term, incarnation=member.incarnation
+        )
+        self.write(member, (snapshot, installed), ())
+
+    def snapshot(self, name: str) -> None:
+        """Takes a snapshot of all that is applied; the log is cut when it is durable."""
+        member, core = self.members[name], self.core(name)
+        index = core.handed_index
+        if index <= core.snapshot_index or core.installing is not None:
+            return
+        taken = core.snapshot_at(index)
+        data = msgspec.msgpack.encode(member.applied)
+        self.taken += 1
+        self.write(
+            member,
+            (Snapshot(index=index, term=taken.term, membership=taken.membership, data=data), taken),
+            (),
+        )
 
     # --- Network ---
 
     def send(self, message: Any) -> None:
+        if isinstance(message, AppendReply) and message.success:
+            # By the disk itself, not by what the core believes of it.
+            durable = self.members[message.sender].storage.last_index
+            assert message.match <= durable, f"{message.sender} acknowledges {message.match}, has {durable}"
         self.sent[type(message).__name__] = self.sent.get(type(message).__name__, 0) + 1
         if self.cuts.get((message.sender, message.to)) or self.random.random() < self.loss:
             return
@@ -319,13 +406,22 @@ class Chaos:
     def __init__(self, seed: int, core_class: type[Raft] = Raft) -> None:
         draw = random.Random(f"chaos/{seed}")
         self.random = draw
+        self.mood = draw.choice(("", "", "", "snapshots", "snapshots", "leases", "leases"))
+        """What a story is mostly about: nothing, or what seldom happens by itself."""
         voters = draw.choice((1, 2, 3, 3, 3, 4, 5, 5))
         config = RaftConfig(
             pre_vote=draw.random() < 0.8,
-            check_quorum=draw.random() < 0.9,
+            check_quorum=(check_quorum := draw.random() < 0.9),
+            lease_reads=check_quorum and (self.mood == "leases" or draw.random() < 0.2),
+            clock_drift=(drift := draw.choice((0.0, 0.1, 0.3))),
             max_inflight_messages=draw.choice((1, 3, 128)),
             max_batch_entries=draw.choice((1, 2, 4096)),
             caught_up_entries=draw.choice((0, 10, 256)),
+            keep_entries=draw.choice((0,) if self.mood == "snapshots" else (0, 5, 50)),
+            snapshot_chunk_bytes=(
+                chunk := draw.choice((7, 20, 100) if self.mood == "snapshots" else (100, 1 << 18))
+            ),
+            max_snapshot_inflight_bytes=chunk * draw.choice((1, 3, 8)),
         )
         self.simulation = Simulation(
             voters=voters,
@@ -337,6 +433,8 @@ class Chaos:
             in_order=draw.random() < 0.5,
             core_class=core_class,
         )
+        for member in self.simulation.members.values():
+            member.rate = 1 + draw.uniform(0, drift)
         self.simulation.loss = draw.choice((0.0, 0.0, 0.05, 0.3))
         self.simulation.duplicate = draw.choice((0.0, 0.1, 0.5))
         self.proposed = 0
@@ -350,8 +448,9 @@ class Chaos:
     def act(self) -> None:
         kinds = (
             (self.propose, 10), (self.read, 4), (self.cut, 3), (self.isolate, 2), (self.heal, 4), (self.crash, 3),
-            (self.restart, 6), (self.change, 6), (self.transfer, 2), (self.crash_all, 0.2), (self.split, 2),
-            (self.strand, 3),
+            (self.restart, 6), (self.change, 6), (self.transfer, 4), (self.crash_all, 0.2), (self.split, 2),
+            (self.strand, 3), (self.snapshot, 5),
+            (self.leave_behind, 8 * (self.mood == "snapshots")), (self.betray, 6 * (self.mood == "leases")),
         )  # fmt: skip
         self.random.choices([act for act, _ in kinds], [weight for _, weight in kinds])[0]()
 
@@ -397,6 +496,57 @@ class Chaos:
                 self.propose()
                 self.simulation.propose(leader, b"s%d" % self.simulation.count)
 
+    def leave_behind(self) -> None:
+        """Somebody misses so much that it needs a snapshot; meanwhile newer ones are taken, and it may crash."""
+        simulation = self.simulation
+        leader = simulation.leader()
+        if leader is None:
+            return
+        victim = self.random.choice(simulation.names)
+        simulation.heal()
+        simulation.isolate(victim)
+        if victim in simulation.cores and self.random.random() < 0.3:
+            simulation.propose(victim, b"lost")
+        for _ in range(3):
+            self.propose()
+            simulation.run(self.random.choice((5, 200)))
+        self.snapshot_of(leader)
+        simulation.run(100)
+        simulation.heal()
+        for _ in range(self.random.choice((1, 4))):
+            simulation.run(self.random.choice((10, 50, 150, 600)))
+            self.propose()
+            self.snapshot_of(simulation.leader() or leader)
+            if self.random.random() < 0.3 and victim in simulation.cores:
+                simulation.crash(victim)
+                simulation.start(victim)
+
+    def betray(self) -> None:
+        """A leader is cut off from voters that are eager to have another, and goes on answering reads."""
+        simulation = self.simulation
+        leader = simulation.leader()
+        if leader is None:
+            return
+        others = [name for name in simulation.names if name != leader]
+        if others and self.random.random() < 0.5:
+            simulation.cut(leader, self.random.choice(others))
+            simulation.run(self.random.choice((100, 700)))
+        if self.random.random() < 0.4 and leader in simulation.cores:
+            simulation.step(leader, TransferLeadership(target=None, ref=2))
+            simulation.run(self.random.choice((0, 1, 3)))
+        simulation.isolate(leader)
+        for name in others:
+            if self.random.random() < 0.3 and name in simulation.cores:
+                simulation.crash(name)
+                simulation.start(name)
+        for _ in range(30):
+            for name in simulation.leaders():
+                self.proposed += 1
+                simulation.read(name, self.proposed)
+                if name != leader:
+                    simulation.propose(name, b"b%d" % self.proposed)
+            simulation.run(30)
+
     def heal(self) -> None:
         self.simulation.heal()
 
@@ -418,9 +568,34 @@ class Chaos:
         leader = self.simulation.leader()
         if leader is None:
             return
+        if self.random.random() < 0.5:
+            self.change_many(leader)
+            return
         member = self.random.choice(self.simulation.names)
         event = self.random.choice((AddLearner, PromoteLearner, PromoteLearner, RemoveMember))
         self.simulation.step(leader, event(member=member, ref=1))
+
+    def change_many(self, leader: str) -> None:
+        """Any other set of those that may vote; all others perhaps as learners, so that they may the next time."""
+        core = self.simulation.core(leader)
+        able = [
+            name
+            for name in self.simulation.names
+            if name in core.membership.voters or core.is_caught_up(name)
+        ]
+        voters = tuple(self.random.sample(able, self.random.randint(min(1, len(able)), len(able))))
+        others = [name for name in self.simulation.names if name not in voters]
+        learners = tuple(others[: self.random.randint(0, len(others))])
+        self.simulation.step(leader, ChangeMembership(voters=voters, learners=learners, ref=1))
+
+    def snapshot(self) -> None:
+        name = self.any_alive()
+        if name is not None:
+            self.snapshot_of(name)
+
+    def snapshot_of(self, name: str) -> None:
+        if name in self.simulation.cores:
+            self.simulation.snapshot(name)
 
     def transfer(self) -> None:
         leader = self.simulation.leader()
@@ -439,9 +614,17 @@ class Chaos:
                 simulation.start(name)
         simulation.run(5_000)
         leader = simulation.elect(within_ms=10_000)
+        if not simulation.config.check_quorum:
+            # Who was removed unawares then raises the term for ever, and each time the snapshot begins again.
+            for name in simulation.names:
+                if name not in simulation.core(leader).membership.members:
+                    simulation.crash(name)
+            simulation.run(200)
+            leader = simulation.elect()
         before = simulation.core(leader).term
         simulation.propose(leader, b"peace")
         simulation.read(leader, -1)
+        assert not simulation.core(leader).membership.outgoing, "a joint change never ended"
         members = simulation.core(leader).membership.members
         done = simulation.run_until(lambda: simulation.all_applied(b"peace", members), 10_000)
         assert done, f"not everybody of {members} applied the last entry"
@@ -454,6 +637,9 @@ class Chaos:
         log = simulation.core(leader)
         for name in members:
             core = simulation.core(name)
-            assert core.entries(1, core.last_index + 1) == log.entries(1, log.last_index + 1), (
+            first = max(core.first_index, log.first_index)
+            assert core.entries(first, core.last_index + 1) == log.entries(first, log.last_index + 1), (
                 f"{name} differs"
             )
+            applied = simulation.members[name].applied
+            assert applied == simulation.members[leader].applied, f"{name} applied otherwise"

@@ -16,6 +16,8 @@ VALUES = {
     str | None: "y",
     tuple[int, ...]: (1, 2),
     tuple[bytes, ...]: (b"a", b""),
+    bytes: b"z",
+    Membership: Membership(voters=("a",), outgoing=("b",), learners=("c",), index=3),
 }
 KINDS = get_args(PeerMessage)
 

@@ -8,16 +8,36 @@ from typing import Any
 import pytest
 from raft_simulation import Chaos
 
-from raftyard.actors.raft import changing, core, elections, log, progress, reading, replication, roles
+from raftyard.actors.raft import (
+    changing,
+    core,
+    elections,
+    log,
+    progress,
+    reading,
+    replication,
+    roles,
+    snapshots,
+)
 
-MODULES: tuple[ModuleType, ...] = (changing, core, elections, log, progress, reading, replication, roles)
+MODULES: tuple[ModuleType, ...] = (
+    changing,
+    core,
+    elections,
+    log,
+    progress,
+    reading,
+    replication,
+    roles,
+    snapshots,
+)
 SEEDS = 400
 
 MUTANTS: dict[str, tuple[Any, str, str, str]] = {
     "commits entries of old terms": (replication, "advance_commit", " and agreed >= raft.term_start", ""),
     "counts the leader's entries before they are durable": (
-        core.Raft, "append", "self.log.append(terms, payloads)",
-        "self.log.append(terms, payloads); self.own.match = self.log.last_index",
+        core.Raft, "append", "log.append(terms, payloads)",
+        "log.append(terms, payloads); self.own.match = log.last_index",
     ),
     "counts one vote too few": (
         core.Membership, "is_quorum", "_is_majority(self.voters, who)", "len(who) * 2 >= len(self.voters)",
@@ -36,7 +56,7 @@ MUTANTS: dict[str, tuple[Any, str, str, str]] = {
     "does not write its vote": (elections, "on_vote_request", "raft.hard_dirty = True", "pass"),
     "does not write its term": (roles, "become_follower", "raft.hard_dirty = True", "pass"),
     "sends before its term is durable": (
-        core.Raft, "_outgoing", "if self.hard_sequence <= self.done_sequence:", "if True:",
+        core.Raft, "_ready", "if self.hard_sequence <= self.done_sequence:", "if True:",
     ),
     "acknowledges entries at once": (
         replication, "on_append", "(raft.acks if new else raft.out)", "raft.out",
@@ -54,14 +74,15 @@ MUTANTS: dict[str, tuple[Any, str, str, str]] = {
         "elif prev <= log.last_index:",
     ),
     "trusts the leader's commit index blindly": (
-        replication, "learn_commit", "min(commit, raft.verified_index)", "min(commit, raft.log.last_index)",
+        replication, "learn_commit", "if commit > raft.verified_index:", "if commit > raft.log.last_index:",
     ),
     "handles messages of older terms": (elections, "settle_term", "return False", "return True"),
     "keeps a membership that was overwritten": (
         core.Raft, "truncate", "if self.membership.index >= index:", "if False:",
     ),
     "changes members before the last change is committed": (
-        changing, "_objection", "if raft.membership.index > raft.commit_index:", "if False:",
+        changing, "_objection",
+        "if raft.membership.index > raft.commit_index or raft.membership.outgoing:", "if False:",
     ),
     "changes members before an entry of its own is committed": (
         changing, "_objection", "if not raft.has_committed_own_term:", "if False:",
@@ -85,7 +106,44 @@ MUTANTS: dict[str, tuple[Any, str, str, str]] = {
     "removed while its log is needed": (
         roles, "role_at_rest", "for membership in raft.memberships", "for membership in raft.memberships[-1:]",
     ),
-    "never takes leadership back": (changing, "abort_transfer", "raft.transfer_target = None", "pass"),
+    "installs a snapshot of what it has": (
+        snapshots, "on_install_snapshot", "if message.index <= raft.commit_index:", "if False:",
+    ),
+    "acknowledges a snapshot that is not durable": (
+        snapshots, "_install",
+        "raft.durable_index = min(raft.durable_index, max(raft.commit_index, raft.verified_index))",
+        "raft.durable_index = message.index",
+    ),
+    "mixes the pieces of two snapshots": (snapshots, "_collect", "incoming.key != key", "False"),
+    "puts pieces together in the order in which they come": (
+        snapshots.Incoming, "add",
+        "self._early.pop(self.received, None)", "self._early.pop(min(self._early, default=0), None)",
+    ),
+    "sends the snapshot with a later membership": (
+        core.Raft, "membership_at", "if membership.index <= index:", "if True:",
+    ),
+    "forgets that what a snapshot holds was applied": (
+        core, "_mark", "if saved is None:", "if True:",
+    ),
+    "commits a joint change by the new voters alone": (
+        replication, "advance_commit", "if len(raft.voter_sets) > 1:", "if False:",
+    ),
+    "elects by the new voters alone": (
+        core.Membership, "is_quorum", "(not self.outgoing or", "(True or",
+    ),
+    "ends a joint change before it is committed": (
+        changing, "leave_joint", "joint.index <= raft.commit_index", "True",
+    ),
+    "replaces many voters at once without both halves": (
+        changing, "on_change_membership", "if len(changed) > 1", "if False",
+    ),
+    "counts its lease from the answer": (
+        reading.Lease, "answered", "rounds.popleft()[1] + self.length_ns",
+        "rounds.popleft()[1] + self.length_ns + 400_000_000",
+    ),
+    "keeps its lease while it hands over": (
+        changing, "_send_timeout_now", "raft.lease.is_void = True", "pass",
+    ),
 }  # fmt: skip
 
 
