@@ -75,7 +75,7 @@ class Story:
                 yard.run(self.random.choice((0.0, 0.01, 0.1, 0.3, 1.0)) * self.random.random())
             yard.heal()
             # The smallest pieces over a wire that loses a fifth take half a minute for one snapshot.
-        yard.settle(within_s=90.0)
+            yard.settle(within_s=90.0)
             self._account()
             return yard
 

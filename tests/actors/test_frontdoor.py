@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from yard import Yard
 
+from raftyard.actors.errors import QueueFull
 from raftyard.actors.frontdoor import Claims
 from raftyard.actors.messages import (
     AddNodeRequest,
@@ -88,3 +92,16 @@ def test_the_front_door_follows_no_leader_that_has_crashed():
         yard.run(0.02)
         assert yard.front().leader is None
         yard.settle()
+
+
+@pytest.mark.parametrize("change", [AddNodeRequest(capacity=3), RemoveNodeRequest(address="node_0")])
+def test_a_change_that_finds_the_queue_full_is_refused_and_the_front_door_lives_on(change: Any):
+    with Yard(seed=8, queue_limit=2) as yard:
+        yard.settle()
+        leader = yard.leader()
+        yard.cut(*[(name, leader) for name in yard.names() if name != leader])
+        for _ in range(2):
+            yard.submit(wait_s=None, web=1)
+        with pytest.raises(QueueFull):
+            yard.ask(change)
+        assert len(yard.front()._courier.waiting) == 2
