@@ -19,6 +19,7 @@ from .errors import Conflict, QueueFull, RaftyardError, TimedOut, Unavailable, U
 from .frontdoor import (
     CHANGE_S,
     Answers,
+    Applied,
     Cables,
     Calls,
     Claims,
@@ -440,7 +441,7 @@ class Cluster(Actor):
             )
 
         command = commands.AddNode(name=spec.name, host=spec.host, port=spec.port, capacity=spec.capacity)
-        self._courier.send(command, done, within_s=CHANGE_S)
+        self._change(command, done)
         return promise
 
     def _check_may_change(self) -> None:
@@ -483,7 +484,7 @@ class Cluster(Actor):
                 self._removals.setdefault(node, []).append(promise)
                 self._questions.later(CHANGE_S, lambda: promise.keep({"status": "removing", "id": node}))
 
-        self._courier.send(commands.RemoveNode(name=node), done, within_s=CHANGE_S)
+        self._change(commands.RemoveNode(name=node), done)
         return promise
 
     def _transfer(self, request: TransferRequest) -> None:
@@ -503,8 +504,12 @@ class Cluster(Actor):
         if self.leader is None:
             done(self._claims.no_leader(), 0)
             return
+        self._change(request.command, done)
+
+    def _change(self, command: commands.Command, done: Applied) -> None:
+        """Have a change of the cluster itself agreed on; `done` also gets the error that it met on its way."""
         try:
-            self._courier.send(request.command, done, within_s=CHANGE_S)
+            self._courier.send(command, done, within_s=CHANGE_S)
         except QueueFull as error:
             done(error, 0)
 

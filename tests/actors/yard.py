@@ -63,7 +63,9 @@ class Promises:
             self.look()
         key = (core.cluster, core.member)
         raft = self.raft(core.cluster)
-        if key in self._gone and core.last_index == 0:
+        seen = raft.seen.get(core.member)
+        if key in self._gone and seen is not None and seen.core is not core:
+            # Somebody new by the name of one that left.
             self._gone.discard(key)
             raft.forget(core.member)
         raft.check_step(core, event, ready)
