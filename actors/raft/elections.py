@@ -107,6 +107,8 @@ def settle_term(raft: "Raft", message: Any) -> bool:
 
 def _answer_older_term(raft: "Raft", message: Any) -> None:
     """The sender learns the newer term; without an answer a member with a higher term would stay outside for ever."""
+    # It says nothing about the logs, and refuses at 0, which every leader passes over: the sender may lead again
+    # when this comes, in the very term of this answer, and would take another index for that of what it asks now.
     if type(message) is Append or type(message) is InstallSnapshot:
         raft.out.append(
             AppendReply(

@@ -5,6 +5,7 @@ The promises span members and restarts: a member that was started anew is a new 
 """
 
 from bisect import bisect_left
+from collections import deque
 from typing import Any
 
 from .core import Raft, Role
@@ -31,7 +32,7 @@ class InvariantViolated(AssertionError):
 class Seen:
     """What was last seen of one member, and what is durable there."""
 
-    __slots__ = ("core", "term", "commit", "applied", "last", "led_term", "hard_state", "writes")
+    __slots__ = ("core", "term", "commit", "applied", "last", "led_term", "hard_state", "writes", "acks")
 
     def __init__(self, core: Raft, hard_state: HardState) -> None:
         self.core = core
@@ -44,6 +45,8 @@ class Seen:
         """The durable one."""
         self.writes: list[tuple[int, HardState, tuple[Any, ...]]] = []
         """Those on their way to the disk, with the messages that wait for them."""
+        self.acks: deque[tuple[int, int, int]] = deque()
+        """(sequence of the write that it waits for, term, match) of each acknowledgement that is not sent yet."""
 
 
 class Invariants:
@@ -88,7 +91,7 @@ class Invariants:
         if ready.send:
             self._sent(seen, core, ready)
         if ready.send_after_durable:
-            self._sent_after_durable(core, ready)
+            self._sent_after_durable(seen, core, ready)
         if ready.changes:
             self._changed(seen, core, ready)
         if type(event) is AppendReply and core.role is Role.LEADER:
@@ -156,6 +159,11 @@ class Invariants:
             _, seen.hard_state, messages = writes.pop(0)
             for message in messages:
                 self._check_vote(core, message)
+        acks = seen.acks
+        while acks and acks[0][0] <= event.sequence:
+            _, term, match = acks.popleft()
+            holds = term < core.term or match <= core.durable_index
+            self._demand(holds, "acknowledged is durable", core.member, f"{match}, not {core.durable_index}")
 
     def _term_grew(self, seen: Seen, core: Raft) -> None:
         self._demand(core.term > seen.term, "terms only grow", core.member, f"{core.term} after {seen.term}")
@@ -317,16 +325,18 @@ class Invariants:
                 self._demand(durable, "vote durable before use", core.member, f"votes for {message.to}")
                 self._check_vote(core, message)
 
-    def _sent_after_durable(self, core: Raft, ready: Ready) -> None:
-        self._demand(
-            ready.persist is not None, "sent after a write", core.member, "there is nothing to wait for"
-        )
+    def _sent_after_durable(self, seen: Seen, core: Raft, ready: Ready) -> None:
+        persist = ready.persist
+        if persist is None:
+            self._demand(False, "sent after a write", core.member, "there is nothing to wait for")
+            return
         for message in ready.send_after_durable:
             if type(message) is AppendReply and message.success:
                 within = message.match <= core.last_index
                 self._demand(
                     within, "durable before acknowledged", core.member, f"acknowledges {message.match}"
                 )
+                seen.acks.append((persist.done.sequence, message.term, message.match))
 
     def _check_vote(self, core: Raft, message: Any) -> None:
         """§3.4: at most one vote a term, the own one among them."""

@@ -29,7 +29,7 @@ GUARDS: dict[str, tuple[Test, str | Bug]] = {
     ),
     "P06": (
         paper.test_the_timeout_is_drawn_anew_at_each_reset_from_the_members_own_stream,
-        (roles, "redraw_deadline", "raft.random.random()", "0.5"),
+        (replication, "on_append", "raft.random.random()", "0.5"),
     ),
     "P08": (
         paper.test_only_entries_of_the_own_term_are_committed_by_counting, "commits entries of old terms",

@@ -404,6 +404,20 @@ def test_p41_a_candidate_stuck_with_a_higher_term_is_let_in_at_the_cost_of_one_e
     assert len(simulation.invariants.leaders) <= elections + 1
 
 
+def test_p41_the_answer_to_an_older_term_says_nothing_about_the_logs() -> None:
+    """Its sender may lead again when it comes, in that very term, and be asking where the logs part."""
+    member = Alone(1, 1, 2, term=5)
+    ready = member.hear(Append, "c", term=4, prev_index=3, prev_term=2)
+    assert [(m.success, m.match, m.round) for m in sent(ready, AppendReply)] == [(False, 0, 0)]
+    member.lead()
+    progress = member.core.progress("b")
+    assert progress is not None and progress.state is ProgressState.PROBE
+    asked = progress.next
+    assert asked == 4
+    member.hear(AppendReply, "b", success=False, match=0, round=0, hint_index=0, hint_term=0)
+    assert progress.next == asked
+
+
 def test_p42_a_transfer_takes_two_round_trips_and_no_timeout() -> None:
     simulation = Simulation(voters=3)
     old = simulation.elect()

@@ -1,5 +1,6 @@
 """Snapshots: the log is cut off, and who lacks what was cut gets the state instead, whole and unmixed."""
 
+import msgspec
 import pytest
 from raft_simulation import Chaos, Simulation
 
@@ -227,6 +228,46 @@ def test_a_snapshot_that_the_log_disagrees_with_replaces_it_and_counts_when_it_i
     ready = raft.step(3, SnapshotInstalled(index=3, term=2, incarnation=1))
     assert [m.match for m in ready.send] == [3]  # type: ignore[union-attr]
     assert raft.snapshot_index == 3
+
+
+def appended(sender: str, term: int, after: tuple[int, int], count: int, commit: int = 1) -> Append:
+    """`count` entries of that term after an (index, term)."""
+    return Append(
+        cluster="c", sender=sender, to="a", term=term, incarnation=1, prev_index=after[0], prev_term=after[1],
+        terms=(term,) * count, payloads=(b"p",) * count, commit=commit, round=0,
+    )  # fmt: skip
+
+
+def test_what_was_acknowledged_counts_until_the_snapshot_that_covers_it_is_durable() -> None:
+    """The write of the entries is under way, and their acknowledgement with it, when the snapshot becomes whole."""
+    raft = follower((1,), commit=1)
+    wrote = raft.step(2, appended("b", 9, (1, 1), count=2))
+    assert wrote.persist is not None
+    assert [m.match for m in wrote.send_after_durable] == [3]  # type: ignore[union-attr]
+    assert raft.step(3, piece(5, 9, 0, b"whole!")).install is not None
+    assert raft.durable_index == 1
+    raft.step(4, wrote.persist.done)
+    assert raft.durable_index == 3, "the write of the old log is what was acknowledged"
+    heartbeat = raft.step(5, appended("b", 9, (0, 0), count=0))
+    assert [m.match for m in heartbeat.send] == [3]  # type: ignore[union-attr]
+    installed = raft.step(6, SnapshotInstalled(index=5, term=9, incarnation=1))
+    assert [m.match for m in installed.send] == [5]  # type: ignore[union-attr]
+
+
+def test_a_write_of_what_the_leader_may_not_have_does_not_count_after_a_snapshot() -> None:
+    """Entries of a former leader are under way; the snapshot of the next one holds others in their place."""
+    raft = follower((1,), commit=1)
+    wrote = raft.step(2, appended("b", 9, (1, 1), count=2))
+    assert wrote.persist is not None
+    heard = raft.step(3, appended("c", 10, (0, 0), count=0))
+    assert heard.persist is not None
+    whole = msgspec.structs.replace(piece(5, 10, 0, b"whole!"), sender="c", term=10)
+    assert raft.step(4, whole).install is not None
+    raft.step(5, wrote.persist.done)
+    raft.step(5, heard.persist.done)
+    assert raft.durable_index == 1
+    heartbeat = raft.step(6, appended("c", 10, (0, 0), count=0))
+    assert [m.match for m in heartbeat.send] == [1]  # type: ignore[union-attr]
 
 
 def test_pieces_in_any_order_twice_and_of_an_older_snapshot_make_one_whole() -> None:
