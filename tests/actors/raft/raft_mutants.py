@@ -116,8 +116,10 @@ MUTANTS: dict[str, Bug] = {
     ),
     "acknowledges a snapshot that is not durable": (
         snapshots, "_install",
-        "raft.durable_index = min(raft.durable_index, max(raft.commit_index, raft.verified_index))",
-        "raft.durable_index = message.index",
+        "raft.durable_index = min(raft.durable_index, agreed)", "raft.durable_index = message.index",
+    ),
+    "forgets what is being written when a snapshot comes": (
+        snapshots, "_install", "write[1] = min(write[1], agreed)", "write[1] = min(write[1], raft.durable_index)",
     ),
     "mixes the pieces of two snapshots": (snapshots, "_collect", "incoming.key != key", "False"),
     "puts pieces together in the order in which they come": (

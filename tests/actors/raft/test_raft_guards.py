@@ -14,7 +14,7 @@ import test_raft_paper as paper
 import test_raft_pitfalls as pitfalls
 from raft_mutants import Bug, planted
 
-from raftyard.actors.raft import changing, core, elections, progress, replication, roles
+from raftyard.actors.raft import changing, core, elections, progress, replication
 
 Test = Callable[..., None]
 
