@@ -6,9 +6,8 @@ from yard import Promises, Yard
 
 from raftyard.actors.disk import LosePower
 from raftyard.actors.frontdoor.home import Home
-from raftyard.actors.messages import LinkPolicy, disk_actor, node_actor
+from raftyard.actors.messages import disk_actor, node_actor
 from raftyard.actors.orchestrator import OrchestratorSettings, first_cluster, start_orchestrator
-from raftyard.actors.raft.config import RaftConfig
 from raftyard.actors.raft.core import Restored
 from raftyard.actors.raft.events import SnapshotInstalled, SnapshotTaken, StorageDone
 from raftyard.actors.storage.simulated import DiskFaults, SimulatedStorage
@@ -70,13 +69,11 @@ class DiskPromises:
 class DiskYard(Yard):
     """One cluster on simulated disks, every promise checked after every event."""
 
-    def __init__(self, seed: int, raft: RaftConfig = RaftConfig(), link: LinkPolicy = LinkPolicy()) -> None:
+    def __init__(self, seed: int, **settings: Any) -> None:
         super().__init__(Virtual(seed=seed, raise_crashes=True), nodes=NODES, checked=False)
         self.home = Home(first_cluster(self.settings), disks=GOOD)
         self.disks = DiskPromises(self.home, self.promises)
-        self.settings = OrchestratorSettings(
-            port=8000, nodes=NODES, raft=raft, link=link, observe=self.disks.observe
-        )
+        self.settings = OrchestratorSettings(port=8000, nodes=NODES, observe=self.disks.observe, **settings)
 
     def __enter__(self) -> "DiskYard":
         self.system.__enter__()
@@ -92,7 +89,9 @@ class DiskYard(Yard):
         return [node for node in super().nodes(cluster) if node.is_running]
 
     def why_unsettled(self, cluster: str = "0") -> str | None:
-        reading = [name for name in self.names(cluster) if (node := self.node(name)) is None or not node.is_running]
+        reading = [
+            name for name in self.names(cluster) if (node := self.node(name)) is None or not node.is_running
+        ]
         return f"{reading} have not read their disks" if reading else super().why_unsettled(cluster)
 
     def is_there(self, node: str) -> bool:

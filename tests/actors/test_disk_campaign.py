@@ -9,6 +9,7 @@ import random
 
 import pytest
 from disk_yard import GOOD, NODES, DiskYard
+from yard import History
 
 from raftyard.actors.disk import Decay, LosePower, SetDiskFaults
 from raftyard.actors.messages import disk_actor, node_actor
@@ -31,7 +32,7 @@ def raft_config(chance: random.Random) -> RaftConfig:
 def story(seed: int, steps: int) -> DiskYard:
     """A service call now and then, and something bad for some disk every 0.4 s; then good disks, and it must settle."""
     chance = random.Random(f"disks/{seed}")
-    with DiskYard(seed, raft_config(random.Random(f"raft/{seed}"))) as yard:
+    with DiskYard(seed, raft=raft_config(random.Random(f"raft/{seed}"))) as yard:
         yard.settle()
         wanted = 0
         decayed, crashes = "", list[str]()
@@ -72,6 +73,9 @@ def story(seed: int, steps: int) -> DiskYard:
             # A bit may have flipped in what was cut off, or overwritten, before it was read.
             assert yard.is_there(name) or name == decayed, f"{name} did not come back"
         assert yard.disks.checks > steps
+        if not decayed:
+            yard.settle(within_s=30)
+            assert History(yard.promises.raft()).state.digest() == yard.state().digest()
     return yard
 
 
