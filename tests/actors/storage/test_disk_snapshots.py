@@ -86,6 +86,7 @@ def test_snapshots_are_saved_and_the_logs_are_cut() -> None:
         fill(yard)
         check(yard)
         assert yard.disks.taken >= 5 * 4
+        assert not yard.events("storage-failed"), "a snapshot keeps its place among the other writes"
         for name in yard.names():
             durable = yard.disks.durable(name)
             assert durable.snapshot is not None
@@ -309,6 +310,7 @@ def test_a_program_that_starts_again_has_its_services_from_snapshots_and_its_fil
                     assert yard.submit(**{SERVICES[number % 5]: 1 + number})["status"] == "executed"
                 assert services(yard) == {name: 11 + number for number, name in enumerate(SERVICES)}
                 assert yard.submit(web=11)["status"] == "executed"
+                assert not yard.events("storage-failed")
                 yard.until(lambda: len({node.applied for node in yard.nodes()}) == 1)
         finally:
             data.unlock()
