@@ -111,7 +111,7 @@ MUTANTS: dict[str, tuple[Any, str, str, str]] = {
     ),
     "acknowledges a snapshot that is not durable": (
         snapshots, "_install",
-        "raft.durable_index = min(raft.durable_index, max(raft.commit_index, raft.verified_index))",
+        "raft.durable_index = min(raft.durable_index, agreed_index)",
         "raft.durable_index = message.index",
     ),
     "mixes the pieces of two snapshots": (snapshots, "_collect", "incoming.key != key", "False"),
