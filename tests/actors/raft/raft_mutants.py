@@ -282,6 +282,11 @@ SLOW = (
     "answers reads without asking anybody",
     "counts answers to an earlier round",
     "does not tell of membership changes among old entries",
+    "removed while its log is needed",
+    "installs a snapshot of what it has",
+    "mixes the pieces of two snapshots",
+    "elects by the new voters alone",
+    "replaces many voters at once without both halves",
 )
 """It takes more than 100 seeds to notice these, or some seconds."""
 

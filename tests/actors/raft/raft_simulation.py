@@ -204,6 +204,7 @@ class Simulation:
         if ready.persist is not None:
             self.write(member, ready.persist, ready.send_after_durable)
         for message in ready.send:
+            self.acknowledged_is_on_the_disk(message)
             self.send(message)
         for answer in ready.reads:
             self.read_answered(answer)
@@ -251,8 +252,11 @@ class Simulation:
     def written(self, member: Member) -> None:
         """Some of what is queued is written at once; of the log's writes only the last is reported (group commit)."""
         batch = self.written_together(member)
-        for what, _ in batch:
+        for what, after in batch:
             self.save(member, what)
+            # Now, because the next one may overwrite it in a later term; then this comes late, and does no harm.
+            for message in after:
+                self.acknowledged_is_on_the_disk(message)
         for _, after in batch:
             for message in after:
                 self.send(message)
@@ -267,6 +271,12 @@ class Simulation:
             last = None
         if last is not None:
             self.step(member.name, last)
+
+    def acknowledged_is_on_the_disk(self, message: Any) -> None:
+        """By the disk itself, not by what the core believes of it."""
+        if isinstance(message, AppendReply) and message.success:
+            durable = self.members[message.sender].storage.last_index
+            assert message.match <= durable, f"{message.sender} acknowledges {message.match}, has {durable}"
 
     # --- Snapshots ---
 
@@ -312,10 +322,6 @@ class Simulation:
     # --- Network ---
 
     def send(self, message: Any) -> None:
-        if isinstance(message, AppendReply) and message.success:
-            # By the disk itself, not by what the core believes of it.
-            durable = self.members[message.sender].storage.last_index
-            assert message.match <= durable, f"{message.sender} acknowledges {message.match}, has {durable}"
         self.sent[type(message).__name__] = self.sent.get(type(message).__name__, 0) + 1
         if self.cuts.get((message.sender, message.to)) or self.random.random() < self.loss:
             return
