@@ -31,7 +31,9 @@ def first_deadline(raft: "Raft") -> int:
     """A voter that is alone need not wait for anybody; who is no voter never campaigns."""
     if raft.role is Role.LEARNER:
         return NEVER_NS
-    if raft.membership.is_quorum((raft.member,)):
+    # Whoever made it the only voter may still lead under the membership before, with a lease that it forgot.
+    in_force = raft.memberships if raft.config.lease_reads else raft.memberships[-1:]
+    if all(membership.is_quorum((raft.member,)) for membership in in_force):
         return raft.now_ns
     redraw_deadline(raft)
     return raft.timer_ns
@@ -148,7 +150,9 @@ def on_pre_vote_reply(raft: "Raft", message: PreVoteReply) -> None:
 
 def on_vote_request(raft: "Raft", message: VoteRequest) -> None:
     """§3.4, §3.6.1: one vote a term, for a log that is at least as up to date; the same answer to the same asker."""
-    free = raft.voted_for == message.sender or (raft.voted_for is None and raft.leader is None)
+    # Whose term grew by another message than this, has the leader of the older term to be patient with all the same.
+    bound = not message.transfer and _hears_leader(raft)
+    free = raft.voted_for == message.sender or (raft.voted_for is None and raft.leader is None and not bound)
     granted = (
         free and raft.role is not Role.LEADER and raft.log.is_behind(message.last_index, message.last_term)
     )

@@ -7,7 +7,14 @@ from raft_simulation import Simulation
 
 from raftyard.actors.raft.config import RaftConfig
 from raftyard.actors.raft.core import Raft, Restored
-from raftyard.actors.raft.events import TransferLeadership, VoteRequest
+from raftyard.actors.raft.events import (
+    Append,
+    PreVoteReply,
+    RemoveMember,
+    TransferLeadership,
+    VoteReply,
+    VoteRequest,
+)
 
 ALL = ("n0", "n1", "n2")
 
@@ -141,3 +148,57 @@ def test_a_member_that_has_just_started_votes_for_nobody_while_a_lease_may_hold(
     assert (raft.voted_for == "b") is votes
     raft.step(400_000_001, request)
     assert raft.voted_for == "b"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_voter_that_was_just_left_alone_keeps_the_lease_of_the_leader_that_leaves(seed: int) -> None:
+    """The leader takes itself out of two. The other has that entry, stops, and could now elect itself at once."""
+    simulation = Simulation(voters=2, seed=seed, config=RaftConfig(lease_reads=True, clock_drift=0.0))
+    leader = simulation.elect()
+    simulation.run(500)
+    other = next(name for name in simulation.names if name != leader)
+    simulation.cut(other, leader)
+    simulation.step(leader, RemoveMember(member=leader))
+    simulation.run(1)
+    assert simulation.core(other).membership.voters == (other,)
+    simulation.isolate(leader)
+    simulation.crash(other)
+    simulation.start(other)
+    for number in range(200):
+        simulation.read(leader, number)
+        if simulation.core(other).is_leader:
+            simulation.propose(other, b"new")
+        simulation.run(5)
+    assert simulation.applied(other), "the voter that is left takes over in the end"
+    assert simulation.reads_answered, "the lease held for a while"
+
+
+def test_a_voter_that_has_always_been_alone_leads_at_once_when_it_starts() -> None:
+    simulation = Simulation(voters=1, config=RaftConfig(lease_reads=True))
+    simulation.elect(within_ms=1)
+
+
+@pytest.mark.parametrize("late", [VoteReply, PreVoteReply])
+@pytest.mark.parametrize(("lease_reads", "transfer", "votes"), [(1, 0, 0), (1, 1, 1), (0, 0, 1)])
+def test_a_voter_that_learned_a_newer_term_by_the_way_keeps_the_older_leaders_lease(
+    late: type, lease_reads: int, transfer: int, votes: int
+) -> None:
+    """A late answer raises its term: the candidate's request is then of its own term, and no less too early."""
+    raft = Raft(
+        member="a", cluster="c", incarnation=1, config=RaftConfig(lease_reads=bool(lease_reads)),
+        random=random.Random(1), restored=Restored.bootstrap(("a", "b", "c")), now_ns=0,
+    )  # fmt: skip
+    head = {"cluster": "c", "to": "a", "incarnation": 1}
+    heard_ns = 500_000_000
+    heartbeat = Append(
+        **head, sender="b", term=1, prev_index=0, prev_term=0, terms=(), payloads=(), commit=0, round=1
+    )
+    answer = {"granted": False, **({"round": 0} if late is PreVoteReply else {})}
+    request = VoteRequest(**head, sender="c", term=2, last_index=0, last_term=0, transfer=bool(transfer))
+    raft.step(heard_ns, heartbeat)
+    raft.step(heard_ns + 1, late(**head, sender="c", term=2, **answer))
+    assert (raft.term, raft.leader) == (2, None)
+    raft.step(heard_ns + 2, request)
+    assert (raft.voted_for == "c") is bool(votes)
+    raft.step(heard_ns + 400_000_000, request)
+    assert raft.voted_for == "c", "its patience ends, and it votes"
