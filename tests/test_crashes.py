@@ -93,8 +93,8 @@ def check(it: Program, clients: list[Client]) -> None:
 
 
 def run(folder: Path, faults: int) -> None:
-    seed = int(os.environ.get("RAFTYARD_SEED", "") or random.randrange(2**32))
-    print(f"seed {seed}")
+    seed = int(os.environ.get("RAFTYARD_SEED", "0"))
+    print(f"replay: RAFTYARD_SEED={seed}")
     with program(folder) as it:
         clients = campaign(it, random.Random(seed), faults)
         check(it, clients)

@@ -190,6 +190,10 @@ class SqliteStorage:
             if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
                 raise StorageBroken(f"{self.path} cannot be read: {error}; {_advice(error)}") from error
             raise self._damaged(str(error)) from error
+        except UnicodeDecodeError as error:
+            # sqlite's own text, of a schema or of a complaint, was changed.
+            self.close()
+            raise self._damaged(f"text in it is not readable ({error.reason})") from error
 
     def _open(self) -> sqlite3.Connection:
         if self._initial is None and not self.path.exists():

@@ -6,72 +6,33 @@ RAFTYARD_SEED repeats one story; RAFTYARD_CAMPAIGN=full tells many.
 
 import os
 import random
-from typing import Any
 
 import pytest
-from yard import Promises, Yard
+from disk_yard import GOOD, NODES, DiskYard
+from yard import History
 
-from raftyard.actors.cluster import Home
 from raftyard.actors.disk import Decay, LosePower, SetDiskFaults
 from raftyard.actors.messages import disk_actor, node_actor
-from raftyard.actors.orchestrator import first_cluster, start_orchestrator
-from raftyard.actors.raft.events import StorageDone
-from raftyard.actors.storage.simulated import DiskFaults, SimulatedStorage
-from raftyard.actors.system import Virtual
-
-NODES = 5
-GOOD = DiskFaults(sync_ms=2, jitter_ms=2)
+from raftyard.actors.raft.config import RaftConfig
+from raftyard.actors.storage.simulated import DiskFaults
 
 
-class DiskPromises:
-    """What a member believes to be durable is: the same term and vote, the same entries."""
-
-    def __init__(self, home: Home, others: Promises) -> None:
-        self._home = home
-        self._others = others
-        self.checks = 0
-
-    def observe(self, core: Any, event: Any, ready: Any) -> None:
-        self._others.observe(core, event, ready)
-        if type(event) is not StorageDone:
-            return
-        self.checks += 1
-        storage = self._home.storage(core.member)
-        assert isinstance(storage, SimulatedStorage)
-        durable = storage.durable
-        believed = self._others.raft().seen[core.member].hard_state
-        assert durable.hard_state.term >= believed.term
-        if durable.hard_state.term == believed.term and believed.voted_for is not None:
-            assert durable.hard_state.voted_for == believed.voted_for
-        terms = tuple(core.log.term_at(index) for index in range(1, core.durable_index + 1))
-        assert durable.terms[: core.durable_index] == terms
-
-
-class DiskYard(Yard):
-    """A yard of one cluster on simulated disks."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__(Virtual(seed=seed, raise_crashes=True), nodes=NODES, checked=False)
-        self.home = Home(first_cluster(self.settings), disks=GOOD)
-        self.disks = DiskPromises(self.home, self.promises)
-        self.settings = type(self.settings)(port=8000, nodes=NODES, observe=self.disks.observe)
-
-    def __enter__(self) -> "DiskYard":
-        self.system.__enter__()
-        start_orchestrator(self.system, self.settings, {"0": self.home})
-        return self
-
-    def tell(self, node: str, message: Any) -> None:
-        self.system.send(disk_actor("0", node), message)
-
-    def is_there(self, node: str) -> bool:
-        return bool(self.system.is_alive(node_actor("0", node)))
+def raft_config(chance: random.Random) -> RaftConfig:
+    """Mostly with snapshots so often, and in pieces so small, that members live by them."""
+    if chance.random() < 0.3:
+        return RaftConfig()
+    return RaftConfig(
+        snapshot_entries=chance.choice((1, 7, 40)),
+        keep_entries=chance.choice((0, 3, 30)),
+        snapshot_chunk_bytes=(chunk := chance.choice((200, 1_000, 1 << 18))),
+        max_snapshot_inflight_bytes=chunk * chance.choice((1, 4)),
+    )
 
 
 def story(seed: int, steps: int) -> DiskYard:
     """A service call now and then, and something bad for some disk every 0.4 s; then good disks, and it must settle."""
     chance = random.Random(f"disks/{seed}")
-    with DiskYard(seed) as yard:
+    with DiskYard(seed, raft=raft_config(random.Random(f"raft/{seed}"))) as yard:
         yard.settle()
         wanted = 0
         decayed, crashes = "", list[str]()
@@ -112,6 +73,9 @@ def story(seed: int, steps: int) -> DiskYard:
             # A bit may have flipped in what was cut off, or overwritten, before it was read.
             assert yard.is_there(name) or name == decayed, f"{name} did not come back"
         assert yard.disks.checks > steps
+        if not decayed:
+            yard.settle(within_s=30)
+            assert History(yard.promises.raft()).state.digest() == yard.state().digest()
     return yard
 
 

@@ -94,9 +94,18 @@ def flip(path: Path, bit: int) -> None:
 
 
 def test_no_changed_bit_ever_changes_what_is_found_silently(tmp_path: Path) -> None:
+    change_bits(tmp_path, seed=0)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("number", range(20))
+def test_no_changed_bit_of_many_does(tmp_path: Path, number: int) -> None:
+    change_bits(tmp_path, int(os.environ.get("RAFTYARD_SEED", "0")) + number)
+
+
+def change_bits(tmp_path: Path, seed: int) -> None:
     """In either file: the contents are the same, or the damage is named. In the last write: it may be a torn tail."""
-    seed = int(os.environ.get("RAFTYARD_SEED", "") or random.randrange(2**32))
-    print(f"seed {seed}")
+    print(f"replay: RAFTYARD_SEED={seed}")
     chance = random.Random(seed)
     copy = tmp_path / "copy" / "a.sqlite"
     contents = killed(tmp_path / "a.sqlite", copy)
