@@ -116,10 +116,11 @@ MUTANTS: dict[str, Bug] = {
     ),
     "acknowledges a snapshot that is not durable": (
         snapshots, "_install",
-        "raft.durable_index = min(raft.durable_index, agreed)", "raft.durable_index = message.index",
+        "raft.durable_index = min(raft.durable_index, agreed_index)", "raft.durable_index = message.index",
     ),
     "forgets what is being written when a snapshot comes": (
-        snapshots, "_install", "write[1] = min(write[1], agreed)", "write[1] = min(write[1], raft.durable_index)",
+        snapshots, "_install", "write[1] = min(write[1], agreed_index)",
+        "write[1] = min(write[1], raft.durable_index)",
     ),
     "mixes the pieces of two snapshots": (snapshots, "_collect", "incoming.key != key", "False"),
     "puts pieces together in the order in which they come": (
