@@ -205,21 +205,12 @@ def _collect(raft: "Raft", message: InstallSnapshot) -> None:
 def _install(raft: "Raft", message: InstallSnapshot, data: bytes) -> None:
     """The log begins anew after it. Until it is durable, nothing of it is acknowledged."""
     index, term, membership = message.index, message.snapshot_term, message.membership
-<<<<<<< HEAD
-    # Until then the disk has the old log, which counts as far as it agrees with the leader's: what is there, and what
-    # is being written, whose acknowledgement may wait for just that.
-    agreed = max(raft.commit_index, raft.verified_index)
-    raft.durable_index = min(raft.durable_index, agreed)
-    for write in raft.pending:
-        write[1] = min(write[1], agreed)
-=======
     # Until then the disk has the old log, which counts as far as it agrees with the leader's: what is on its way
     # there counts, too, once it is durable, for its acknowledgement is sent then.
     agreed_index = max(raft.commit_index, raft.verified_index)
     raft.durable_index = min(raft.durable_index, agreed_index)
     for write in raft.pending:
         write[1] = min(write[1], agreed_index)
->>>>>>> proof-core3
     raft.log.restart(index, term)
     raft.unsaved_from = 0
     raft.forget_columns()
