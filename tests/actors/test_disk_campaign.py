@@ -79,9 +79,9 @@ def story(seed: int, steps: int) -> DiskYard:
     return yard
 
 
-def seeds(count: int) -> list[int]:
-    given = os.environ.get("RAFTYARD_SEED")
-    return [int(given)] if given else [random.randrange(2**32) for _ in range(count)]
+def seeds(count: int) -> range:
+    base = int(os.environ.get("RAFTYARD_SEED", "0"))
+    return range(base, base + count)
 
 
 def test_no_promise_breaks_on_bad_disks() -> None:
