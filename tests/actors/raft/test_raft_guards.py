@@ -1,7 +1,8 @@
 """A guard is there when a test fails without it: here each is switched off, and its test fails.
 
-The numbers are those of our list of pitfalls.  Some controls stand beside their tests: P06 (without randomness votes
-split for ever) and P35 (without pre-vote the term grows).
+`PITFALLS` is our list of mistakes that Raft implementations have made; the tests of each carry its number.  Some
+controls stand beside their tests, too: P06 (without randomness votes split for ever), P35 (without pre-vote the term
+grows).
 """
 
 from collections.abc import Callable
@@ -9,14 +10,52 @@ from itertools import product
 from typing import Any
 
 import pytest
+import test_raft_disk_errors as disks
+import test_raft_joint as joint
 import test_raft_more_pitfalls as more
 import test_raft_paper as paper
 import test_raft_pitfalls as pitfalls
+import test_raft_snapshots as snapshots
 from raft_mutants import Bug, planted
 
-from raftyard.actors.raft import changing, core, elections, progress, replication
+from raftyard.actors.disk import Disk
+from raftyard.actors.raft import changing, core, elections, progress, replication, snapshots as snapshots_core
+from raftyard.actors.storage.memory import MemoryStorage
+from raftyard.actors.storage.sqlite import SqliteStorage
 
 Test = Callable[..., None]
+
+PITFALLS = {
+    "P02": "a message of a term goes out before the term is durable",
+    "P03": "a vote that comes twice counts twice",
+    "P05": "a late message takes back entries that agree",
+    "P06": "timeouts are alike, and votes split for ever",
+    "P08": "an entry of an old term is committed by counting",
+    "P10": "a new leader never learns what is committed",
+    "P12": "an old acknowledgement takes back what is known of a follower",
+    "P13": "entries with a gap between them are taken",
+    "P14": "logs that parted are compared an entry at a time",
+    "P15": "what was lost on the way is never sent again",
+    "P16": "a follower learns of a commit only by the next entry",
+    "P20": "a late write stands for entries that were overwritten meanwhile",
+    "P23": "a sync that failed is tried again and believed; a full disk leaves half a record",
+    "P24": "a snapshot takes back what a follower has",
+    "P26": "the pieces of two snapshots are mixed",
+    "P27": "an entry is applied again after a restart",
+    "P29": "a new leader answers reads before it knows what is committed",
+    "P32": "a command that is retried is applied twice",
+    "P34": "a leader without a quorum takes in without end",
+    "P35": "a member that was away for long comes back with a higher term",
+    "P39": "the only member that sees a quorum does not get to lead",
+    "P40": "asking for pre-votes disturbs those who are asked",
+    "P41": "a candidate with a higher term is never let in again",
+    "P42": "handing over leadership loses writes, or never ends",
+    "P43": "a slow disk is taken for a dead leader",
+    "P45": "a leader that is removed counts itself, or stays",
+    "P47": "a message of another life or another cluster is believed",
+    "P48": "a change of membership is not taken back, not found again, or not ended",
+    "P49": "logs are compared by length",
+}
 
 GUARDS: dict[str, tuple[Test, str | Bug]] = {
     "P02": (
@@ -26,6 +65,14 @@ GUARDS: dict[str, tuple[Test, str | Bug]] = {
     "P02 held": (
         pitfalls.test_p02_what_belongs_to_a_write_under_way_is_held_until_it_is_done,
         "sends before its term is durable",
+    ),
+    "P03": (
+        paper.test_a_vote_that_comes_twice_counts_once,
+        (core.Membership, "is_quorum", "_is_majority(self.voters, who)", "len(who) >= 1"),
+    ),
+    "P05": (
+        paper.test_a_conflicting_entry_is_deleted_with_all_that_follow_and_an_equal_one_stays,
+        "truncates on every append",
     ),
     "P06": (
         paper.test_the_timeout_is_drawn_anew_at_each_reset_from_the_members_own_stream,
@@ -61,6 +108,39 @@ GUARDS: dict[str, tuple[Test, str | Bug]] = {
     "P20": (
         pitfalls.test_p20_a_late_write_does_not_stand_for_entries_that_were_overwritten_and_written_again,
         "lets a late write stand for other entries",
+    ),
+    "P23": (
+        disks.test_p23_a_node_whose_sync_failed_once_ends_this_life_and_reads_what_is_left,
+        (Disk, "_synced", "self._fail(error)\n        return", "pass"),
+    ),
+    "P23 full": (
+        disks.test_p23_a_storage_that_failed_to_write_takes_nothing_until_it_is_read_again,
+        (SqliteStorage, "_check_usable", "if self._broken:", "if False:"),
+    ),
+    "P24": (
+        snapshots.test_a_snapshot_that_the_log_agrees_with_keeps_what_follows_it,
+        (
+            snapshots_core, "on_install_snapshot",
+            "elif raft.log.term_at(message.index) == message.snapshot_term:", "elif False:",
+        ),
+    ),
+    "P26": (
+        more.test_p26_pieces_of_two_snapshots_are_never_mixed_even_by_a_restart, "mixes the pieces of two snapshots",
+    ),
+    "P26 order": (
+        more.test_p26_pieces_of_two_snapshots_are_never_mixed_even_by_a_restart,
+        "puts pieces together in the order in which they come",
+    ),
+    "P26 overtaken": (
+        more.test_p26_a_snapshot_that_was_overtaken_is_not_begun_again,
+        (
+            snapshots_core, "_collect",
+            "incoming is not None and incoming.key[:2] == key[:2] and incoming.key[2] > message.index", "False",
+        ),
+    ),
+    "P27 snapshot": (
+        snapshots.test_a_restarted_member_begins_with_its_snapshot,
+        "forgets that what a snapshot holds was applied",
     ),
     "P27": (more.test_p27_a_restarted_member_applies_each_entry_once, "applies an entry twice"),
     "P29": (
@@ -106,6 +186,10 @@ GUARDS: dict[str, tuple[Test, str | Bug]] = {
         pitfalls.test_p42_a_transfer_passes_stickiness_but_not_the_check_of_the_log,
         "votes without looking at the log",
     ),
+    "P42 removed": (
+        more.test_p42_nobody_is_removed_while_leadership_is_handed_over,
+        (changing, "_objection", "if raft.transfer_target is not None:", "if False:"),
+    ),
     "P43": (more.test_p43_a_leader_whose_disk_stalls_goes_on_sending_heartbeats, "sends no heartbeats"),
     "P43 follower": (
         pitfalls.test_p43_a_follower_whose_disk_stalls_is_still_heard,
@@ -139,6 +223,21 @@ GUARDS: dict[str, tuple[Test, str | Bug]] = {
     "P48 learner": (
         more.test_p48_a_learner_that_is_behind_does_not_become_a_voter,
         (changing, "on_promote_learner", "elif not raft.is_caught_up(event.member):", "elif False:"),
+    ),
+    "P48 found again": (
+        snapshots.test_the_membership_survives_two_snapshots_and_a_restart,
+        (
+            MemoryStorage, "save_snapshot",
+            "membership_before(self._membership, self._first_index, self._payloads[:forget])", "self._membership",
+        ),
+    ),
+    "P48 ended": (
+        joint.test_the_next_leader_ends_a_change_that_the_last_one_began,
+        (changing, "leave_joint", "joint.outgoing and", "False and"),
+    ),
+    "P48 both halves": (
+        joint.test_nothing_is_committed_while_either_half_is_missing,
+        "commits a joint change by the new voters alone",
     ),
     "P49": (
         paper.test_a_vote_needs_a_log_at_least_as_up_to_date_by_term_first, "compares logs by length only",
@@ -184,3 +283,11 @@ def test_without_its_guard_the_test_fails(guard: str) -> None:
             except Exception:
                 failed += 1
     assert failed, f"{test.__name__} does not need its guard"
+
+
+def test_every_pitfall_of_the_list_has_its_test_and_its_guard() -> None:
+    assert sorted({name.split()[0] for name in GUARDS if name[0] == "P"}) == sorted(PITFALLS)
+    for name, (test, _) in GUARDS.items():
+        number = name.split()[0].lower()
+        told = f"{test.__name__} {test.__doc__ or ''}".lower()
+        assert number in told or test.__module__ == "test_raft_paper" or name not in PITFALLS, f"{name}: {told}"

@@ -1,6 +1,9 @@
 """More of the mistakes on our list: those that show across a restart, a retry, or when many ask at once."""
 
+from typing import Any
+
 import msgspec
+import pytest
 from raft_clients import Dictionary
 from raft_member import Alone, sent
 from raft_simulation import Simulation
@@ -10,14 +13,57 @@ from raftyard.actors.raft.events import (
     AddLearner,
     Append,
     AppendReply,
+    InstallSnapshot,
+    InstallSnapshotReply,
     PreVoteReply,
     PreVoteRequest,
     PromoteLearner,
     Propose,
+    RemoveMember,
+    TransferLeadership,
 )
+from raftyard.actors.raft.membership import Membership
 from raftyard.actors.raft.sessions import Applied, Sessions, encode
 
 SECOND = 1_000.0
+
+
+MEMBERSHIP = Membership(voters=("a", "b", "c"))
+SNAPSHOTS = {5: b"OLDEST", 7: b"newest"}
+
+
+def piece(index: int, offset: int) -> dict[str, Any]:
+    """Two bytes of one of two snapshots that are equally long."""
+    data = SNAPSHOTS[index]
+    return {
+        "index": index, "snapshot_term": 1, "membership": MEMBERSHIP, "total": len(data), "offset": offset,
+        "data": data[offset : offset + 2],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("restarts_after", [None, 0, 1, 2, 3, 4, 5])
+def test_p26_pieces_of_two_snapshots_are_never_mixed_even_by_a_restart(restarts_after: int | None) -> None:
+    """The second is taken while the first is on its way; late pieces of the first come in between, some twice."""
+    member = Alone(1, term=1)
+    order = [(5, 0), (7, 2), (5, 2), (7, 0), (7, 0), (5, 4)]
+    installed = []
+    for number, (index, offset) in enumerate([*order, (7, 0), (7, 2), (7, 4)]):
+        snapshot = member.hear(InstallSnapshot, **piece(index, offset)).install
+        if snapshot is not None:
+            installed.append((snapshot.index, snapshot.data))
+        if number == restarts_after:
+            member = Alone(1, term=1)
+    assert installed == [(7, SNAPSHOTS[7])]
+
+
+def test_p26_a_snapshot_that_was_overtaken_is_not_begun_again() -> None:
+    """Its late first piece must not throw away what came of the newer one."""
+    member = Alone(1, term=1)
+    member.hear(InstallSnapshot, **piece(7, 0))
+    member.hear(InstallSnapshot, **piece(7, 2))
+    assert sent(member.hear(InstallSnapshot, **piece(5, 0)), InstallSnapshotReply) == []
+    ready = member.hear(InstallSnapshot, **piece(7, 4))
+    assert ready.install is not None and ready.install.data == SNAPSHOTS[7]
 
 
 def test_p27_a_restarted_member_applies_each_entry_once() -> None:
@@ -98,6 +144,16 @@ def test_p40_one_member_without_pre_vote_among_others_costs_at_most_one_election
         simulation.elect(within_ms=3 * SECOND)
         simulation.agree(b"%d" % number, simulation.names, within_ms=3 * SECOND)
         assert len(simulation.invariants.leaders) <= before + 2
+
+
+def test_p42_nobody_is_removed_while_leadership_is_handed_over() -> None:
+    """Else the target might campaign in a membership that it no longer belongs to."""
+    member = Alone()
+    member.serve()
+    member.step(Propose(payloads=(b"x",)))
+    member.step(TransferLeadership(target="b", ref=3))
+    refused = member.step(RemoveMember(member="b", ref=4)).refused
+    assert [(told.ref, told.reason) for told in refused] == [(4, "transferring")]
 
 
 def test_p43_a_leader_whose_disk_stalls_goes_on_sending_heartbeats() -> None:
