@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 from linearizability import Operation, check
-from raft_simulation import MS, Chaos, Member, Simulation
+from raft_chaos import Chaos
+from raft_simulation import MS, Member, Simulation
 
 from raftyard.actors.raft.events import Propose, ReadFailed, ReadReady, ReadRequest, Ready
 from raftyard.actors.raft.sessions import Applied, Sessions, encode
@@ -144,7 +145,7 @@ class ServedSimulation(Simulation):
 
     def ask(self, client: Client) -> None:
         """Anybody, more often a leader."""
-        alive = list(self.cores)
+        alive = list(self.awake)
         client.retry_ns = self.now_ns + self.choice.choice((100, 500, 2_000)) * MS
         if not alive:
             return

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+from raft_chaos import Chaos
 from raft_clients import ServedChaos
-from raft_simulation import Chaos
 
 from raftyard.actors.raft import (
     changing,

@@ -16,26 +16,21 @@ from raftyard.actors.raft.core import Raft, RaftConfig, Restored
 from raftyard.actors.raft.events import (
     NEVER_NS,
     Accepted,
-    AddLearner,
     AppendReply,
-    ChangeMembership,
     DeadlineReached,
     Event,
     Persist,
-    PromoteLearner,
     Propose,
     ReadFailed,
     ReadReady,
     ReadRequest,
     Ready,
     Refused,
-    RemoveMember,
     Snapshot,
     SnapshotChunk,
     SnapshotInstalled,
     SnapshotTaken,
     StorageDone,
-    TransferLeadership,
 )
 from raftyard.actors.raft.invariants import Invariants
 from raftyard.actors.storage.memory import MemoryStorage
@@ -59,6 +54,10 @@ class Member:
         """How fast its clock runs."""
         self.core: Raft | None = None
         self.armed_ns = NEVER_NS
+        self.bad_disk = ""
+        """Its next write fails, and its life ends with that: "once", or "always" until the disk is mended."""
+        self.stalled_until_ns = 0
+        """Until then no write is done."""
         self.writes: deque[tuple[Persist | tuple[Snapshot, Event], tuple[Any, ...]]] = deque()
         """What is on its way to the disk, with what waits for it: messages, or an event after a snapshot."""
         self.applied: list[tuple[int, bytes]] = []
@@ -90,6 +89,9 @@ class Simulation:
         self.count = 0
         self.invariants = Invariants()
         self.cuts: dict[tuple[str, str], bool] = {}
+        self.held: dict[str, list[tuple[str, int, Any]]] = {}
+        """Who is paused, and what has come for it since then."""
+        self.resumed_ns: dict[str, int] = {}
         self.last_arrival: dict[tuple[str, str], int] = {}
         self.sent: dict[str, int] = {}
         self.names = tuple(f"n{i}" for i in range(voters + spare))
@@ -101,7 +103,7 @@ class Simulation:
         self.reads: dict[int, int] = {}
         self.reads_answered: list[int] = []
         self.reads_failed: list[int] = []
-        self.taken = self.installed = 0
+        self.taken = self.installed = self.failed_writes = 0
         self.accepted: list[Accepted] = []
         self.refused: list[Refused] = []
         self.observers: list[Callable[[str, Event, Ready], None]] = []
@@ -127,7 +129,9 @@ class Simulation:
     def one(self) -> None:
         self.now_ns, _, kind, incarnation, name, what = heapq.heappop(self.heap)
         member = self.members[name]
-        if kind == "message":
+        if name in self.held:
+            self.held[name].append((kind, incarnation, what))
+        elif kind == "message":
             if member.core is not None:
                 self.step(name, what)
         elif member.core is None or incarnation != member.incarnation:
@@ -136,7 +140,10 @@ class Simulation:
             if what == member.armed_ns:
                 member.armed_ns = NEVER_NS
                 self.step(name, DeadlineReached())
-        else:
+        elif member.bad_disk or kind == "bad disk":
+            self.failed_writes += 1
+            self.crash(name)
+        elif member.writes:
             self.written(member)
 
     def at(self, time_ns: int, kind: str, name: str, what: Any) -> None:
@@ -169,10 +176,26 @@ class Simulation:
     def crash(self, name: str) -> None:
         """What was given to the disk and is not acknowledged may be there or not."""
         member = self.members[name]
+        self.held.pop(name, None)
+        if member.bad_disk == "once":
+            member.bad_disk = ""
         for _ in range(self.random.randint(0, len(member.writes))):
             self.save(member, member.writes.popleft()[0])
         member.writes.clear()
         member.core = None
+
+    def pause(self, name: str) -> None:
+        """As a process that is stopped: time passes, and all that comes for it waits."""
+        if name in self.cores:
+            self.held.setdefault(name, [])
+
+    def resume(self, *names: str) -> None:
+        """These, or everybody; what has come meanwhile is there at once, in order."""
+        for name in names or tuple(self.held):
+            self.resumed_ns[name] = self.now_ns
+            for kind, incarnation, what in self.held.pop(name, ()):
+                self.count += 1
+                heapq.heappush(self.heap, (self.now_ns, self.count, kind, incarnation, name, what))
 
     def step(self, name: str, event: Event) -> Ready:
         member = self.members[name]
@@ -238,7 +261,9 @@ class Simulation:
 
     def write(self, member: Member, what: Any, after: tuple[Any, ...]) -> None:
         member.writes.append((what, after))
-        if not self.disk_ms[1]:
+        if member.bad_disk:
+            self.at(self.now_ns, "bad disk", member.name, None)
+        elif not self.disk_ms[1] and self.now_ns >= member.stalled_until_ns:
             self.written(member)
         elif len(member.writes) == 1:
             self.next_write(member)
@@ -319,7 +344,8 @@ class Simulation:
         return batch
 
     def next_write(self, member: Member) -> None:
-        self.at(self.now_ns + int(self.random.uniform(*self.disk_ms) * MS), "disk", member.name, None)
+        done_ns = self.now_ns + int(self.random.uniform(*self.disk_ms) * MS)
+        self.at(max(done_ns, member.stalled_until_ns), "disk", member.name, None)
 
     # --- Network ---
 
@@ -363,12 +389,17 @@ class Simulation:
     def cores(self) -> dict[str, Raft]:
         return {name: member.core for name, member in self.members.items() if member.core is not None}
 
+    @property
+    def awake(self) -> dict[str, Raft]:
+        """Who is neither down nor paused."""
+        return {name: core for name, core in self.cores.items() if name not in self.held}
+
     def leaders(self) -> list[str]:
-        return [name for name, core in self.cores.items() if core.is_leader]
+        return [name for name, core in self.awake.items() if core.is_leader]
 
     def leader(self) -> str | None:
         """The leader of the highest term."""
-        leading = [(core.term, name) for name, core in self.cores.items() if core.is_leader]
+        leading = [(core.term, name) for name, core in self.awake.items() if core.is_leader]
         return max(leading)[1] if leading else None
 
     def elect(self, within_ms: float = 5_000, among: tuple[str, ...] | None = None) -> str:
@@ -385,7 +416,7 @@ class Simulation:
     def _serving(self, among: tuple[str, ...] | None) -> str | None:
         serving = [
             (core.term, name)
-            for name, core in self.cores.items()
+            for name, core in self.awake.items()
             if core.has_committed_own_term and (among is None or name in among)
         ]
         return max(serving)[1] if serving else None
@@ -428,275 +459,3 @@ class Simulation:
             f"stale read {answer.ref}: index {answer.index}, {needed} was committed"
         )
         self.reads_answered.append(answer.ref)
-
-
-class Chaos:
-    """Random faults and random work on a simulation, then peace, in which everything must come right."""
-
-    simulation_class: type[Simulation] = Simulation
-
-    def __init__(self, seed: int, core_class: type[Raft] = Raft) -> None:
-        draw = random.Random(f"chaos/{seed}")
-        self.random = draw
-        self.mood = draw.choice(("", "", "", "snapshots", "snapshots", "leases", "leases"))
-        """What a story is mostly about: nothing, or what seldom happens by itself."""
-        voters = draw.choice((1, 2, 3, 3, 3, 4, 5, 5))
-        config = RaftConfig(
-            pre_vote=draw.random() < 0.8,
-            check_quorum=(check_quorum := draw.random() < 0.9),
-            lease_reads=check_quorum and (self.mood == "leases" or draw.random() < 0.2),
-            clock_drift=(drift := draw.choice((0.0, 0.1, 0.3))),
-            max_inflight_messages=draw.choice((1, 3, 128)),
-            max_batch_entries=draw.choice((1, 2, 4096)),
-            caught_up_entries=draw.choice((0, 10, 256)),
-            max_uncommitted_bytes=draw.choice((1_000, 64 << 20, 64 << 20)),
-            keep_entries=draw.choice((0,) if self.mood == "snapshots" else (0, 5, 50)),
-            snapshot_chunk_bytes=(
-                chunk := draw.choice((7, 20, 100) if self.mood == "snapshots" else (100, 1 << 18))
-            ),
-            max_snapshot_inflight_bytes=chunk * draw.choice((1, 3, 8)),
-        )
-        self.simulation = self.simulation_class(
-            voters=voters,
-            spare=draw.choice((0, 1, 3)),
-            seed=seed,
-            config=config,
-            delay_ms=draw.choice(((1, 1), (0, 5), (1, 60), (10, 300))),
-            disk_ms=draw.choice(((0, 0), (0, 3), (1, 50), (0, 600))),
-            in_order=draw.random() < 0.5,
-            core_class=core_class,
-        )
-        for member in self.simulation.members.values():
-            member.rate = 1 + draw.uniform(0, drift)
-        self.simulation.loss = draw.choice((0.0, 0.0, 0.05, 0.3))
-        self.simulation.duplicate = draw.choice((0.0, 0.1, 0.5))
-        self.proposed = 0
-        # No two seeds do the same things equally often: what is rare in most is common in some (swarm testing).
-        self.temper = [draw.choice((0.2, 1, 1, 4)) for _ in range(20)]
-        self.pauses_ms = draw.choice(
-            (
-                (0, 1, 20, 100, 400, 1_000),
-                (0, 1, 20, 100, 400, 1_000),
-                (0, 1, 5, 20, 100),
-                (20, 400, 400, 700),
-            )
-        )
-
-    def run(self, actions: int = 100) -> None:
-        for _ in range(actions):
-            self.act()
-            self.simulation.run(self.random.choice(self.pauses_ms))
-            self.nobody_leads_without_a_quorum()
-        self.peace()
-
-    def nobody_leads_without_a_quorum(self) -> None:
-        """A leader that no quorum answered for the longest timeout steps down; it looks with each heartbeat."""
-        config = self.simulation.config
-        patience_ns = (config.election_max_ms + config.heartbeat_ms) * MS
-        for name, core in self.simulation.cores.items():
-            if core.is_leader and config.check_quorum:
-                since = self.simulation.now_ns - patience_ns
-                heard = [peer for peer, progress in core.peers.items() if progress.last_heard_ns >= since]
-                # A change of membership that was just begun counts from the next heartbeat on.
-                known = any(membership.is_quorum((name, *heard)) for membership in core.memberships)
-                assert known, f"{name} leads on without a quorum"
-
-    def act(self) -> None:
-        kinds = (
-            (self.propose, 10), (self.read, 4), (self.cut, 3), (self.isolate, 2), (self.heal, 4), (self.crash, 3),
-            (self.restart, 6), (self.change, 6), (self.transfer, 4), (self.crash_all, 0.2), (self.split, 2),
-            (self.strand, 3), (self.snapshot, 5),
-            (self.leave_behind, 8 * (self.mood == "snapshots")), (self.betray, 6 * (self.mood == "leases")),
-        )  # fmt: skip
-        weights = [weight * temper for (_, weight), temper in zip(kinds, self.temper, strict=False)]
-        self.random.choices([act for act, _ in kinds], weights)[0]()
-
-    def any_alive(self) -> str | None:
-        alive = list(self.simulation.cores)
-        leaders = self.simulation.leaders()
-        if leaders and self.random.random() < 0.6:
-            return self.random.choice(leaders)
-        return self.random.choice(alive) if alive else None
-
-    def propose(self) -> None:
-        name = self.any_alive()
-        if name is not None:
-            count = self.random.choice((1, 1, 1, 5, 20))
-            payloads = tuple(b"p%d" % (self.proposed + i) for i in range(count))
-            self.proposed += count
-            self.simulation.propose(name, *payloads)
-
-    def read(self) -> None:
-        name = self.any_alive()
-        if name is not None:
-            self.proposed += 1
-            self.simulation.read(name, self.proposed)
-
-    def cut(self) -> None:
-        self.simulation.cut(*self.random.choices(self.simulation.names, k=2))
-
-    def isolate(self) -> None:
-        self.simulation.isolate(self.any_alive() or "n0")
-
-    def split(self) -> None:
-        names = self.simulation.names
-        self.simulation.isolate(*self.random.sample(names, self.random.randint(1, len(names))))
-
-    def strand(self) -> None:
-        """A leader that is cut off, perhaps with a friend, goes on taking work that will be overwritten."""
-        leader = self.simulation.leader()
-        if leader is not None:
-            self.simulation.isolate(
-                leader, *self.random.sample(self.simulation.names, self.random.choice((0, 1)))
-            )
-            for _ in range(self.random.choice((1, 3))):
-                self.propose()
-                self.simulation.propose(leader, b"s%d" % self.simulation.count)
-
-    def leave_behind(self) -> None:
-        """Somebody misses so much that it needs a snapshot; meanwhile newer ones are taken, and it may crash."""
-        simulation = self.simulation
-        leader = simulation.leader()
-        if leader is None:
-            return
-        victim = self.random.choice(simulation.names)
-        simulation.heal()
-        simulation.isolate(victim)
-        if victim in simulation.cores and self.random.random() < 0.3:
-            simulation.propose(victim, b"lost")
-        for _ in range(3):
-            self.propose()
-            simulation.run(self.random.choice((5, 200)))
-        self.snapshot_of(leader)
-        simulation.run(100)
-        simulation.heal()
-        for _ in range(self.random.choice((1, 4))):
-            simulation.run(self.random.choice((10, 50, 150, 600)))
-            self.propose()
-            self.snapshot_of(simulation.leader() or leader)
-            if self.random.random() < 0.3 and victim in simulation.cores:
-                simulation.crash(victim)
-                simulation.start(victim)
-
-    def betray(self) -> None:
-        """A leader is cut off from voters that are eager to have another, and goes on answering reads."""
-        simulation = self.simulation
-        leader = simulation.leader()
-        if leader is None:
-            return
-        others = [name for name in simulation.names if name != leader]
-        if others and self.random.random() < 0.5:
-            simulation.cut(leader, self.random.choice(others))
-            simulation.run(self.random.choice((100, 700)))
-        if self.random.random() < 0.4 and leader in simulation.cores:
-            simulation.step(leader, TransferLeadership(target=None, ref=2))
-            simulation.run(self.random.choice((0, 1, 3)))
-        simulation.isolate(leader)
-        for name in others:
-            if self.random.random() < 0.3 and name in simulation.cores:
-                simulation.crash(name)
-                simulation.start(name)
-        for _ in range(30):
-            for name in simulation.leaders():
-                self.proposed += 1
-                simulation.read(name, self.proposed)
-                if name != leader:
-                    simulation.propose(name, b"b%d" % self.proposed)
-            simulation.run(30)
-
-    def heal(self) -> None:
-        self.simulation.heal()
-
-    def crash(self) -> None:
-        name = self.any_alive()
-        if name is not None:
-            self.simulation.crash(name)
-
-    def crash_all(self) -> None:
-        for name in list(self.simulation.cores):
-            self.simulation.crash(name)
-
-    def restart(self) -> None:
-        for name in self.simulation.names:
-            if name not in self.simulation.cores and self.random.random() < 0.7:
-                self.simulation.start(name)
-
-    def change(self) -> None:
-        leader = self.simulation.leader()
-        if leader is None:
-            return
-        if self.random.random() < 0.5:
-            self.change_many(leader)
-            return
-        member = self.random.choice(self.simulation.names)
-        event = self.random.choice((AddLearner, PromoteLearner, PromoteLearner, RemoveMember))
-        self.simulation.step(leader, event(member=member, ref=1))
-
-    def change_many(self, leader: str) -> None:
-        """Any other set of those that may vote; all others perhaps as learners, so that they may the next time."""
-        core = self.simulation.core(leader)
-        able = [
-            name
-            for name in self.simulation.names
-            if name in core.membership.voters or core.is_caught_up(name)
-        ]
-        voters = tuple(self.random.sample(able, self.random.randint(min(1, len(able)), len(able))))
-        others = [name for name in self.simulation.names if name not in voters]
-        learners = tuple(others[: self.random.randint(0, len(others))])
-        self.simulation.step(leader, ChangeMembership(voters=voters, learners=learners, ref=1))
-
-    def snapshot(self) -> None:
-        name = self.any_alive()
-        if name is not None:
-            self.snapshot_of(name)
-
-    def snapshot_of(self, name: str) -> None:
-        if name in self.simulation.cores:
-            self.simulation.snapshot(name)
-
-    def transfer(self) -> None:
-        leader = self.simulation.leader()
-        if leader is not None:
-            target = self.random.choice((None, *self.simulation.names))
-            self.simulation.step(leader, TransferLeadership(target=target, ref=2))
-
-    def peace(self) -> None:
-        """Faults end; within a bounded time there is one leader, new work is done, and all members agree."""
-        simulation = self.simulation
-        simulation.heal()
-        simulation.loss = simulation.duplicate = 0.0
-        simulation.delay_ms, simulation.disk_ms = (1, 5), (0, 2)
-        for name in simulation.names:
-            if name not in simulation.cores:
-                simulation.start(name)
-        simulation.run(5_000)
-        leader = simulation.elect(within_ms=10_000)
-        if not simulation.config.check_quorum:
-            # Who was removed unawares then raises the term for ever, and each time the snapshot begins again.
-            for name in simulation.names:
-                if name not in simulation.core(leader).membership.members:
-                    simulation.crash(name)
-            simulation.run(200)
-            leader = simulation.elect()
-        before = simulation.core(leader).term
-        simulation.propose(leader, b"peace")
-        simulation.read(leader, -1)
-        assert not simulation.core(leader).membership.outgoing, "a joint change never ended"
-        members = simulation.core(leader).membership.members
-        done = simulation.run_until(lambda: simulation.all_applied(b"peace", members), 10_000)
-        assert done, f"not everybody of {members} applied the last entry"
-        simulation.run(3_000)
-        assert -1 in simulation.reads_answered, "a read in peace was not answered"
-        if simulation.config.check_quorum:
-            # Without it a member that was removed unawares may depose leaders for ever (§4.2.3).
-            core = simulation.core(leader)
-            assert core.is_leader and core.term == before, "peace was disturbed"
-        log = simulation.core(leader)
-        for name in members:
-            core = simulation.core(name)
-            first = max(core.first_index, log.first_index)
-            assert core.entries(first, core.last_index + 1) == log.entries(first, log.last_index + 1), (
-                f"{name} differs"
-            )
-            applied = simulation.members[name].applied
-            assert applied == simulation.members[leader].applied, f"{name} applied otherwise"

@@ -3,7 +3,7 @@
 import pytest
 from raft_mutants import MUTANTS, SLOW, planted, seeds_to_kill
 
-SEEDS = 400
+SEEDS = 800
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 import msgspec
 import pytest
-from raft_simulation import Chaos, Simulation
+from raft_chaos import Chaos
+from raft_simulation import Simulation
 
 from raftyard.actors.raft.config import RaftConfig
 from raftyard.actors.raft.core import Raft, Restored
