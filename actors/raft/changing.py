@@ -214,13 +214,16 @@ def abort_transfer(raft: "Raft") -> None:
 
 
 def _furthest_voter(raft: "Raft") -> str | None:
-    """The voter with the most of our log, of equal ones the one heard last, then the first in the list."""
+    """The voter with the most of our log; of equal ones who was asked for, then who was heard last, then the first."""
     best: str | None = None
-    best_rank = (-1, 0)
+    best_rank = (-1, False, 0)
     for voter in raft.membership.voters:
         progress = raft.peers.get(voter)
-        if progress is not None and (progress.match, progress.last_heard_ns) > best_rank:
-            best, best_rank = voter, (progress.match, progress.last_heard_ns)
+        if progress is None:
+            continue
+        rank = (progress.match, voter == raft.transfer_target, progress.last_heard_ns)
+        if rank > best_rank:
+            best, best_rank = voter, rank
     return best
 
 

@@ -78,9 +78,13 @@ class Chaos:
     def run(self, actions: int = 120) -> None:
         for _ in range(actions):
             self.act()
-            self.simulation.run(self.random.choice(self.pauses_ms))
+            self.let(self.random.choice(self.pauses_ms))
             self.nobody_leads_without_a_quorum()
         self.peace()
+
+    def let(self, ms: float) -> None:
+        """Time passes."""
+        self.simulation.run(ms)
 
     def nobody_leads_without_a_quorum(self) -> None:
         """A leader that no quorum answered for the longest timeout steps down; it looks with each heartbeat."""
@@ -164,12 +168,12 @@ class Chaos:
             simulation.propose(victim, b"lost")
         for _ in range(3):
             self.propose()
-            simulation.run(self.random.choice((5, 200)))
+            self.let(self.random.choice((5, 200)))
         self.snapshot_of(leader)
-        simulation.run(100)
+        self.let(100)
         simulation.heal()
         for _ in range(self.random.choice((1, 4))):
-            simulation.run(self.random.choice((10, 50, 150, 600)))
+            self.let(self.random.choice((10, 50, 150, 600)))
             self.propose()
             self.snapshot_of(simulation.leader() or leader)
             if self.random.random() < 0.3 and victim in simulation.awake:
@@ -185,10 +189,10 @@ class Chaos:
         others = [name for name in simulation.names if name != leader]
         if others and self.random.random() < 0.5:
             simulation.cut(leader, self.random.choice(others))
-            simulation.run(self.random.choice((100, 700)))
+            self.let(self.random.choice((100, 700)))
         if self.random.random() < 0.4 and leader in simulation.awake:
             simulation.step(leader, TransferLeadership(target=None, ref=2))
-            simulation.run(self.random.choice((0, 1, 3)))
+            self.let(self.random.choice((0, 1, 3)))
         simulation.isolate(leader)
         for name in others:
             if self.random.random() < 0.3 and name in simulation.awake:
@@ -200,7 +204,7 @@ class Chaos:
                 simulation.read(name, self.proposed)
                 if name != leader:
                     simulation.propose(name, b"b%d" % self.proposed)
-            simulation.run(30)
+            self.let(30)
 
     def shape(self) -> None:
         """Partitions in which not everybody sees the same: a bridge, a ring, somebody mute or deaf."""
@@ -308,11 +312,11 @@ class Chaos:
         simulation.isolate(*old)
         keeps = (leader,) if self.random.random() < 0.5 else ()
         simulation.step(leader, ChangeMembership(voters=(*keeps, *new), ref=1))
-        simulation.run(self.random.choice((5, 100)))
+        self.let(self.random.choice((5, 100)))
         if self.random.random() < 0.7 and leader in simulation.awake:
             simulation.crash(leader)
         for _ in range(3):
-            simulation.run(self.random.choice((300, 900)))
+            self.let(self.random.choice((300, 900)))
             self.propose()
 
     def snapshot(self) -> None:

@@ -205,15 +205,17 @@ class ServedChaos(Chaos):
     def run(self, actions: int = 60) -> None:
         for _ in range(actions):
             self.act()
-            self.pass_time(self.random.choice(self.pauses_ms))
+            self.let(self.random.choice(self.pauses_ms))
         self.peace()
-        self.pass_time(2_000)
+        self.let(2_000)
         self.check_history()
 
-    def pass_time(self, ms: int) -> None:
-        for _ in range(ms // 20):
+    def let(self, ms: float) -> None:
+        """Time passes, and the clients do something every 20 ms of it."""
+        for _ in range(int(ms) // 20):
             self.simulation.act()
             self.simulation.run(20)
+        self.simulation.run(ms % 20)
 
     def check_history(self) -> None:
         open_writes = [client for client in self.simulation.clients if client.kind not in ("", "get")]

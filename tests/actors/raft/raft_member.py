@@ -62,7 +62,12 @@ class Alone:
 
     def durable(self) -> Ready:
         """The oldest write is done."""
-        return self.core.step(self.now_ns, self.writes.pop(0).done)
+        ready = self.core.step(self.now_ns, self.writes.pop(0).done)
+        if ready.persist is not None:
+            self.writes.append(ready.persist)
+            if self.sync:
+                self.durable()
+        return ready
 
     def later(self, ms: float) -> Ready:
         self.now_ns += int(ms * MS)

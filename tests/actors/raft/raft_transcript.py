@@ -15,6 +15,8 @@ command lets it pass.  Every member draws the middle of its election timeout (60
     read n1 7                a linearizable read with the number 7
     transfer n1 n2           n1 is told to hand over to n2 (no name: to whom it likes)
     add n1 n4 | promote n1 n4 | remove n1 n2        the leader n1 is told to change who takes part
+    change n1 n2+n3 [n4+n5]  the leader n1 is told to make these the voters (and those the learners), in one change
+    snapshot n1              n1 writes a snapshot of all that it has applied, and cuts its log
     messages                 what is under way
     deliver [n1->n2] [2]     the oldest message of that wire (all that are there now; or so many)
     drop [n1->n2] [2]        the same, lost
@@ -38,9 +40,11 @@ from raftyard.actors.raft.events import (
     Append,
     AppendReply,
     BecameLeader,
+    ChangeMembership,
     DeadlineReached,
     Event,
     HardState,
+    InstallSnapshot,
     LeaderKnown,
     MembershipChanged,
     Persist,
@@ -50,6 +54,10 @@ from raftyard.actors.raft.events import (
     ReadRequest,
     Ready,
     RemoveMember,
+    Snapshot,
+    SnapshotChunk,
+    SnapshotInstalled,
+    SnapshotTaken,
     SteppedDown,
     TransferLeadership,
 )
@@ -80,7 +88,9 @@ class Player:
         self.incarnation = 0
         self.core: Raft | None = None
         self.is_slow = False
-        self.writes: deque[tuple[Persist, tuple[Any, ...]]] = deque()
+        self.applied: list[bytes] = []
+        self.writes: deque[tuple[Persist | tuple[Snapshot, Event], tuple[Any, ...]]] = deque()
+        """What is on its way to the disk, with what waits for it: messages, or an event after a snapshot."""
         self.told: tuple[Role, int] = (Role.LEARNER, -1)
 
 
@@ -145,13 +155,15 @@ class Stage:
     def do_start(self, name: str) -> None:
         player = self.players[name]
         player.incarnation += 1
+        restored = player.storage.load()
+        player.applied = restored.snapshot.data.split() if restored.snapshot is not None else []
         player.core = Raft(
             member=name,
             cluster="c",
             incarnation=player.incarnation,
             config=self.config,
             random=player.draws,
-            restored=player.storage.load(),
+            restored=restored,
             now_ns=self.now_ns,
         )
         player.told = (player.core.role, player.core.term)
@@ -221,6 +233,45 @@ class Stage:
 
     def do_remove(self, name: str, member: str) -> None:
         self.step(name, RemoveMember(member=member))
+
+    def do_change(self, name: str, voters: str, learners: str = "") -> None:
+        chosen = tuple(learners.split("+")) if learners else ()
+        self.step(name, ChangeMembership(voters=tuple(voters.split("+")), learners=chosen))
+
+    # --- Snapshots ---
+
+    def do_snapshot(self, name: str) -> None:
+        player, core = self.players[name], self.core(name)
+        taken = core.snapshot_at(core.handed_index)
+        data = b" ".join(player.applied)
+        self.save(
+            player, Snapshot(index=taken.index, term=taken.term, membership=taken.membership, data=data), taken
+        )
+
+    def install(self, player: Player, snapshot: Snapshot) -> None:
+        player.applied = snapshot.data.split()
+        core = self.core(player.name)
+        done = SnapshotInstalled(index=snapshot.index, term=snapshot.term, incarnation=core.incarnation)
+        self.save(player, snapshot, done)
+
+    def save(self, player: Player, snapshot: Snapshot, then: Event) -> None:
+        player.writes.append(((snapshot, then), ()))
+        verb = "has to write" if player.is_slow else "writes"
+        self.tell(f"  {player.name} {verb}{written((snapshot, then))}")
+        if not player.is_slow:
+            self.write(player)
+
+    def read_chunks(self, player: Player, ready: Ready) -> None:
+        held = player.storage.content().snapshot
+        for wanted in ready.chunks:
+            if held is not None and held.index == wanted.index:
+                piece = held.data[wanted.offset : wanted.offset + wanted.size]
+                self.step(
+                    player.name,
+                    SnapshotChunk(
+                        peer=wanted.peer, index=held.index, offset=wanted.offset, data=piece, total=len(held.data)
+                    ),
+                )
 
     # --- The network ---
 
@@ -301,11 +352,21 @@ class Stage:
     def do_write(self, name: str, count: str | None = None) -> None:
         player = self.players[name]
         for _ in range(len(player.writes) if count is None else int(count)):
-            persist, after = player.writes.popleft()
-            player.storage.save(persist)
-            self.tell(f"{name} has written{written(persist)}")
+            self.tell(f"{name} has written{written(player.writes[0][0])}")
+            self.write(player)
+
+    def write(self, player: Player) -> None:
+        """The oldest write is durable."""
+        what, after = player.writes.popleft()
+        if isinstance(what, Persist):
+            player.storage.save(what)
             self.post(after)
-            self.step(name, persist.done)
+            self.step(player.name, what.done)
+            return
+        snapshot, then = what
+        keep_from = then.keep_from if isinstance(then, SnapshotTaken) else snapshot.index + 1
+        player.storage.save_snapshot(snapshot, keep_from)
+        self.step(player.name, then)
 
     # --- What can be asked ---
 
@@ -316,7 +377,7 @@ class Stage:
 
     def do_entries(self, name: str) -> None:
         core = self.core(name)
-        self.tell(entries(core.first_index, *core.entries(core.first_index, core.last_index + 1)).strip())
+        self.tell(entries(core.first_index, *core.entries(core.first_index, core.last_index + 1)).strip() or "(none)")
 
     def do_progress(self, name: str) -> None:
         for peer, progress in self.core(name).peers.items():
@@ -349,14 +410,16 @@ class Stage:
         ready = core.step(self.now_ns, event)
         self.invariants.check_step(core, event, ready)
         self.tell_step(player, core, ready, dropped)
+        if ready.install is not None:
+            self.install(player, ready.install)
+        if ready.apply is not None:
+            player.applied.extend(payload for payload in ready.apply.payloads if payload[:1] > b"\x00")
         if ready.persist is not None:
             player.writes.append((ready.persist, ready.send_after_durable))
         self.post(ready.send)
         if ready.persist is not None and not player.is_slow:
-            persist, after = player.writes.popleft()
-            player.storage.save(persist)
-            self.post(after)
-            self.step(name, persist.done)
+            self.write(player)
+        self.read_chunks(player, ready)
 
     def tell_step(self, player: Player, core: Raft, ready: Ready, dropped: dict[str, int]) -> None:
         name = player.name
@@ -409,6 +472,12 @@ def told(message: Any) -> str:
         if message.success:
             return f"{head} has={message.match}{known}"
         return f"{head} refuses={message.match} may agree at {message.hint_index}/{message.hint_term}{known}"
+    if isinstance(message, InstallSnapshot):
+        end = message.offset + len(message.data)
+        return (
+            f"{head} up to {message.index}/{message.snapshot_term} ({members(message.membership)}) "
+            f"bytes {message.offset} to {end} of {message.total}"
+        )
     fields = {
         field: getattr(message, field)
         for field in message.__struct_fields__
@@ -428,10 +497,14 @@ def _short(value: Any) -> str:
     return "yes" if value is True else str(value)
 
 
-def written(persist: Persist) -> str:
-    hard = persist.hard_state
+def written(what: Persist | tuple[Snapshot, Event]) -> str:
+    if isinstance(what, tuple):
+        snapshot, then = what
+        kept = f", its log from {then.keep_from} on" if isinstance(then, SnapshotTaken) else ""
+        return f" a snapshot up to {snapshot.index}/{snapshot.term} ({members(snapshot.membership)}){kept}"
+    hard = what.hard_state
     text = f" term={hard.term} vote={hard.voted_for or '-'}" if hard is not None else ""
-    return text + entries(persist.first_index, persist.terms, persist.payloads)
+    return text + entries(what.first_index, what.terms, what.payloads)
 
 
 def entries(first: int, terms: tuple[int, ...], payloads: tuple[bytes, ...]) -> str:
