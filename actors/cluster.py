@@ -48,6 +48,7 @@ from .messages import (
     DescribeConnections,
     DescribeNode,
     Happened,
+    Heard,
     LeaderClaim,
     LeaderResigned,
     LinkPolicy,
@@ -64,6 +65,7 @@ from .messages import (
     SetConnections,
     SetLinkPolicyRequest,
     SubmitServiceCall,
+    TellAgain,
     TransferRequest,
     agent_actor,
     disk_actor,
@@ -83,6 +85,8 @@ FIRST_CLUSTER = "0"
 REVIVE_S = 1.0
 """A node whose storage failed is started again after this: what failed may be mended meanwhile."""
 NODE_ANSWER_S = 2.0
+HEARD_EVERY = 8
+"""After so many entries whose events it put into the event log the front door says how far it has got."""
 
 Answer = dict[str, Any]
 
@@ -126,6 +130,7 @@ class Cluster(Actor):
         self._cables = Cables(self, home, self._lay_link)
         self._view: ClusterView | None = None
         self._registry: tuple[ClusterSpec, ...] | None = None
+        self._heard_since = 0
         self._removals: dict[str, list[Promise]] = {}
         self._failures: dict[str, NodeFailed] = {}
         self._handlers: dict[type, Callable[[Any], Any]] = {
@@ -173,6 +178,7 @@ class Cluster(Actor):
 
     def on_stop(self) -> None:
         """Close every node's port; the system has stopped the nodes before."""
+        self._home.close()
         for spec in self._nodes.values():
             self._ports.close(spec)
 
@@ -272,6 +278,7 @@ class Cluster(Actor):
         self._claims.claimed(claim, round(self.context.now() - self._started, 3))
         here = tuple(self._nodes.values())
         self.context.send(node_actor(self.id, claim.node), Addresses(nodes=here))
+        self.context.send(node_actor(self.id, claim.node), Heard(index=self._home.told_index))
         self._courier.send_all()
 
     def _terminated(self, message: Terminated) -> None:
@@ -300,12 +307,25 @@ class Cluster(Actor):
             self.context.send(ORCHESTRATOR, Registry(clusters=view.clusters))
 
     def _happened(self, message: Happened) -> None:
-        """Into the event log, each entry once."""
-        if message.index <= self._home.told_index:
+        """Into the event log, each entry once and none left out."""
+        home, happening = self._home, message.happening
+        if happening.index <= home.told_index:
             return
-        self._home.told_index = message.index
-        for event in message.events:
+        teller = node_actor(self.id, message.node)
+        if happening.after > home.told_index and home.knows_told:
+            if not message.is_again:
+                self.context.send(teller, TellAgain(after=home.told_index))
+                return
+            self.context.emit(
+                "events-lost", cluster=self.id, after=home.told_index, before=happening.index
+            )
+        home.told_index, home.knows_told = happening.index, True
+        for event in happening.events:
             self.context.emit(event.kind, cluster=self.id, node=message.node, term=message.term, **event.data)
+        self._heard_since += 1
+        if self._heard_since >= HEARD_EVERY:
+            self._heard_since = 0
+            self.context.send(teller, Heard(index=home.told_index))
 
     # -- what the cluster looks like -------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from .state.commands import CreateCluster, RemoveCluster, ReplaceCluster
-from .state.records import Assignments, StateEvent
+from .state.records import Assignments, Happening
 
 __all__ = [
     "EVENT_KINDS",
@@ -35,6 +35,7 @@ __all__ = [
     "DescribeNode",
     "DescribeState",
     "Happened",
+    "Heard",
     "LeaderClaim",
     "LeaderResigned",
     "LinkPolicy",
@@ -59,6 +60,7 @@ __all__ = [
     "SetLinkPolicyRequest",
     "Submit",
     "SubmitServiceCall",
+    "TellAgain",
     "TransferRequest",
     "agent_actor",
     "cluster_actor",
@@ -320,13 +322,26 @@ class ClusterView(Message, frozen=True, kw_only=True, gc=False):
 
 
 class Happened(Message, frozen=True, kw_only=True, gc=False):
-    """The leader to the front door, for the event log: what the entry at `index` led to. A leader that was started
-    anew applies its log from the start; what has been told is not told again."""
+    """The leader to the front door, for the event log: what an entry led to. Who begins to lead tells all that the
+    state keeps as untold; what the front door has heard before is not told again."""
 
     node: str
     term: int
+    happening: Happening
+    is_again: bool = False
+    """Asked for by `TellAgain`: a gap before it cannot be filled."""
+
+
+class Heard(Message, frozen=True, kw_only=True, gc=False):
+    """The front door to the leader: the events of all entries up to `index` are in the event log."""
+
     index: int
-    events: tuple[StateEvent, ...]
+
+
+class TellAgain(Message, frozen=True, kw_only=True, gc=False):
+    """The front door to the leader: something between `after` and what came last has not arrived."""
+
+    after: int
 
 
 class CallsFinished(Message, frozen=True, kw_only=True, gc=False):
@@ -505,6 +520,7 @@ EVENT_KINDS = {
     "tasks-stopped": "service, replicas, runs",
     "tasks-ended": "service, replicas, runs; they ended by themselves",
     "tasks-reported": "name (the node), states",
+    "events-lost": "after, before (log indexes); what happened between them was kept untold for too long",
     "storage-failed": "reason, is_damaged; the node takes no part, and is started again unless it is damaged",
     "link-cut": "source, target",
     "link-restored": "source, target",

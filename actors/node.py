@@ -25,6 +25,7 @@ from .messages import (
     DescribeNode,
     DescribeState,
     Happened,
+    Heard,
     LeaderClaim,
     LeaderResigned,
     LinkPolicy,
@@ -34,6 +35,7 @@ from .messages import (
     NodeSpec,
     Report,
     RunTasks,
+    TellAgain,
     TransferRequest,
     agent_actor,
     cluster_actor,
@@ -107,6 +109,8 @@ class Node(Member):
         self.addresses: tuple[NodeSpec, ...] = ()
         """Where this host's nodes are, by the front door."""
         self._reconcile_sent = False
+        self._told_index = 0
+        """The last entry whose events this node has told in the term that it leads."""
         self._agent = agent_actor(cluster, spec.name)
         self._assigner = ("", 0)
         self._worker_load = 0
@@ -124,6 +128,8 @@ class Node(Member):
                 DescribeNode: self._describe,
                 DescribeState: self._describe_state,
                 TransferRequest: self._transfer,
+                Heard: self._heard,
+                TellAgain: self._tell_again,
             }
         )
 
@@ -134,6 +140,7 @@ class Node(Member):
         self.context.log.info("became leader term=%d node=%s cluster=%s", term, self.node, self.cluster)
         self.context.emit("leader-elected", cluster=self.cluster, node=self.node, term=term)
         self.context.send(self.front_door, LeaderClaim(node=self.node, term=term))
+        self._told_index = 0
         self.loop = ControlLoop(self, term)
         self.loop.start()
 
@@ -198,17 +205,34 @@ class Node(Member):
     def on_applied(self, index: int, term: int, applied: Applied) -> None:
         """The state changed on this node; the leader tells what happened and looks whether something is to be done."""
         outcome, self._cluster_machine.outcome = self._cluster_machine.outcome, None
-        if self.loop is None or outcome is None:
-            return
-        if outcome.events:
-            self.context.send(
-                self.front_door, Happened(node=self.node, term=term, index=index, events=outcome.events)
-            )
-        self.loop.applied(outcome)
+        if self.loop is not None and outcome is not None:
+            self.loop.applied(outcome)
 
     def on_slice_applied(self) -> None:
         if self.loop is not None:
+            if self.applied >= self.loop.first_index:
+                self._tell_happened(self._told_index)
             self.look_again()
+
+    def _tell_happened(self, after: int, is_again: bool = False) -> None:
+        """What the state has of entries after this one. A new leader begins when it has applied all that it found in
+        its log: only then does it know what was told."""
+        untold = self.state.untold
+        if untold.last <= after or self.loop is None:
+            return
+        for happening in untold.since(after):
+            self.context.send(
+                self.front_door,
+                Happened(node=self.node, term=self.loop.term, happening=happening, is_again=is_again),
+            )
+        self._told_index = untold.last
+
+    def _tell_again(self, message: TellAgain) -> None:
+        self._tell_happened(message.after, is_again=True)
+
+    def _heard(self, message: Heard) -> None:
+        if self.loop is not None:
+            self.loop.told(message.index)
 
     def tell_finished(self, calls: tuple[str, ...]) -> None:
         """Let the front door know, for those who wait."""

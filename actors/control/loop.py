@@ -25,6 +25,7 @@ from ..state.commands import (
     PlaceTasks,
     ReportTasks,
     SetNodeStatus,
+    Told,
 )
 from ..state.records import CallRecord, NodeRecord, Outcome
 from ..units import NS_PER_MS
@@ -41,6 +42,8 @@ RESEND_MS = 300
 """Assignments that a node has not confirmed are sent again this often."""
 BEAT_EVERY_TICKS = 2
 VIEW_EVERY_TICKS = 10
+UNTOLD_KEPT = 16
+"""From so many entries on the state is told which of their events need not be kept."""
 
 
 class ControlTick(Message, frozen=True, kw_only=True, gc=False):
@@ -57,8 +60,9 @@ class ControlLoop:
         self._host = host
         self._since_ns = host.context.now_ns()
         self._liveness = Liveness(self._since_ns)
-        # Everything committed before this leader is applied once its own first entry is.
-        self._first_index = host.raft.last_index
+        self.first_index = host.raft.last_index
+        """Everything committed before this leader is applied once its own first entry is."""
+        self._told = 0
         self._proposal = 0
         self._until: int | None = None
         self._reports: dict[str, Report] = {}
@@ -121,12 +125,16 @@ class ControlLoop:
         if outcome.queue and call is not None and call.executed_index is not None:
             self._host.tell_finished((call.id, *call.absorbed))
 
+    def told(self, index: int) -> None:
+        """The events of all entries up to this one are in the event log."""
+        self._told = max(self._told, index)
+
     # -- one round -------------------------------------------------------------------------------------------
 
     def reconcile(self) -> None:
         """Propose what is missing, unless the last proposal is still under way."""
         host = self._host
-        if host.applied < self._first_index:
+        if host.applied < self.first_index:
             return
         if self._is_free():
             missing = self._missing()
@@ -167,6 +175,9 @@ class ControlLoop:
             repair = plan_repair(state)
             if repair is not None:
                 missing.append(PlaceTasks(term=self.term, made_at=state.applied_index, plan=repair))
+        if missing and len(state.untold) >= UNTOLD_KEPT and self._told > state.untold.floor:
+            # It rides with what is proposed anyway: a cluster that is idle stays so.
+            missing.append(Told(index=self._told))
         return missing
 
     def _work(self, call: CallRecord) -> Command:

@@ -45,6 +45,8 @@ class Home:
         self._storages: dict[str, Storage] = {}
         self.told_index = 0
         """What happened up to this entry of the log is in the event log."""
+        self.knows_told = True
+        """False after a start of the program: what was told before may be more than `told_index`, if it crashed."""
         if folder is not None and not folder.exists():
             # What a crash left of a former cluster of this name must not be taken for this one's.
             folder.destroy()
@@ -63,6 +65,7 @@ class Home:
         home._made = dict.fromkeys(file.made)
         home.starts = file.starts + 1
         home.base = file.base
+        home.told_index, home.knows_told = file.told, False
         home._move(host, port)
         home._write()
         return home
@@ -120,6 +123,11 @@ class Home:
         if self._folder is not None:
             self._folder.forget(node)
 
+    def close(self) -> None:
+        """The cluster stops, and may be found again: nothing that is told is told again then."""
+        if self._folder is not None and self._folder.exists():
+            self._write()
+
     def destroy(self) -> None:
         """The cluster has left for good."""
         if self._folder is not None:
@@ -135,6 +143,7 @@ class Home:
                     made=tuple(self._made),
                     starts=self.starts,
                     base=self.base,
+                    told=self.told_index,
                 )
             )
 

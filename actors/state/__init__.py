@@ -7,6 +7,7 @@
 # records.py    the answers                        views.py      the same, ready for JSON
 # replicas.py   what runs where, and the counts    call_queue.py service calls in line
 # nodes.py services.py tasks.py   the tables       plans.py runs.py   placements, written short
+# untold.py     events until they are told
 # task_states.py  how far a task has come          invariants.py what is true after every command
 # waiting.py    why replicas wait                  changes.py    what one command touches
 """

@@ -140,6 +140,12 @@ class ReportTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True, ta
     updates: bytes
 
 
+class Told(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="told"):
+    """The events of all entries up to this one are in the event log: no leader needs to tell them again."""
+
+    index: int
+
+
 class CreateCluster(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="create-cluster"):
     """Record a further cluster. Only cluster 0 keeps this list."""
 
@@ -170,6 +176,7 @@ Command = (
     | FailCall
     | PlaceTasks
     | ReportTasks
+    | Told
     | CreateCluster
     | ReplaceCluster
     | RemoveCluster

@@ -18,14 +18,16 @@ from .changes import Change
 from .nodes import NodeTable
 from .plans import parse
 from .reading import Reading
-from .records import ClusterRecord, NodeRecord, Outcome
+from .records import ClusterRecord, Happening, NodeRecord, Outcome
 from .replicas import Replicas
 from .runs import REPORT, unpack
 from .services import Service, ServiceTable
 from .tasks import TaskTable
+from .untold import Untold
 from .waiting import why_waiting
 
-SNAPSHOT_FORMAT = 1
+SNAPSHOT_FORMAT = 2
+"""Format 1 had no untold events: what was not told when it was written stays so."""
 LARGE_COLUMN = 1 << 18
 """Bytes that take long enough to copy for a pause after them."""
 
@@ -44,6 +46,8 @@ class _Snapshot(msgspec.Struct, kw_only=True):
     next_task: int
     calls: tuple[QueuedCall, ...]
     clusters: tuple[ClusterRecord, ...]
+    untold: tuple[Happening, ...] = ()
+    told: int = 0
 
 
 class ClusterState(Reading):
@@ -73,6 +77,9 @@ class ClusterState(Reading):
                 outcome = self._move_nodes(change, command)
             case c.SetNodeStatus():
                 outcome = self._set_node_status(change, term, command)
+            case c.Told():
+                self.untold.told(min(command.index, index))
+                outcome = Outcome()
             case c.CreateCluster():
                 outcome = self._create_cluster(change, command)
             case c.ReplaceCluster():
@@ -90,7 +97,10 @@ class ClusterState(Reading):
         nodes, touched = self._replicas.nodes, sorted(change.nodes)
         nodes.versions[np.array(touched, dtype=np.int64)] = change.index
         present = [number for number in touched if nodes.records[number].status != "removed"]
-        return msgspec.structs.replace(outcome, assignments=nodes.names(present), events=tuple(change.events))
+        events = tuple(change.events)
+        if events:
+            self.untold.add(change.index, events)
+        return msgspec.structs.replace(outcome, assignments=nodes.names(present), events=events)
 
     # nodes
 
@@ -320,6 +330,8 @@ class ClusterState(Reading):
                 next_task=tasks.next_id,
                 calls=self._queue.dump(),
                 clusters=tuple(self._clusters.values()),
+                untold=self.untold.dump(),
+                told=self.untold.floor,
             )
         )
 
@@ -329,14 +341,15 @@ class ClusterState(Reading):
             saved = msgspec.msgpack.decode(data, type=_Snapshot)
         except msgspec.DecodeError as error:
             raise SnapshotError(f"not a snapshot of a cluster's state: {error}") from error
-        if saved.format != SNAPSHOT_FORMAT:
+        if not 1 <= saved.format <= SNAPSHOT_FORMAT:
             raise SnapshotError(
-                f"a snapshot of format {saved.format}; this program reads format {SNAPSHOT_FORMAT}"
+                f"a snapshot of format {saved.format}; this program reads formats 1 to {SNAPSHOT_FORMAT}"
             )
         self._replicas = _restored(saved)
         self.applied_index = saved.applied_index
         self._queue = CallQueue(saved.calls)
         self._clusters = {cluster.id: cluster for cluster in saved.clusters}
+        self.untold = Untold(saved.untold, saved.applied_index if saved.format == 1 else saved.told)
 
     def digest(self) -> str:
         """SHA-256 of the snapshot: members that applied the same entries have the same."""

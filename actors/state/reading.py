@@ -21,6 +21,7 @@ from .runs import Ints, Mask, collect
 from .services import ServiceTable
 from .task_states import TaskState
 from .tasks import Rows, TaskTable
+from .untold import Untold
 from .waiting import why_waiting
 
 
@@ -32,6 +33,8 @@ class Reading:
         self._replicas = Replicas(NodeTable(), ServiceTable(), TaskTable())
         self._queue = CallQueue()
         self._clusters: dict[str, ClusterRecord] = {}
+        self.untold = Untold()
+        """What happened, as far as the log does not say that it is told."""
 
     # nodes
 

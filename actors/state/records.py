@@ -133,6 +133,14 @@ class StateEvent(msgspec.Struct, frozen=True, kw_only=True):
     data: dict[str, Any]
 
 
+class Happening(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """The events of one entry. `after` is the entry before it that led to any: so a gap is noticed."""
+
+    index: int
+    after: int
+    events: tuple[StateEvent, ...]
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What a command led to. Refusals are values: `code` for programs, `reason` for people.
 

@@ -40,6 +40,8 @@ class HomeFile(msgspec.Struct, frozen=True, kw_only=True):
     """The port of the program when these addresses were given."""
     starts: int = 0
     """How often the program has started on these files."""
+    told: int = 0
+    """What happened up to this entry of the log is told; after a crash it may be more."""
 
 
 class _Envelope(msgspec.Struct, frozen=True, kw_only=True):

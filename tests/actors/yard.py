@@ -51,8 +51,6 @@ class Promises:
         self._applied: dict[tuple[str, str], int] = {}
         self._changed: dict[tuple[str, str], None] = {}
         self.checked_states = 0
-        self.skipped = 0
-        """How often a member began with a snapshot, and so never applied the entries in it."""
         self.with_states = True
         system.events.subscribe(self._heard)
 
@@ -70,8 +68,6 @@ class Promises:
             # Somebody new by the name of one that left.
             self._gone.discard(key)
             raft.forget(core.member)
-        if ready.install is not None or (core.snapshot_index and (seen is None or seen.core is not core)):
-            self.skipped += 1
         raft.check_step(core, event, ready)
         if ready.apply is not None and self.with_states:
             self._changed[key] = None

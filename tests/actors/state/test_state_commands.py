@@ -25,6 +25,7 @@ EVERY_COMMAND = (
     c.FailCall(call_id="a", term=1, reason="no"),
     c.PlaceTasks(term=1, made_at=3, plan=PLACED),
     c.ReportTasks(node="n", incarnation=1, updates=report_updates([(1, 512)])),
+    c.Told(index=7),
     c.CreateCluster(id="1", nodes=(c.ClusterNode(name="n", host="h", port=1, capacity=2),)),
     c.ReplaceCluster(id="1", nodes=()),
     c.RemoveCluster(id="1"),

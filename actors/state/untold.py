@@ -1,0 +1,55 @@
+"""What happened and is perhaps not told yet: part of the agreed state, so whoever leads next can tell it.
+
+An event is made where its entry is applied, and told by the leader. A leader may be lost between the two, and the
+next one may have got its state by a snapshot, in which the entry is nothing but its effect. So the events stay in the
+state, and in every snapshot, until the log says that they were told.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from .records import Happening, StateEvent
+
+LIMIT = 4096
+"""Entries whose events are kept while nobody is there to be told; then the oldest go, and the gap is told."""
+
+
+class Untold:
+    """The events of the newest entries. `floor` is the last entry whose events are told, or were dropped."""
+
+    def __init__(self, happenings: tuple[Happening, ...] = (), floor: int = 0) -> None:
+        self._kept = deque(happenings)
+        self.floor = floor
+        self.last = happenings[-1].index if happenings else floor
+        """The last entry that led to an event."""
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def add(self, index: int, events: tuple[StateEvent, ...]) -> None:
+        """An entry led to these."""
+        self._kept.append(Happening(index=index, after=self.last, events=events))
+        self.last = index
+        if len(self._kept) > LIMIT:
+            self.floor = self._kept.popleft().index
+
+    def told(self, index: int) -> None:
+        """All up to this entry is told."""
+        kept = self._kept
+        while kept and kept[0].index <= index:
+            self.floor = kept.popleft().index
+
+    def since(self, index: int) -> Iterator[Happening]:
+        """Those of entries after this one, in order."""
+        kept = self._kept
+        first = len(kept)
+        while first and kept[first - 1].index > index:
+            first -= 1
+        for position in range(first, len(kept)):
+            yield kept[position]
+
+    def dump(self) -> tuple[Happening, ...]:
+        """As the constructor takes it."""
+        return tuple(self._kept)
