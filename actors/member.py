@@ -392,19 +392,31 @@ class Member(Actor):
             self.context.send(self.context.name, _Flush())
 
     def _flush(self, _: _Flush) -> None:
-        queued = [message for message in self._queued if self._is_in_order(message)]
-        self._queued = []
-        if not queued:
-            return
-        keys = tuple((message.session, message.sequence) for message in queued)
-        for message, key in zip(queued, keys, strict=True):
+        """In proposals of a bounded size: the core refuses what is too much, but takes one proposal whole or not."""
+        queued, self._queued = self._queued, []
+        batch: list[Submit] = []
+        size = 0
+        for message in queued:
+            if batch and size + len(message.command) > self._config.max_batch_bytes:
+                self._propose(batch)
+                batch, size = [], 0
+            # Asked only now: what a session sends after a command that was refused may not overtake it.
+            if self._is_in_order(message):
+                batch.append(message)
+                size += len(message.command)
+        if batch:
+            self._propose(batch)
+
+    def _propose(self, batch: list[Submit]) -> None:
+        keys = tuple((message.session, message.sequence) for message in batch)
+        for message, key in zip(batch, keys, strict=True):
             self._waiting[key] = message.reply_to
         while len(self._waiting) > WAITING_LIMIT:
             # Their clients ask again: a command that was applied meanwhile is answered from the session.
             self._waiting.pop(next(iter(self._waiting)))
         payloads = tuple(
             sessions.encode(message.session, message.sequence, message.command, message.acknowledged)
-            for message in queued
+            for message in batch
         )
         ref = self.new_ref()
         self._proposals[ref] = keys

@@ -9,12 +9,13 @@ from typing import Any
 
 from . import Options, number, talk
 
-TESTS = Path(__file__).parent.parent / "tests" / "actors" / "raft"
+TESTS = Path(__file__).parent.parent / "tests"
 
 
 def run(options: Options) -> dict[str, Any]:
     """`mutants` of BENCHMARKS.md: each bug by itself, for up to `--seeds` runs of the simulation."""
-    sys.path.insert(0, str(TESTS))  # the bugs are tests' own: nothing installed can reach them
+    # The bugs are tests' own: nothing installed can reach them.
+    sys.path[:0] = [str(TESTS / "actors" / "raft"), str(TESTS)]
     bugs = importlib.import_module("raft_mutants")
     seeds = number(options, "seeds", 500)
     table = []

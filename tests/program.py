@@ -33,13 +33,17 @@ class Program:
 
     def start(self) -> None:
         """Start it, and wait until cluster 0 has a leader that knows everything."""
+        self.launch()
+        self.wait_for_leader()
+
+    def launch(self) -> None:
+        """Start it, and wait for nothing."""
         environment = os.environ | {"PORT": str(self.port), "NODES": str(self.nodes), "LOG_LEVEL": "WARNING"}
         command = [sys.executable, str(ROOT / "run.py"), "--data", str(self.data)]
         with (self.data.parent / "output").open("ab") as output:
             self.process = subprocess.Popen(
                 command, env=environment, stdout=output, stderr=output, cwd=self.data.parent
             )
-        self.wait_for_leader()
 
     def wait_for_leader(self) -> None:
         assert self.process is not None

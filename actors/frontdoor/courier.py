@@ -18,6 +18,8 @@ from .host import Host
 __all__ = ["CHANGE_S", "Applied", "Courier", "Entry", "Retry"]
 
 RETRY_S = 0.25
+QUEUE_BYTES = 16 << 20
+"""What all commands on their way may take together: a thousand calls of usual size are a hundredth of it."""
 CHANGE_S = 5.0
 """How long a change of the cluster itself may take before its asker is told that it may still happen."""
 
@@ -42,7 +44,7 @@ class Entry:
 
 
 class Courier:
-    """The way into one cluster's log for at most `queue_limit` commands at a time."""
+    """The way into one cluster's log for at most `queue_limit` commands, and QUEUE_BYTES of them, at a time."""
 
     def __init__(self, host: Host, claims: Claims, queue_limit: int) -> None:
         self._host = host
@@ -51,6 +53,7 @@ class Courier:
         self.session = ""
         self.waiting: dict[int, Entry] = {}
         """By sequence, oldest first."""
+        self._bytes = 0
         self._sequence = 0
         self._retry: Timer | None = None
 
@@ -63,16 +66,20 @@ class Courier:
     def send(self, command: commands.Command, done: Applied, *, within_s: float | None = None) -> None:
         """Send a command to the leader until it is applied; `done` gets its result and its index in the log, or an
         error after `within_s`. Raises QueueFull."""
-        if len(self.waiting) >= self._queue_limit:
+        encoded = commands.encode(command)
+        if len(self.waiting) >= self._queue_limit or (
+            self.waiting and self._bytes + len(encoded) > QUEUE_BYTES
+        ):
             raise QueueFull(
-                f"{len(self.waiting)} calls wait for a leader of cluster {self._host.id}, "
+                f"{len(self.waiting)} calls of {self._bytes} bytes wait for a leader of cluster {self._host.id}, "
                 "which is all that its queue holds"
             )
         context = self._host.context
         self._sequence += 1
         expires = None if within_s is None else context.now() + within_s
-        entry = Entry(self._sequence, commands.encode(command), done, expires)
+        entry = Entry(self._sequence, encoded, done, expires)
         self.waiting[entry.sequence] = entry
+        self._bytes += len(encoded)
         leader = self._claims.leader
         if leader is not None:
             self._send_to(leader, entry)
@@ -92,8 +99,7 @@ class Courier:
         now = self._host.context.now()
         for entry in tuple(self.waiting.values()):
             if entry.expires is not None and now >= entry.expires:
-                del self.waiting[entry.sequence]
-                entry.done(self._late(), 0)
+                self._take_out(entry.sequence).done(self._late(), 0)
         self.send_all()
         if self.waiting:
             self._retry = self._host.context.after(RETRY_S, Retry())
@@ -108,7 +114,12 @@ class Courier:
             if outcome.index:
                 self._begin_again()
             return
-        self.waiting.pop(outcome.sequence).done(outcome.result, outcome.index)
+        self._take_out(outcome.sequence).done(outcome.result, outcome.index)
+
+    def _take_out(self, sequence: int) -> Entry:
+        entry = self.waiting.pop(sequence)
+        self._bytes -= len(entry.command)
+        return entry
 
     def _begin_again(self) -> None:
         """Under another name; a session's first command acknowledges nothing, so it has the number 1."""
