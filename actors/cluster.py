@@ -350,8 +350,8 @@ class Cluster(Actor):
             promise.keep(self._picture(page, answers) | extra)
 
         def message(ref: int, node: str) -> DescribeNode:
-            # Without a leader anyone's services are better than none.
-            is_asked = leader is None or node == leader
+            # Without a leader anyone's services are better than none; what a leader has confirmed is better than both.
+            is_asked = "services" not in extra and (leader is None or node == leader)
             return DescribeNode(ref=ref, reply_to=me, with_log=False, with_services=is_asked)
 
         self._questions.ask(asked, message, answered)

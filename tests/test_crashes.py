@@ -121,7 +121,7 @@ class GivingUp(Client):
         answer = self.submit({"name": service, "replicas": 1 + self._sent % 3, "description": text}, None)
         self._shared.note(f"writer {self.number}", service, "put", text, start, answer is not None)
         if answer is None:
-            time.sleep(0.05)
+            time.sleep(0.2)  # A history of mostly refused connections would say little.
 
 
 class Reading(GivingUp):
@@ -131,7 +131,7 @@ class Reading(GivingUp):
         service, start = self._shared.service, time.monotonic()
         status, answer = self._it.call("GET", "/clusters/0/state", timeout_s=8)
         if status != 200:
-            time.sleep(0.05)
+            time.sleep(0.2)
             return
         found = [known.get("description", "") for known in answer["services"] if known["name"] == service]
         self._shared.note(f"reader {self.number}", service, "get", found[0] if found else "", start, True)

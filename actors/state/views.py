@@ -86,9 +86,10 @@ def call_view(call: CallRecord, address: Address) -> View:
 
 
 def state_view(state: ClusterState, address: Address) -> View:
-    """What `/state` adds: the last service call, the calls that wait, and how the load is spread."""
+    """What `/state` says, all from one state: services, the last call, those that wait, and how the load is spread."""
     last = state.last_call()
     return {
+        "services": services(state, address),
         "last_call": None if last is None else call_view(last, address),
         "calls_waiting": [
             {

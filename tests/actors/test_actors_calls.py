@@ -15,6 +15,7 @@ from raftyard.actors.messages import (
     TransferRequest,
     node_actor,
 )
+from raftyard.actors.node import Node
 from raftyard.actors.state.commands import ServiceCall, ServiceRequest, SubmitCall, encode
 
 
@@ -198,3 +199,15 @@ def test_the_state_shows_the_last_call_and_how_the_load_is_spread(yard: Yard):
     assert state["last_call"]["status"] == "executed"
     assert sum(state["load_distribution"].values()) == 99
     assert sum(node["stats"]["load"] for node in state["nodes"]) == 99
+
+
+def test_the_services_of_state_are_those_that_the_leader_has_confirmed(yard: Yard, monkeypatch: pytest.MonkeyPatch):
+    """Not those of another question to the nodes, which may be late, or answered by one that leads no more."""
+    yard.submit(web=3)
+    described = Node.describe
+
+    def without_services(node, question):
+        return described(node, question) | {"services": []}
+
+    monkeypatch.setattr(Node, "describe", without_services)
+    assert [service["name"] for service in yard.picture(detail="state")["services"]] == ["web"]

@@ -92,6 +92,6 @@ def test_no_promise_breaks_on_bad_disks() -> None:
 
 @pytest.mark.campaign
 def test_no_promise_breaks_on_bad_disks_in_many_stories() -> None:
-    for seed in seeds(2000 if os.environ.get("RAFTYARD_CAMPAIGN") == "full" else 30):
+    for seed in seeds(1000 if os.environ.get("RAFTYARD_CAMPAIGN") == "full" else 30):
         print(f"seed {seed}")
         story(seed, steps=40)

@@ -315,9 +315,12 @@ class Chaos:
         self.let(self.random.choice((5, 100)))
         if self.random.random() < 0.7 and leader in simulation.awake:
             simulation.crash(leader)
-        for _ in range(3):
-            self.let(self.random.choice((300, 900)))
+        for _ in range(8):
+            self.let(self.random.choice((50, 300)))
             self.propose()
+            for name in simulation.leaders():
+                self.proposed += 1
+                simulation.read(name, self.proposed)
 
     def snapshot(self) -> None:
         name = self.any_alive()

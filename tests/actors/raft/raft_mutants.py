@@ -236,6 +236,16 @@ MUTANTS: dict[str, Bug] = {
         "raft.uncommitted_bytes -= uncommitted.popleft()[1]",
         "uncommitted.popleft()",
     ),
+    "trusts a lease that has run out": (
+        reading, "start_round", "raft.now_ns < raft.lease.until_ns and ", "raft.lease.until_ns > 0 and ",
+    ),
+    "confirms reads by the new voters alone": (
+        reading, "_answered_round", "for voters in raft.voter_sets", "for voters in raft.voter_sets[:1]",
+    ),
+    "takes other entries for those of a snapshot": (
+        snapshots, "on_install_snapshot",
+        "raft.log.term_at(message.index) == message.snapshot_term", "raft.log.term_at(message.index) >= 0",
+    ),
     "asks for pre-votes and never campaigns": (
         elections, "on_pre_vote_reply",
         "message.round == raft.ask_round",
@@ -278,16 +288,18 @@ SERVED = ("forgets the answers of a session",)
 
 
 SLOW = (
-    "backs up to where the logs still differ",
+    "compares logs by length only",
     "handles messages of older terms",
-    "answers reads without asking anybody",
-    "counts answers to an earlier round",
-    "does not tell of membership changes among old entries",
+    "reads before an entry of its own is committed",
     "removed while its log is needed",
     "installs a snapshot of what it has",
-    "mixes the pieces of two snapshots",
+    "forgets what is being written when a snapshot comes",
     "elects by the new voters alone",
-    "replaces many voters at once without both halves",
+    "never takes leadership back",
+    "takes a message of another place",
+    "backs up to where the logs still differ",
+    "never forgets what was uncommitted",
+    "takes other entries for those of a snapshot",
 )
 """It takes more than 100 seeds to notice these, or some seconds."""
 

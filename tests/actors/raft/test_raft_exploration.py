@@ -54,7 +54,7 @@ def test_no_order_of_more_events_breaks_a_promise(
 ) -> None:
     """Up to twelve events: two members all the way, three as far as so many states carry."""
     exploration = Exploration(size, limits, sync=sync, pre_vote=cautious, check_quorum=cautious)
-    explore(exploration, 12, 500_000 if FULL else 50_000, after_election)
+    explore(exploration, 12, 200_000 if FULL else 50_000, after_election)
 
 
 @pytest.mark.parametrize(

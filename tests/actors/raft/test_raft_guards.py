@@ -19,7 +19,15 @@ import test_raft_snapshots as snapshots
 from raft_mutants import Bug, planted
 
 from raftyard.actors.disk import Disk
-from raftyard.actors.raft import changing, core, elections, progress, replication, snapshots as snapshots_core
+from raftyard.actors.raft import (
+    changing,
+    core,
+    elections,
+    progress,
+    reading,
+    replication,
+    snapshots as snapshots_core,
+)
 from raftyard.actors.storage.memory import MemoryStorage
 from raftyard.actors.storage.sqlite import SqliteStorage
 
@@ -253,6 +261,10 @@ GUARDS: dict[str, tuple[Test, str | Bug]] = {
             "if message.round > progress.round:\n        progress.round = message.round",
             "if True:\n        progress.round = raft.round",
         ),
+    ),
+    "read answers": (
+        pitfalls.test_a_late_answer_to_an_earlier_question_answers_no_later_read,
+        (reading, "on_read_index_reply", "message.batch != reads.batch or", ""),
     ),
     "wiped storage": (
         pitfalls.test_a_member_whose_storage_was_wiped_is_filled_again,

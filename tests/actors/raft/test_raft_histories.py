@@ -29,7 +29,7 @@ def test_what_clients_heard_has_an_order(block: int) -> None:
 @pytest.mark.campaign
 @pytest.mark.parametrize("block", range(20))
 def test_what_clients_heard_has_an_order_over_many_seeds(block: int) -> None:
-    seeds = 500 if FULL else 25
+    seeds = 200 if FULL else 25
     start = BASE + 2_000_000 + block * seeds
     for seed in range(start, start + seeds):
         run(seed)

@@ -316,6 +316,19 @@ def test_a_followers_read_fails_when_the_leader_does_not_answer(end: str) -> Non
     assert not isinstance(ready.reads[0], ReadReady)
 
 
+def test_a_late_answer_to_an_earlier_question_answers_no_later_read() -> None:
+    """It may be older than what was committed when the later one was asked."""
+    member = Alone(term=1)
+    member.hear(Append, "b", terms=(1, 1), commit=2)
+    first = sent(member.step(ReadRequest(ref=8)), ReadIndexRequest)[0].batch
+    member.now_ns += 700 * MS
+    member.hear(Append, "b", prev_index=2, prev_term=1, commit=2)
+    assert [answer.ref for answer in member.later(101).reads] == [8], "the leader did not answer"
+    second = sent(member.step(ReadRequest(ref=9)), ReadIndexRequest)[0].batch
+    assert member.hear(ReadIndexReply, "b", batch=first, index=1).reads == ()
+    assert member.hear(ReadIndexReply, "b", batch=second, index=2).reads == (ReadReady(ref=9, index=2),)
+
+
 # --- Limits and forwarding ---
 
 
@@ -360,12 +373,17 @@ def test_p35_a_member_that_was_isolated_for_long_comes_back_without_disturbance(
     leader = simulation.elect()
     term = simulation.core(leader).term
     away = next(name for name in simulation.names if name != leader)
+    rest = tuple(name for name in simulation.names if name != away)
     simulation.isolate(away)
-    simulation.run(1_000 * 600)
+    for number in range(100):
+        simulation.run(6_500)
+        simulation.agree(b"%d" % number, on=rest, within_ms=100)
+    assert simulation.core(away).ask_round >= 1_000, "its election timeouts"
     assert simulation.core(away).term == term, "with pre-vote it never raised its term"
     simulation.heal()
     simulation.run(2_000)
     assert simulation.leaders() == [leader] and simulation.core(leader).term == term
+    assert simulation.applied(away) == simulation.applied(leader) and not simulation.refused
 
 
 def test_p35_without_pre_vote_the_term_would_have_grown() -> None:
