@@ -123,6 +123,8 @@ class Member(Actor):
         self._committed: deque[Apply] = deque()
         self._applying = False
         self._follow_up: deque[Event] = deque()
+        """What was done at once and the core has not heard of, in the order in which it was done."""
+        self._stepping = False
         self._snapshot: Snapshot | None = None
         self._saving: deque[tuple[Snapshot, Event]] = deque()
         self._taking: Generator[None, None, bytes] | None = None
@@ -239,26 +241,32 @@ class Member(Actor):
     # -- the core --------------------------------------------------------------------------------------------
 
     def step(self, event: Event) -> None:
-        """Hand one event to the core and carry out what it says, until nothing is left to do."""
-        pending: Event | None = event
-        while pending is not None:
-            ready = self.raft.step(self.context.now_ns(), pending)
-            if self._observe is not None:
-                self._observe(self.raft, pending, ready)
-            pending = self._carry_out(ready)
-            if pending is None and self._follow_up:
-                pending = self._follow_up.popleft()
+        """Hand one event to the core and carry out what it says, until nothing is left to do.
 
-    def _carry_out(self, ready: Ready) -> Event | None:
-        """In the order that `Ready` promises; the answer is the storage's completion, to be stepped next."""
+        What a storage has done at once is stepped when all that the core had said before is carried out, in the order
+        in which it was given to the storage: the order that a Disk's answers have.
+        """
+        is_outermost, self._stepping = not self._stepping, True
+        while True:
+            ready = self.raft.step(self.context.now_ns(), event)
+            if self._observe is not None:
+                self._observe(self.raft, event, ready)
+            self._carry_out(ready)
+            if not is_outermost:
+                return
+            if not self._follow_up:
+                self._stepping = False
+                return
+            event = self._follow_up.popleft()
+
+    def _carry_out(self, ready: Ready) -> None:
+        """In the order that `Ready` promises."""
         if ready.install is not None:
             self._install(ready.install)
         for peer in ready.send:
             self._to_peer(peer.to, peer)
-        persist = ready.persist
-        done: Event | None = None
-        if persist is not None:
-            done = self._save(persist, ready.send_after_durable)
+        if ready.persist is not None:
+            self._save(ready.persist, ready.send_after_durable)
         if ready.changes:
             self._tell_changes(ready.changes)
         if ready.refused:
@@ -276,20 +284,19 @@ class Member(Actor):
         if ready.chunks:
             self._read_chunks(ready.chunks)
         self._arm(ready.deadline_ns)
-        return done
 
-    def _save(self, persist: Persist, after: tuple[PeerMessage, ...]) -> Event | None:
-        """Give it to the storage; the answer is its completion where it is durable already."""
+    def _save(self, persist: Persist, after: tuple[PeerMessage, ...]) -> None:
+        """Give it to the storage; its completion is the Disk's answer, or follows where it is durable already."""
         storage = self._storage
         if isinstance(storage, str):
             self.context.send(storage, Save(life=self.context.incarnation, persist=persist))
             if after:
                 self._after_durable.append((persist.done.sequence, after))
-            return None
+            return
         storage.save(persist)
         for peer in after:
             self._to_peer(peer.to, peer)
-        return persist.done
+        self._follow_up.append(persist.done)
 
     def _written(self, message: Written) -> None:
         """The Disk has synced: let go what waited for it, in order."""
