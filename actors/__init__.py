@@ -17,15 +17,24 @@ if typing.TYPE_CHECKING:
     from .errors import (
         Conflict as Conflict,
         InvalidRequest as InvalidRequest,
+        MachineRaised as MachineRaised,
         NoLeader as NoLeader,
         PortInUse as PortInUse,
         QueueFull as QueueFull,
         RaftyardError as RaftyardError,
+        SessionExpired as SessionExpired,
         TimedOut as TimedOut,
         Unavailable as Unavailable,
         UnknownCall as UnknownCall,
         UnknownCluster as UnknownCluster,
         UnknownNode as UnknownNode,
+    )
+    from .group import (
+        Answered as Answered,
+        ApplyCommand as ApplyCommand,
+        Group as Group,
+        ReadState as ReadState,
+        ReplicatedMachine as ReplicatedMachine,
     )
     from .link import Link as Link
     from .member import Member as Member, Observer as Observer
@@ -53,6 +62,8 @@ if typing.TYPE_CHECKING:
         first_cluster as first_cluster,
         start_orchestrator as start_orchestrator,
     )
+    from .raft.config import RaftConfig as RaftConfig
+    from .replicated import Replicated as Replicated, Session as Session
     from .system import (
         Actor as Actor,
         ActorCrashed as ActorCrashed,
@@ -82,9 +93,10 @@ _NAMES = {
     "agent": "Agent",
     "cluster": "Cluster ClusterSettings Home Ports",
     "errors": (
-        "Conflict InvalidRequest NoLeader PortInUse QueueFull RaftyardError TimedOut Unavailable "
-        "UnknownCall UnknownCluster UnknownNode"
+        "Conflict InvalidRequest MachineRaised NoLeader PortInUse QueueFull RaftyardError SessionExpired TimedOut "
+        "Unavailable UnknownCall UnknownCluster UnknownNode"
     ),
+    "group": "Answered ApplyCommand Group ReadState ReplicatedMachine",
     "link": "Link",
     "member": "Member Observer",
     "messages": (
@@ -94,6 +106,8 @@ _NAMES = {
     ),
     "node": "Node",
     "orchestrator": "Orchestrator OrchestratorSettings first_cluster start_orchestrator",
+    "raft.config": "RaftConfig",
+    "replicated": "Replicated Session",
     "system": (
         "Actor ActorCrashed ActorError AskInHandler AskTimeout Context Event EventLog Live "
         "MailboxFull NameTaken NoSuchActor Probe Promise Restart Statistics System SystemClosed "

@@ -6,7 +6,9 @@
     ├── UnknownNode          no node of that name or address in the cluster
     ├── UnknownCall          no service call of that id is remembered
     ├── Conflict             the request contradicts what is there
-    │   └── PortInUse        somebody listens on that port already
+    │   ├── PortInUse        somebody listens on that port already
+    │   └── SessionExpired   a machine's members have forgotten the session of a command
+    ├── MachineRaised        the user's own machine raised it: `kind` and `text`
     └── Unavailable          not now; `retry_after_s` says when to ask again
         ├── NoLeader         only a leader can answer, and there is none
         ├── QueueFull        more service calls wait than the queue holds
@@ -20,10 +22,12 @@ from __future__ import annotations
 __all__ = [
     "Conflict",
     "InvalidRequest",
+    "MachineRaised",
     "NoLeader",
     "PortInUse",
     "QueueFull",
     "RaftyardError",
+    "SessionExpired",
     "TimedOut",
     "Unavailable",
     "UnknownCall",
@@ -71,6 +75,22 @@ class PortInUse(Conflict):
         super().__init__(f"port {port} on {host} is in use", hint=hint or "choose another port")
         self.host = host
         self.port = port
+
+
+class SessionExpired(Conflict):
+    """The members have forgotten the session, so whether its command was applied before cannot be told."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint or "look at the state, then go on in a session of another name")
+
+
+class MachineRaised(RaftyardError):
+    """The machine's own `apply` or `read` raised an exception of the class `kind` with that text."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(f"{kind}: {text}", hint="the machine's own answer; the command counts as applied")
+        self.kind = kind
+        self.text = text
 
 
 class Unavailable(RaftyardError):

@@ -1,0 +1,368 @@
+"""A replicated machine of the user's own: applied once, read as of now, found again; on both clocks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from yard import actor_of
+
+from raftyard.actors import (
+    Answered,
+    ApplyCommand,
+    Conflict,
+    InvalidRequest,
+    Live,
+    MachineRaised,
+    Member,
+    NoLeader,
+    Probe,
+    RaftConfig,
+    Replicated,
+    SessionExpired,
+    System,
+    TimedOut,
+    Virtual,
+    cluster_actor,
+)
+from raftyard.actors.disk import LosePower
+from raftyard.actors.messages import LinkPolicy, Outcome, disk_actor, node_actor
+from raftyard.actors.raft.core import Restored
+from raftyard.actors.raft.events import InstallSnapshot, SnapshotInstalled, StorageDone
+from raftyard.actors.raft.membership import Membership
+from raftyard.actors.raft.sessions import Sessions
+from raftyard.actors.storage.memory import MemoryStorage
+from raftyard.actors.storage.simulated import DiskFaults
+
+SMALL = RaftConfig(
+    snapshot_entries=5, keep_entries=3, snapshot_chunk_bytes=20, max_snapshot_inflight_bytes=40
+)
+
+
+class Diary:
+    """Texts, one after the other: what is applied twice, or out of order, shows."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.restored = 0
+
+    def apply(self, command: Any) -> Any:
+        if command == "impossible":
+            raise ValueError("not this")
+        self.texts.append(command)
+        return len(self.texts) if command != "odd answer" else object()
+
+    def read(self, query: Any) -> list[str]:
+        if query == "impossible":
+            raise KeyError("no such page")
+        return self.texts
+
+    def snapshot(self) -> bytes:
+        return msgspec.json.encode(self.texts)
+
+    def restore(self, data: bytes) -> None:
+        self.texts = msgspec.json.decode(data)
+        self.restored += 1
+
+
+def machine(group: Replicated, member: str) -> Diary:
+    found: Diary = actor_of(group.system, node_actor(group.name, member)).machine
+    return found
+
+
+def settle(system: Virtual, group: Replicated, within_s: float = 10.0) -> str:
+    """Until somebody leads, and everybody has applied the same; the leader."""
+
+    def is_settled() -> bool:
+        members = [actor_of(system, node_actor(group.name, name)) for name in group.members]
+        if not all(member is not None and member.is_running for member in members):
+            return False
+        roles = [member.raft.role.name for member in members]
+        return roles.count("LEADER") == 1 and len({member.applied for member in members}) == 1
+
+    assert system.run_until(is_settled, within_s)
+    return str(group.leader())
+
+
+def follower(group: Replicated) -> str:
+    return next(name for name in group.members if name != group.leader())
+
+
+@pytest.fixture(params=["virtual", "live", "virtual, on disk", "live, on disk"])
+def group(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Replicated]:
+    system: System = Virtual(seed=1, raise_crashes=True) if "virtual" in request.param else Live(seed=1)
+    data = tmp_path / "data" if "disk" in request.param else None
+    with system, Replicated(system, "diary", Diary, data=data) as started:
+        yield started
+
+
+def test_a_command_is_applied_and_every_member_reads_it(group: Replicated) -> None:
+    assert [group.call(text) for text in ("a", "b", "c")] == [1, 2, 3]
+    assert group.read() == ["a", "b", "c"]
+    assert [group.read(member=name) for name in group.members] == [["a", "b", "c"]] * 3
+
+
+def test_what_the_machine_raises_is_its_answer_and_changes_nothing_for_the_others(group: Replicated) -> None:
+    assert group.call("a") == 1
+    with pytest.raises(MachineRaised, match="ValueError: not this") as raised:
+        group.call("impossible")
+    assert (raised.value.kind, raised.value.text) == ("ValueError", "not this")
+    with pytest.raises(MachineRaised, match="TypeError"):
+        group.call("odd answer")
+    with pytest.raises(MachineRaised, match="KeyError"):
+        group.read("impossible")
+    assert group.call("b") == 3
+    assert [group.read(member=name) for name in group.members] == [["a", "odd answer", "b"]] * 3
+
+
+def test_a_session_s_command_that_is_repeated_is_applied_once(group: Replicated) -> None:
+    session = group.session("me")
+    assert session.call("a") == 1
+    assert session.retry() == 1
+    assert session.call("b") == 2
+    assert session.call("b", sequence=2) == 2
+    with pytest.raises(SessionExpired, match="result forgotten"):
+        session.call("a", sequence=1)
+    assert group.session("me", answered=1).call("b", sequence=2) == 2
+    assert group.read() == ["a", "b"]
+
+
+def test_a_crashed_member_comes_back_with_everything(group: Replicated) -> None:
+    assert group.call("a") == 1
+    group.crash(str(group.leader()))
+    assert group.call("b", timeout_s=20) == 2
+    assert [group.read(member=name, timeout_s=20) for name in group.members] == [["a", "b"]] * 3
+
+
+def test_asyncio_callers_get_an_awaitable(group: Replicated) -> None:
+    async def both() -> list[Any]:
+        session = group.session("me")
+        first = await group.call_async("a")
+        again = [await session.call_async("b"), await session.retry_async()]
+        return [first, *again, await group.read_async()]
+
+    assert asyncio.run(both()) == [1, 2, 2, ["a", "b"]]
+
+
+def test_another_actor_is_answered_by_a_message(group: Replicated) -> None:
+    probe = Probe(group.system)
+    probe.send(group.actor, ApplyCommand.of("a", reply_to=probe.name, ref=7))
+    assert probe.expect(Answered) == Answered(ref=7, result=1)
+
+
+def test_what_is_asked_wrongly_is_refused_at_once(group: Replicated) -> None:
+    with pytest.raises(InvalidRequest, match="the command cannot be sent"):
+        group.call(object())
+    with pytest.raises(InvalidRequest, match="diary has no member x; it has member_0, member_1, member_2"):
+        group.read(member="x")
+    with pytest.raises(InvalidRequest, match="numbered from 1, not 0"):
+        group.session("me").call("a", sequence=0)
+    with pytest.raises(Conflict, match="something is called diary already"):
+        Replicated(group.system, "diary", Diary)
+    with pytest.raises(InvalidRequest, match="1 to 5 members, not 9"):
+        Replicated(group.system, "other", Diary, members=9)
+
+
+def test_answers_that_are_lost_are_asked_for_again_and_found_in_the_session() -> None:
+    with Virtual(seed=2, raise_crashes=True) as system, Replicated(system, "diary", Diary) as group:
+        settle(system, group)
+        front, lost = actor_of(system, group.actor), list[Outcome]()
+        hear = front._handlers[Outcome]
+
+        def lose_first(outcome: Outcome) -> None:
+            if outcome.index and len(lost) < 3:
+                lost.append(outcome)
+            else:
+                hear(outcome)
+
+        front._handlers[Outcome] = lose_first
+        assert [group.call(text) for text in ("a", "b")] == [1, 2]
+        assert len(lost) == 3
+        assert group.read() == ["a", "b"]
+
+
+def test_a_command_whose_leader_is_lost_is_applied_once_by_the_next() -> None:
+    for seed in range(10):
+        system, link = Virtual(seed=seed, raise_crashes=True), LinkPolicy(delay_s=0.01)
+        with system, Replicated(system, "diary", Diary, link=link) as group:
+            leader = settle(system, group)
+            probe = Probe(system)
+            for ref in range(5):
+                probe.send(group.actor, ApplyCommand.of(str(ref), within_s=30, reply_to=probe.name, ref=ref))
+            system.run(for_s=0.004 * seed)  # before, while and after the others hear of it
+            group.isolate(leader)
+            answers = [probe.expect(Answered, within_s=30) for _ in range(5)]
+            group.heal()
+            settle(system, group)
+            assert [(answer.ref, answer.result) for answer in answers] == [(n, n + 1) for n in range(5)]
+            assert [machine(group, name).texts for name in group.members] == [list("01234")] * 3
+
+
+def test_a_timeout_leaves_open_what_became_of_it_and_a_retry_tells() -> None:
+    with Virtual(seed=3, raise_crashes=True) as system, Replicated(system, "diary", Diary) as group:
+        leader, session = settle(system, group), group.session("me")
+        group.isolate(leader)
+        with pytest.raises(TimedOut, match="whether it is applied is not known"):
+            session.call("a", timeout_s=0.05)
+        group.heal()
+        assert session.retry() == 1
+        probe = Probe(system)
+        group.isolate(str(group.leader()))
+        probe.send(group.actor, ApplyCommand.of("b", session="me", sequence=2, reply_to=probe.name))
+        system.run(for_s=0.001)
+        with pytest.raises(Conflict, match="is another command"):
+            session.call("c", sequence=2)
+        with pytest.raises(Conflict, match="under way"):
+            session.call("c", sequence=3)
+        group.heal()
+        assert probe.expect(Answered, within_s=10).result == 2
+        assert group.read() == ["a", "b"]
+
+
+def test_without_a_leader_nothing_is_taken_and_that_is_said() -> None:
+    with Virtual(seed=4, raise_crashes=True) as system, Replicated(system, "diary", Diary) as group:
+        settle(system, group)
+        for name in group.members:
+            group.isolate(name)
+        system.run(for_s=3)
+        assert group.leader() is None
+        session = group.session("me")
+        for _ in range(2):
+            with pytest.raises(NoLeader, match="diary had no leader in 1 s; the command was not taken"):
+                session.call("a", timeout_s=1)
+        with pytest.raises(NoLeader):
+            group.read(timeout_s=1)
+        group.heal()
+        assert session.retry() == 1
+        assert group.read() == ["a"]
+        assert system.statistics()["crashes"] == 0
+
+
+def test_a_member_that_was_away_gets_a_snapshot_and_one_that_crashes_begins_with_its_own() -> None:
+    system, link = Virtual(seed=5, raise_crashes=True), LinkPolicy(delay_s=0.001)
+    with system, Replicated(system, "diary", Diary, raft=SMALL, link=link) as group:
+        settle(system, group)
+        away, session = follower(group), group.session("me")
+        assert session.call("first") == 1
+        group.isolate(away)
+        texts = [str(number) for number in range(30)]
+        assert [group.call(text) for text in texts] == list(range(2, 32))
+        group.heal()
+        settle(system, group)
+        assert machine(group, away).restored >= 1
+        assert session.retry() == 1, "the sessions are a part of the snapshot"
+        for name in group.members:
+            group.crash(name)
+            settle(system, group)
+            assert machine(group, name).restored == 1
+            assert group.read(member=name) == ["first", *texts]
+
+
+def test_a_loss_of_power_of_all_simulated_disks_loses_nothing() -> None:
+    with Virtual(seed=6) as system:
+        disks = DiskFaults(sync_ms=2, jitter_ms=2)
+        with Replicated(system, "diary", Diary, raft=SMALL, disks=disks) as group:
+            texts = []
+            for round_ in range(4):
+                for number in range(7):
+                    texts.append(f"{round_}/{number}")
+                    assert group.call(texts[-1]) == len(texts)
+                for name in group.members:
+                    system.send(disk_actor("diary", name), LosePower())
+                system.run(for_s=0.5)
+            settle(system, group)
+            assert [group.read(member=name) for name in group.members] == [texts] * 3
+
+
+@pytest.mark.parametrize("clock", [Virtual, Live])
+def test_a_program_that_starts_again_finds_everything_in_its_folder(
+    tmp_path: Path, clock: type[System]
+) -> None:
+    texts: list[str] = []
+    for life in range(3):
+        with clock(seed=1) as system, Replicated(system, "diary", Diary, data=tmp_path, raft=SMALL) as group:
+            if life:
+                # What was not answered when the program ended may be asked again in the next one.
+                assert group.session("me", answered=life - 1).call("once", sequence=life) == len(texts)
+            for number in range(8):
+                texts.append(f"{life}/{number}")
+                assert group.call(texts[-1]) == len(texts)
+            texts.append("once")
+            assert group.session("me", answered=life).call("once") == len(texts)
+            assert group.read(member="member_1") == texts
+            with pytest.raises(Conflict, match="in use by another"):
+                Replicated(system, "other", Diary, data=tmp_path)
+    with Virtual(seed=1) as system:
+        with pytest.raises(Conflict, match="has 3 members of diary, not 5") as refused:
+            Replicated(system, "diary", Diary, data=tmp_path, members=5)
+        assert "members=3" in refused.value.hint
+        Replicated(system, "diary", Diary, data=tmp_path).close()
+
+
+class Greedy(Diary):
+    """Runs out of memory once."""
+
+    is_greedy = True
+
+    def apply(self, command: Any) -> Any:
+        if command == "much" and Greedy.is_greedy:
+            Greedy.is_greedy = False
+            self.texts.append("half done")
+            raise MemoryError
+        return super().apply(command)
+
+
+def test_a_member_that_runs_out_of_memory_gives_no_answer_and_begins_anew() -> None:
+    Greedy.is_greedy = True
+    with Virtual(seed=7) as system, Replicated(system, "diary", Greedy) as group:
+        assert group.call("a") == 1
+        assert group.call("much", timeout_s=10) == 2
+        settle(system, group)
+        assert [group.read(member=name) for name in group.members] == [["a", "much"]] * 3
+
+
+def test_a_front_door_that_crashes_leaves_everything_as_it_was() -> None:
+    with Virtual(seed=8) as system, Replicated(system, "diary", Diary) as group:
+        assert group.call("a") == 1
+        system.crash(cluster_actor("diary"))
+        system.run(for_s=2)
+        assert group.call("b") == 2
+        assert group.read() == ["a", "b"]
+
+
+class Bytes:
+    """A machine as the sessions want one."""
+
+    def apply(self, index: int, command: bytes) -> None: ...
+
+    def snapshot(self) -> bytes:
+        return b""
+
+    def restore(self, data: bytes) -> None: ...
+
+
+def test_what_a_storage_did_at_once_is_stepped_in_the_order_in_which_it_was_done() -> None:
+    """A snapshot of a newer term: it is written before the term is, and its completion comes before the term's."""
+    stepped: list[type] = []
+    membership = Membership(voters=("a", "b", "c"))
+    storage = MemoryStorage(Restored.bootstrap(membership.voters))
+    with Virtual(seed=9, raise_crashes=True) as system:
+        Probe(system, "cluster/x")
+        system.spawn(
+            Member, "cluster/x/node/a", "x", "a", storage, Bytes(), RaftConfig(), LinkPolicy(),
+            lambda core, event, ready: stepped.append(type(event)),
+        )  # fmt: skip
+        data = Sessions(Bytes()).snapshot()
+        system.send(
+            "cluster/x/node/a",
+            InstallSnapshot(
+                cluster="x", sender="b", to="a", term=5, incarnation=1, index=9, snapshot_term=4,
+                membership=membership, total=len(data), offset=0, data=data,
+            ),
+        )  # fmt: skip
+        system.run(for_s=0.01)
+    assert stepped == [InstallSnapshot, SnapshotInstalled, StorageDone]
