@@ -40,6 +40,19 @@ def test_the_embedded_cluster_survives_its_leader_on_both_clocks() -> None:
         assert told[-2:] == [f"term 1: {first} led", f"term 2: {second} leads"]
 
 
+def test_no_transfer_of_the_bank_is_lost_or_made_twice_on_either_clock() -> None:
+    lines = lines_of("bank.py")
+    live = lines.index("live")
+    assert lines[0] == "virtual"
+    assert lines[1:live] == [
+        "    refused: ValueError: vault has only 700",
+        "    not confirmed at first, and repeated: yes",
+        "    {'vault': 700, 'ann': 100, 'bob': 100, 'eve': 100}, in all 1000",
+    ]
+    assert lines[live + 1] == lines[1]
+    assert lines[-1] == lines[live - 1]
+
+
 def test_the_virtual_half_is_the_same_each_time() -> None:
     first, second = lines_of("embedding.py"), lines_of("embedding.py")
     assert first[: first.index("live")] == second[: second.index("live")]
