@@ -4,6 +4,10 @@ from collections import deque
 from enum import Enum
 
 
+WIDE = 1 << 30
+"""A window that bounds nothing: only the configuration does."""
+
+
 class ProgressState(Enum):
     PROBE = "probe"
     """Where the logs part is not known: one message at a time."""
@@ -42,6 +46,7 @@ class Progress:
         "told_commit",
         "inflight",
         "inflight_bytes",
+        "window",
         "snapshot",
     )
 
@@ -56,6 +61,12 @@ class Progress:
         self.inflight: deque[tuple[int, int]] = deque()
         """(last index, bytes) of each message with entries that is not answered yet, oldest first."""
         self.inflight_bytes = 0
+        self.window = WIDE
+        """How many messages with entries may be under way, besides what the configuration allows.
+
+        Each is refused whose predecessor has not arrived. On a wire that reorders, sending all of them again after
+        each refusal would beget more refusals than it settles: so a refusal leaves one, and each progress doubles it.
+        """
         self.snapshot: Sending | None = None
 
     def sent(self, last_index: int, size: int) -> None:
@@ -67,6 +78,8 @@ class Progress:
         self.match = match
         if self.next <= match:
             self.next = match + 1
+        if self.window < WIDE:
+            self.window *= 2
         inflight = self.inflight
         while inflight and inflight[0][0] <= match:
             self.inflight_bytes -= inflight.popleft()[1]
@@ -82,6 +95,7 @@ class Progress:
         self.snapshot = None
         self.state = ProgressState.PROBE
         self.next = max(next_index, self.match + 1)
+        self.window = 1
         self.clear_inflight()
 
     def replicate(self) -> None:

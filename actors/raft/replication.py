@@ -157,8 +157,11 @@ def _has_room(raft: "Raft", progress: Progress) -> bool:
     if progress.state is ProgressState.PROBE:
         return False
     config = raft.config
+    count = len(inflight)
     return (
-        len(inflight) < config.max_inflight_messages and progress.inflight_bytes < config.max_inflight_bytes
+        count < config.max_inflight_messages
+        and count < progress.window
+        and progress.inflight_bytes < config.max_inflight_bytes
     )
 
 

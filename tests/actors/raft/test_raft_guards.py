@@ -252,7 +252,7 @@ GUARDS: dict[str, tuple[Test, str | Bug]] = {
     ),
     "flow control": (
         pitfalls.test_the_window_bounds_what_is_under_way_in_messages_and_in_bytes,
-        (replication, "_has_room", "len(inflight) < config.max_inflight_messages and", ""),
+        (replication, "_has_room", "count < config.max_inflight_messages\n        and ", ""),
     ),
     "read rounds": (
         pitfalls.test_an_answer_to_an_earlier_round_confirms_nothing,
