@@ -22,7 +22,7 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True):
     """By how much, relatively, one member's clock may run faster than another's."""
     max_inflight_messages: int = 128
     max_inflight_bytes: int = 8 << 20
-    """How much may be under way to one follower without its answer."""
+    """How much may be under way to one follower unanswered; after a refusal one message, doubled by each success."""
     max_batch_entries: int = 4096
     max_batch_bytes: int = 1 << 20
     """How much one message carries; a single larger entry travels alone."""

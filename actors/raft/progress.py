@@ -3,7 +3,6 @@
 from collections import deque
 from enum import Enum
 
-
 WIDE = 1 << 30
 """A window that bounds nothing: only the configuration does."""
 

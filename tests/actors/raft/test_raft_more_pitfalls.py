@@ -182,7 +182,7 @@ def test_p48_a_learner_that_is_behind_does_not_become_a_voter() -> None:
 
 
 def test_a_burst_on_a_wire_that_reorders_and_doubles_begets_no_storm() -> None:
-    """Each message with an entry that comes before its predecessor is refused; that must not send a whole window again."""
+    """Who gets an entry before its predecessor refuses it; that must not send a whole window again."""
     simulation = Simulation(config=RaftConfig(max_batch_entries=1), delay_ms=(1, 60), in_order=False)
     simulation.duplicate = 0.5
     leader = simulation.elect()
