@@ -53,7 +53,6 @@ from .messages import (
     LeaderResigned,
     LinkPolicy,
     LinkStatus,
-    Message,
     NodeAnswer,
     NodeFailed,
     NodeSpec,
@@ -64,6 +63,7 @@ from .messages import (
     RemoveNodeRequest,
     SetConnections,
     SetLinkPolicyRequest,
+    StartNode,
     SubmitServiceCall,
     TellAgain,
     TransferRequest,
@@ -103,12 +103,6 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     queue_limit: int = 1000
 
 
-class _Revive(Message, frozen=True, kw_only=True, gc=False):
-    """To itself: start a node again whose storage failed."""
-
-    node: str
-
-
 class Cluster(Actor):
     """The front door of one cluster. `home` is what its actors would find again after a restart."""
 
@@ -140,7 +134,7 @@ class Cluster(Actor):
             Happened: self._happened,
             Terminated: self._terminated,
             NodeFailed: self._node_failed,
-            _Revive: self._revive,
+            StartNode: self._start_again,
             Outcome: self._courier.outcome,
             Retry: self._courier.retry,
             NodeAnswer: self._questions.answered,
@@ -240,9 +234,9 @@ class Cluster(Actor):
                 is_damaged=failure.is_damaged,
             )
         if not failure.is_damaged:
-            self.context.after(REVIVE_S, _Revive(node=failure.node))
+            self.context.after(REVIVE_S, StartNode(node=failure.node))
 
-    def _revive(self, message: _Revive) -> None:
+    def _start_again(self, message: StartNode) -> None:
         spec = self._nodes.get(message.node)
         if spec is None or self.context.is_alive(node_actor(self.id, spec.name)):
             return

@@ -58,6 +58,7 @@ __all__ = [
     "SetConnections",
     "SetLinkPolicy",
     "SetLinkPolicyRequest",
+    "StartNode",
     "Submit",
     "SubmitServiceCall",
     "TellAgain",
@@ -362,7 +363,8 @@ class DescribeNode(Message, frozen=True, kw_only=True, gc=False):
 
 
 class DescribeState(Message, frozen=True, kw_only=True, gc=False):
-    """Ask the leader for the replicated state, read linearizably: `call` names one service call, None the last one."""
+    """Ask any node for the replicated state, read linearizably: `call` names one service call, None the last one. With
+    the detail "state" all is summed up, with "service" `call` names a service."""
 
     ref: int = 0
     reply_to: str | None = None
@@ -476,6 +478,12 @@ class SetLinkPolicyRequest(Message, frozen=True, kw_only=True, gc=False):
     policy: LinkPolicy
 
 
+class StartNode(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: start a node again whose actors are gone, from what its storage holds; else nothing happens."""
+
+    node: str
+
+
 class RecordClusters(Message, frozen=True, kw_only=True, gc=False):
     """The Orchestrator to cluster 0: put this command about further clusters in the log; answered by its outcome."""
 
@@ -529,4 +537,10 @@ EVENT_KINDS = {
     "cluster-removed": "id; in cluster 0's log",
     "cluster-started": "nodes; its actors run",
     "cluster-stopped": "its actors are gone",
+    "scenario-started": "scenario, seed, clock",
+    "scenario-step": "step, verb, what; a step of the scenario begins",
+    "scenario-undone": "step, what; a fault that was made for a time is over",
+    "scenario-log": "text; what the scenario wanted said",
+    "promise-broken": "promise, reason; found by a checker",
+    "scenario-ended": "passed",
 }

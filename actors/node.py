@@ -388,6 +388,9 @@ class Node(Member):
     def _read_state(self, question: DescribeState) -> dict[str, Any] | None:
         if question.detail == "state":
             return views.state_view(self.state, self.address_of)
+        if question.detail == "service":
+            service = None if question.call is None else self.state.service(question.call)
+            return None if service is None else {"replicas": service.replicas, "version": service.version}
         call = self.state.last_call() if question.call is None else self.state.call(question.call)
         return None if call is None else views.call_view(call, self.address_of)
 

@@ -10,6 +10,8 @@ from typing import NoReturn
 import click
 import msgspec
 
+from .scenarios import scenario as _scenario
+
 __all__ = ["main"]
 
 _FAILED = 1
@@ -98,6 +100,9 @@ def _restore(file: Path, data: Path | None, ephemeral: bool) -> None:
     from . import backups
 
     _carry_out(lambda folder: backups.restore(file, folder), data, ephemeral)
+
+
+main.add_command(_scenario)
 
 
 def _carry_out(action: Callable[[Path], str], data: Path | None, ephemeral: bool) -> None:

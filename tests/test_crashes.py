@@ -18,7 +18,8 @@ from threading import Event, Lock, Thread
 from typing import Any
 
 import pytest
-from linearizability import NotLinearizable, Operation, check
+from raftyard.actors.scenarios.checkers.linearizability import NotLinearizable, check
+from raftyard.actors.scenarios.histories import Operation
 from program import Program, program
 
 INSISTING, GIVING_UP, READING = 3, 2, 2

@@ -27,6 +27,8 @@ class Control(Enum):
     RESTART = "restart"
     OFFER = "offer"  # an ordinary message that `intake` has not seen yet
     PYKKA = "pykka"  # the message is a Pykka envelope
+    PAUSE = "pause"  # from now on keep what comes instead of handling it
+    RESUME = "resume"  # handle what was kept, in its order, before what waits in the mailbox
 
 
 class State(Enum):
@@ -68,6 +70,7 @@ class Cell:
         "handled",
         "has_intake",
         "has_started",
+        "held",
         "incarnation",
         "intake",
         "kwargs",
@@ -126,8 +129,14 @@ class Cell:
         self.dropped = 0
         self.crashes = 0
         self.slow = 0
+        self.held: list[Item] | None = None  # while paused: what came meanwhile
         self.has_intake = has_intake
         self.intake = None
         self.lock = None
         self.gate = Lock()
         self.runq = None
+
+    @property
+    def refuses(self) -> bool:
+        """Whether nothing can be put into its mailbox; a paused actor's takes in, though nothing is taken out."""
+        return self.bound < 0 and self.held is None

@@ -35,6 +35,7 @@ Scheduled: TypeAlias = "Timer | Arrival | Callable[[], None]"
 Number: TypeAlias = "int | float | str"
 
 
+_HELD = (Control.OFFER, Control.PYKKA)  # controls that carry somebody's message
 _WINDING_DOWN = (State.STOPPING, State.RESTARTING, State.ENDING)
 
 
@@ -142,6 +143,10 @@ class System(ABC):
         """Send a message from outside. Never raises, never blocks; what cannot arrive is counted."""
         self._deliver_to(name, message, None, None)
 
+    def ask_later(self, name: str, message: Any) -> Promise:
+        """As `ask`, without waiting: the promise of the answer. Raises NoSuchActor, MailboxFull, SystemClosed."""
+        return self._post_ask(name, message)
+
     def stop(self, name: str) -> None:
         """Stop an actor after the messages that wait already, its children before it. Raises NoSuchActor."""
         if name not in self._cells:
@@ -158,6 +163,29 @@ class System(ABC):
         if cell is not None:
             cell.restart = Restart.never()
         self._strike(name, ActorError(f"{name!r} was killed on purpose"))
+
+    def pause(self, name: str) -> None:
+        """Keep an actor from handling anything until `resume`, as when a process is stopped: messages, asks and timers
+        wait, as many as its mailbox holds. A restart ends the pause. Raises NoSuchActor."""
+        self._tell_control(name, Control.PAUSE)
+
+    def resume(self, name: str) -> None:
+        """Let a paused actor go on with what waited, in its order. Raises NoSuchActor."""
+        self._tell_control(name, Control.RESUME)
+
+    def peek(self, name: str) -> Actor | None:
+        """The actor behind a name, for checkers that look inside without a message; None where none has started.
+
+        Look only: and on the live clock only at what its threads do not change.
+        """
+        cell = self._cells.get(name)
+        return None if cell is None or cell.refuses or not cell.has_started else cell.actor
+
+    def _tell_control(self, name: str, control: Control) -> None:
+        cell = self._cells.get(name)
+        if cell is None:
+            raise NoSuchActor(name)
+        self._post_control(cell, control, first=True)
 
     def names(self) -> tuple[str, ...]:
         """The names of all actors, in order of start."""
@@ -269,7 +297,7 @@ class System(ABC):
     ) -> None:
         """The complete way of a message from anywhere: intake, bound, dead letters."""
         cell = self._cells.get(to)
-        if cell is None or cell.bound < 0:
+        if cell is None or cell.refuses:
             self._dead_letter("dead", to, message)
         elif cell.intake is None:
             self._enqueue(cell, (message, origin, cause, None))
@@ -305,10 +333,11 @@ class System(ABC):
 
     def _enqueue(self, cell: Cell, item: Item) -> None:
         """Queue an ordinary item, within the bound."""
-        if len(cell.mailbox) >= cell.bound and not self._make_room(cell):
+        bound = cell.bound if cell.held is None else cell.capacity - len(cell.held)
+        if len(cell.mailbox) >= bound and not self._make_room(cell):
             with self._count_lock:
                 cell.dropped += 1
-            self._dead_letter("mailbox-full" if cell.bound >= 0 else "dead", cell.name, item[0])
+            self._dead_letter("dead" if cell.refuses else "mailbox-full", cell.name, item[0])
             return
         cell.mailbox.append(item)
         self._wake(cell)
@@ -348,7 +377,7 @@ class System(ABC):
         cell = self._cells.get(name)
         if cell is None:
             raise NoSuchActor(name)
-        if cell.bound < 0 and (cell.state is not State.RESTARTING or cell.restart.delay_s > 0):
+        if cell.refuses and (cell.state is not State.RESTARTING or cell.restart.delay_s > 0):
             raise self._no_answer(cell)
         if len(cell.mailbox) >= cell.capacity:  # not `bound`: one that is just restarting answers in a moment
             with self._count_lock:
@@ -379,7 +408,7 @@ class System(ABC):
             self._dead_letter("link-cut", to, message)
             return
         cell = self._cells.get(to)
-        if cell is None or cell.bound < 0:
+        if cell is None or cell.refuses:
             self._dead_letter("dead", to, message)
         else:
             self._enqueue(cell, (message, origin, cause, None))
@@ -414,6 +443,9 @@ class System(ABC):
     def _handle(self, cell: Cell, item: Item) -> None:
         """Handle one item of any kind, in the cell's turn. Never raises (but see Virtual's raise_crashes)."""
         message, _, cause, via = item
+        if cell.held is not None and (not isinstance(via, Control) or via in _HELD):
+            cell.held.append(item)
+            return
         cell.context.cause = cause
         if via is None:
             self._tell(cell, message)
@@ -514,6 +546,24 @@ class System(ABC):
                     self._tell(cell, item[0])
             case Control.PYKKA:
                 self._tell_pykka(cell, item[0])
+            case Control.PAUSE:
+                if cell.state is State.RUNNING and cell.held is None:
+                    self._hold(cell)
+            case Control.RESUME:
+                if cell.held is not None:
+                    self._let_go(cell)
+
+    @staticmethod
+    def _hold(cell: Cell) -> None:
+        """It refuses, so that every message comes the complete way, where it is seen that the actor is only paused."""
+        cell.held, cell.bound = [], REFUSE
+
+    def _let_go(self, cell: Cell) -> None:
+        held, cell.held = cell.held or [], None
+        cell.mailbox.extendleft(reversed(held))
+        cell.bound = cell.capacity
+        for _ in held:
+            self._wake(cell)
 
     def _run_hook(self, cell: Cell, hook: Callable[[], object]) -> bool:
         """Call what is no ordinary handler, by the same rules; False when it crashed."""
@@ -578,6 +628,9 @@ class System(ABC):
         cell.bound = REFUSE
         cell.intake = None
         cell.state = state
+        if cell.held is not None:  # it ends paused: what it kept ends with it
+            cell.mailbox.extendleft(reversed(cell.held))
+            cell.held = None
 
     def _tell_failure(self, cell: Cell, error: BaseException) -> None:
         """Call the actor's `on_failure` (Pykka's name), so that it can let go of files and sockets."""
@@ -714,7 +767,7 @@ class System(ABC):
     def _notify(self, watcher: str, message: Terminated) -> None:
         """Past the bound: who watches must hear of it."""
         cell = self._cells.get(watcher)
-        if cell is not None and cell.bound >= 0:
+        if cell is not None and not cell.refuses:
             cell.mailbox.append((message, message.name, None, None))
             self._wake(cell)
 

@@ -163,6 +163,11 @@ class Virtual(System):
         super().kill(name)
         self._take_turn_now(name)
 
+    def pause(self, name: str) -> None:
+        """See System.pause. Outside of handlers it is in force when this returns."""
+        super().pause(name)
+        self._take_turn_now(name)
+
     def close(self, timeout_s: float = 5.0) -> None:
         """Stop all actors now, the newest first. Messages that wait are not handled."""
         if self._is_closed:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from hashlib import sha256
 from typing import Any
-
-import numpy as np
 
 from raftyard.actors.messages import (
     ORCHESTRATOR,
@@ -26,69 +23,16 @@ from raftyard.actors.messages import (
     node_actor,
 )
 from raftyard.actors.orchestrator import OrchestratorSettings, start_orchestrator
-from raftyard.actors.raft import sessions
-from raftyard.actors.raft.events import is_application
 from raftyard.actors.raft.invariants import Invariants
-from raftyard.actors.state import commands
+from raftyard.actors.scenarios.checkers.calls import Retold
+from raftyard.actors.scenarios.checkers.converges import why_unsettled
+from raftyard.actors.scenarios.checkers.raft import Promises
+from raftyard.actors.scenarios.inside import Inside
 from raftyard.actors.state.machine import ClusterState
-from raftyard.actors.state.task_states import TaskState
 from raftyard.actors.system import System, Virtual
 from raftyard.actors.system.events import Event
 
 EXECUTED = ("executed", "failed")
-
-
-class Promises:
-    """Checks every node of every cluster after every event: Raft's promises, the agreed state's, equal states.
-
-    A member's state is looked at before anything else happens to the system, that is at the next step of any member.
-    """
-
-    def __init__(self, system: System) -> None:
-        self._system = system
-        self._clusters: dict[str, Invariants] = {}
-        self._gone: set[tuple[str, str]] = set()
-        self._applied: dict[tuple[str, str], int] = {}
-        self._changed: dict[tuple[str, str], None] = {}
-        self.checked_states = 0
-        self.with_states = True
-        system.events.subscribe(self._heard)
-
-    def raft(self, cluster: str = "0") -> Invariants:
-        return self._clusters.setdefault(cluster, Invariants())
-
-    def observe(self, core: Any, event: Any, ready: Any) -> None:
-        """What `OrchestratorSettings.observe` wants: a member has stepped."""
-        if self._changed:
-            self.look()
-        key = (core.cluster, core.member)
-        raft = self.raft(core.cluster)
-        seen = raft.seen.get(core.member)
-        if key in self._gone and seen is not None and seen.core is not core:
-            # Somebody new by the name of one that left.
-            self._gone.discard(key)
-            raft.forget(core.member)
-        raft.check_step(core, event, ready)
-        if ready.apply is not None and self.with_states:
-            self._changed[key] = None
-
-    def look(self) -> None:
-        """Check the states that changed."""
-        changed, self._changed = self._changed, {}
-        for cluster, member in changed:
-            node = actor_of(self._system, node_actor(cluster, member))
-            if node is not None and node.applied:
-                node.state.check()
-                digest = sha256(node._sessions.snapshot()).digest()
-                self.raft(cluster).check_state(member, node.applied, digest)
-                self.checked_states += 1
-
-    def _heard(self, event: Event) -> None:
-        if event.kind == "node-removed" and event.cluster is not None:
-            self._gone.add((event.cluster, event.data["name"]))
-        elif event.kind == "cluster-stopped" and event.cluster is not None:
-            self._clusters.pop(event.cluster, None)
-            self._changed = {key: None for key in self._changed if key[0] != event.cluster}
 
 
 class Yard:
@@ -274,95 +218,17 @@ class Yard:
 
     def why_unsettled(self, cluster: str = "0") -> str | None:
         """Why the cluster is not yet as it should be; None when it is."""
-        leading = self.leading(cluster)
-        front = self.front(cluster)
-        if front is None or len(leading) != 1 or front.leader != leading[0]:
-            return f"{leading} lead, the front door follows {front and front.leader}"
-        leader = self.node(leading[0], cluster)
-        return (
-            self._why_members(leader, front, cluster)
-            or _why_replicas(leader.state)
-            or self._why_tasks(leader.state, cluster)
-        )
-
-    def _why_members(self, leader: Any, front: Any, cluster: str) -> str | None:
-        state, membership = leader.state, leader.raft.membership
-        names = [record.name for record in state.nodes()]
-        if sorted(names) != sorted(front._nodes) or front._courier.waiting or front._cuts:
-            return f"nodes {names}, at the front door {list(front._nodes)}, {len(front._courier.waiting)} commands wait"
-        silent = [record.name for record in state.nodes() if record.status != "ready"]
-        if silent or membership.learners or len(membership.voters) != min(5, len(names)):
-            return f"down: {silent}, members {membership}"
-        members = {name: self.node(name, cluster) for name in membership.voters}
-        if any(node is None or node.raft.term != leader.raft.term for node in members.values()):
-            return f"terms {[(name, node and node.raft.term) for name, node in members.items()]}"
-        if any(node.applied != leader.raft.last_index for node in members.values()):
-            return f"applied {[(name, node.applied) for name, node in members.items()]} of {leader.raft.last_index}"
-        if len({node.state.digest() for node in members.values()}) != 1:
-            return "states differ"
-        return None
-
-    def _why_tasks(self, state: ClusterState, cluster: str) -> str | None:
-        running = self.running(cluster)
-        for record in state.nodes():
-            tasks = state.tasks_of(record.name)
-            wanted = sorted(task.id for task in tasks if task.desired == TaskState.RUNNING)
-            if sorted(running[record.name]) != wanted:
-                return f"{record.name} runs {running[record.name]}, should run {wanted}"
-            if any(task.state != TaskState.RUNNING or task.desired != TaskState.RUNNING for task in tasks):
-                return f"tasks of {record.name}: {tasks}"
-        return None
-
-
-def _why_replicas(state: ClusterState) -> str | None:
-    """Replicas wait for nothing but room, and say so."""
-    if state.pending_calls():
-        return f"calls wait: {[call.id for call in state.pending_calls()]}"
-    free = int(np.max(state.free_slots(), initial=0))
-    why = {pending.service: pending.reason for pending in state.pending()}
-    for service in state.services():
-        if service.placed != service.replicas and not (
-            service.placed < service.replicas and free < service.slots_per_replica and why.get(service.name)
-        ):
-            return f"{service} with {free} free slots"
-    return None
+        return why_unsettled(Inside(self.system, cluster))
 
 
 def actor_of(system: System, name: str) -> Any:
     """The actor behind a name, for tests that look inside; None when it is not there."""
-    cell = system._cells.get(name)
-    return None if cell is None or not cell.actor or cell.bound < 0 or not cell.has_started else cell.actor
+    return system.peek(name)
 
 
-class History:
+class History(Retold):
     """The agreed log of a cluster, applied anew from its first entry: what really happened, and how often."""
 
     def __init__(self, raft: Invariants) -> None:
         assert raft.first_committed == 1
-        self.state = ClusterState()
-        self.executed: dict[str, int] = {}
-        self._term = 0
-        machine = sessions.Sessions(self)
-        for index, (term, payload) in enumerate(
-            zip(raft.committed_terms, raft.committed_payloads, strict=True), start=1
-        ):
-            self._term = term
-            if is_application(payload):
-                machine.apply(index, payload)
-        self.digest = sha256(machine.snapshot()).digest()
-
-    def apply(self, index: int, command: bytes) -> dict[str, Any]:
-        """As `node._Machine`, but counting."""
-        outcome = self.state.apply(index, self._term, commands.decode(command))
-        if outcome.ok and outcome.call is not None and outcome.call.executed_index == index:
-            for call in (outcome.call.id, *outcome.call.absorbed):
-                self.executed[call] = self.executed.get(call, 0) + 1
-        is_finished = outcome.call is not None and outcome.call.executed_index is not None
-        return {"ok": outcome.ok, "reason": outcome.reason, "is_finished": is_finished}
-
-    def snapshot(self) -> bytes:
-        return self.state.snapshot()
-
-    def restore(self, data: bytes) -> None:
-        raise NotImplementedError("a history is only told once")
-
+        super().__init__(zip(raft.committed_terms, raft.committed_payloads, strict=True))

@@ -9,12 +9,13 @@ import random
 from typing import Any
 
 import msgspec
-from linearizability import Operation, check
 from raft_chaos import Chaos
 from raft_simulation import MS, Member, Simulation
 
 from raftyard.actors.raft.events import Propose, ReadFailed, ReadReady, ReadRequest, Ready
 from raftyard.actors.raft.sessions import Applied, Sessions, encode
+from raftyard.actors.scenarios.checkers.linearizability import check
+from raftyard.actors.scenarios.histories import Operation
 
 FIRST_READ = 1_000_000
 """Refs of our reads; the chaos numbers its own from 1."""

@@ -4,7 +4,15 @@ import random
 from itertools import permutations
 
 import pytest
-from linearizability import NotLinearizable, Operation, check, is_linearizable, register, smallest
+
+from raftyard.actors.scenarios.checkers.linearizability import (
+    NotLinearizable,
+    check,
+    is_linearizable,
+    register,
+    smallest,
+)
+from raftyard.actors.scenarios.histories import Operation
 
 
 def op(text: str) -> Operation:

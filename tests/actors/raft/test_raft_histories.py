@@ -3,11 +3,11 @@
 import os
 
 import pytest
-from linearizability import NotLinearizable
 from raft_clients import ServedChaos
 from raft_mutants import planted
 
 from raftyard.actors.raft.invariants import Invariants
+from raftyard.actors.scenarios.checkers.linearizability import NotLinearizable
 
 BASE = int(os.environ.get("RAFTYARD_SEED", "0"))
 FULL = os.environ.get("RAFTYARD_CAMPAIGN") == "full"

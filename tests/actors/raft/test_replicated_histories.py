@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from linearizability import Operation, check
+from raftyard.actors.scenarios.checkers.linearizability import check
+from raftyard.actors.scenarios.histories import Operation
 
 from raftyard.actors import (
     Actor,

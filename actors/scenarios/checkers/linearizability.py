@@ -6,29 +6,12 @@ are done, the state) is tried once.  An operation whose outcome is unknown may t
 or never: its answer is open to the end.  Knows nothing of Raft, nor of any clock: times are any numbers that grow.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import msgspec
-
-
-class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """What one client asked about one key. `end` None: it never heard how it went, so `result` means nothing."""
-
-    client: str
-    key: str
-    kind: str
-    argument: Any = None
-    result: Any = None
-    start: float
-    end: float | None = None
-
-    def __str__(self) -> str:
-        asked = f"{self.kind} {self.key}" + ("" if self.argument is None else f" {self.argument!r}")
-        heard = "?" if self.end is None else repr(self.result)
-        until = "" if self.end is None else f"{self.end:g}"
-        return f"[{self.start:g} .. {until}] {self.client}: {asked} -> {heard}"
-
+from ..histories import Operation
 
 Model = Callable[[Any, Operation], tuple[Any, Any]]
 """(state, operation) -> (state after it, the answer it must have had). States are hashable; None is the first."""
@@ -145,7 +128,10 @@ def _is_seen(operation: Operation, others: list[Operation]) -> bool:
     if any(other.kind == "cas" and other is not operation for other in others):
         return True
     written = operation.argument[1] if operation.kind == "cas" else operation.argument
-    return any(written in (other.result or "") for other in others if other.kind == "get")
+    read = [other.result for other in others if other.kind == "get"]
+    if any(other.kind == "add" for other in (operation, *others)):
+        return any(written in (result or "") for result in read)
+    return written in read
 
 
 def explained(operations: list[Operation], model: Model = register) -> str:
@@ -157,7 +143,8 @@ def explained(operations: list[Operation], model: Model = register) -> str:
     rest = [operation for operation in operations if operation not in order]
     lines = [f"no order explains these {len(operations)} operations on key {operations[0].key}:"]
     lines += [f"  {operation}" for operation in operations]
-    lines += ["the longest order that fits:"] + [f"  {operation}" for operation in order or ["(none)"]]
+    lines += ["the longest order that fits:"]
+    lines += [f"  {operation}" for operation in order] or ["  (none)"]
     lines.append(f"then {operations[0].key} is {state!r}, and none of these can come next:")
     lines += [f"  {operation}" for operation in rest]
     return "\n".join(lines)

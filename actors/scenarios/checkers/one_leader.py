@@ -1,0 +1,34 @@
+"""Election safety: a term has one leader at most (Raft §5.2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...raft.core import Raft
+from ...raft.events import BecameLeader, Ready
+from ..histories import History
+from ..inside import Inside
+from .base import Checker
+
+__all__ = ["AtMostOneLeaderPerTerm"]
+
+
+class AtMostOneLeaderPerTerm(Checker):
+    """No two nodes become leader of one term, whatever happened to them in between."""
+
+    name = "at-most-one-leader-per-term"
+    promise = "a term never has two leaders"
+    for_live_too = True
+
+    def __init__(self, inside: Inside, history: History) -> None:
+        super().__init__(inside, history)
+        self._leaders: dict[tuple[str, int], str] = {}
+
+    def stepped(self, core: Raft, event: Any, ready: Ready) -> None:
+        for change in ready.changes:
+            if type(change) is BecameLeader:
+                first = self._leaders.setdefault((core.cluster, change.term), core.member)
+                self.demand(
+                    first == core.member,
+                    f"term {change.term} has two leaders, {first} and {core.member}",
+                )

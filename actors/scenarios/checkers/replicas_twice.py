@@ -1,0 +1,46 @@
+"""No replica is run twice: one task in a slot, and each task on one node."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from ...node import Node
+from ..histories import History
+from ..inside import Inside
+from .base import Checker
+
+__all__ = ["NoReplicaTwice"]
+
+
+class NoReplicaTwice(Checker):
+    """In what was agreed, and in what the agents run.
+
+    A node that is cut off goes on with its replicas until it hears otherwise, while others have taken their place:
+    those are other tasks in the same slot. The agreed state has one of them wanted, and one task is never on two nodes.
+    """
+
+    name = "no-replica-twice"
+    promise = "no two replicas are wanted in one slot, and no task runs on two nodes"
+
+    def __init__(self, inside: Inside, history: History) -> None:
+        super().__init__(inside, history)
+        self._checked = 0
+
+    def looked(self, node: Node) -> None:
+        if node.applied <= self._checked:
+            return
+        self._checked = node.applied
+        for service in node.state.services():
+            slots = node.state.running(service.name)[0].tolist()
+            for before, slot in pairwise(slots):
+                self.demand(
+                    before != slot, f"{service.name} replica {slot} is wanted twice, by {node.node}'s state"
+                )
+
+    def passed(self, t_ns: int) -> None:
+        owners: dict[int, str] = {}
+        for name in self.inside.names():
+            agent = self.inside.agent(name)
+            for task in () if agent is None else agent._running.tolist():
+                other = owners.setdefault(task, name)
+                self.demand(other == name, f"task {task} runs on {other} and on {name}")

@@ -1,0 +1,159 @@
+"""Conditions on a cluster: a small part of Python, checked when it is read and compiled once.
+
+    compiled = Expression("count(n.role == 'leader' for n in nodes) == 1")
+    compiled(view)
+
+What is not named here cannot be written: no other names, no attributes with underscores, no calls but those below, no
+powers, and products and remainders of numbers only, so that no text can grow without bound.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .document import nearest
+from .views import LinkView, NodeView, ServiceView, View
+
+__all__ = ["Expression", "WrongExpression"]
+
+MAX_LENGTH = 2_000
+MAX_LOOPS = 3
+
+
+class WrongExpression(ValueError):
+    """What is wrong, and `column`, counted from 0, where."""
+
+    def __init__(self, message: str, column: int = 0) -> None:
+        super().__init__(message)
+        self.column = column
+
+
+def _count(values: Iterable[Any]) -> int:
+    return sum(1 for value in values if value)
+
+
+def _times(left: Any, right: Any) -> Any:
+    return _number(left) * _number(right)
+
+
+def _remainder(left: Any, right: Any) -> Any:
+    return _number(left) % _number(right)
+
+
+def _number(value: Any) -> Any:
+    if not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is not a number")
+    return value
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "abs": abs, "all": all, "any": any, "count": _count, "len": len, "max": max, "min": min,
+    "set": set, "sorted": sorted, "sum": sum,
+}  # fmt: skip
+_QUESTIONS = ("node", "service", "happened", "is_cut")
+"""Methods of the view that can be called."""
+_VALUES = ("nodes", "services", "links", "leader", "now")
+"""What the view has."""
+_ATTRIBUTES = tuple(
+    name
+    for cls in (NodeView, ServiceView, LinkView)
+    for name in vars(cls) | getattr(cls, "__annotations__", {})
+    if not name.startswith("_")
+)
+
+_PLAIN = (
+    ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.UAdd, ast.BinOp, ast.Add, ast.Sub,
+    ast.Div, ast.FloorDiv, ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn, ast.Is,
+    ast.IsNot, ast.IfExp, ast.List, ast.Tuple, ast.Set, ast.GeneratorExp, ast.ListComp, ast.SetComp, ast.comprehension,
+    ast.Load, ast.Store, ast.Mult, ast.Mod, ast.Subscript,
+)  # fmt: skip
+
+
+class Expression:
+    """One condition. Raises WrongExpression when it is made; call it with a View."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text.strip()
+        if len(self.text) > MAX_LENGTH:
+            raise WrongExpression(f"longer than {MAX_LENGTH} characters; split it")
+        try:
+            tree = ast.parse(self.text, mode="eval")
+        except SyntaxError as error:
+            raise WrongExpression(f"not a condition: {error.msg}", max(0, (error.offset or 1) - 1)) from None
+        except (ValueError, RecursionError) as error:
+            raise WrongExpression(f"not a condition: {error}") from None
+        _check(tree)
+        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        self._values = tuple(name for name in (*_VALUES, *_QUESTIONS) if name in used)
+        names = [ast.arg(arg=name) for name in self._values]
+        body = _Guarded().visit(tree).body
+        made = ast.Expression(
+            ast.Lambda(
+                ast.arguments(posonlyargs=[], args=names, kwonlyargs=[], kw_defaults=[], defaults=[]), body
+            )
+        )
+        code = compile(ast.fix_missing_locations(made), "<condition>", "eval")
+        functions = {**_FUNCTIONS, "_times": _times, "_remainder": _remainder, "__builtins__": {}}
+        self._evaluate: Callable[..., Any] = eval(code, functions)
+
+    def __call__(self, view: View) -> Any:
+        """Its value now. Raises what Python raises, such as TypeError for a comparison with None."""
+        return self._evaluate(*(getattr(view, name) for name in self._values))
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _check(tree: ast.Expression) -> None:
+    bound = {
+        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    if sum(isinstance(node, ast.comprehension) for node in ast.walk(tree)) > MAX_LOOPS:
+        raise WrongExpression(f"more than {MAX_LOOPS} loops; split the condition")
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name) if name.startswith("_"):
+                raise WrongExpression(
+                    f"{name}: names with underscores in front are not allowed", node.col_offset
+                )
+            case ast.Name(id=name, ctx=ast.Store()) if name in (*_VALUES, *_FUNCTIONS, *_QUESTIONS):
+                raise WrongExpression(
+                    f"{name} has a meaning already; name the variable otherwise", node.col_offset
+                )
+            case ast.Name(id=name):
+                known = (*_VALUES, *_QUESTIONS, *_FUNCTIONS, *sorted(bound))
+                if name not in known:
+                    raise WrongExpression(f"unknown name {name!r}{nearest(name, known)}", node.col_offset)
+            case ast.Attribute(attr=name):
+                if name not in _ATTRIBUTES:
+                    hint = nearest(name, dict.fromkeys(_ATTRIBUTES))
+                    raise WrongExpression(f"unknown attribute {name!r}{hint}", node.col_offset)
+            case ast.Call(func=ast.Name(id=name), keywords=[]) if name in (*_FUNCTIONS, *_QUESTIONS):
+                if any(isinstance(argument, ast.Starred) for argument in node.args):
+                    raise WrongExpression("* is not allowed here", node.col_offset)
+            case ast.Call():
+                raise WrongExpression(
+                    f"only these can be called, without keywords: {', '.join((*_FUNCTIONS, *_QUESTIONS))}",
+                    node.col_offset,
+                )
+            case ast.Constant(value=value) if value is None or isinstance(value, str | int | float):
+                pass
+            case _ if isinstance(node, _PLAIN):
+                pass
+            case _:
+                what = type(node).__name__
+                raise WrongExpression(f"{what} is not allowed in a condition", getattr(node, "col_offset", 0))
+
+
+class _Guarded(ast.NodeTransformer):
+    """Products and remainders become calls that look at their operands."""
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        guard = "_times" if isinstance(node.op, ast.Mult) else "_remainder"
+        if not isinstance(node.op, ast.Mult | ast.Mod):
+            return node
+        called = ast.Call(func=ast.Name(id=guard, ctx=ast.Load()), args=[node.left, node.right], keywords=[])
+        return ast.copy_location(called, node)

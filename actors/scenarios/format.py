@@ -1,0 +1,285 @@
+"""What a scenario file may say: its sections, its verbs with their arguments, its modifiers.
+
+One table, `VERBS`, is read by the checker, the runner, the JSON Schema and the documentation.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from .document import Mistake
+from .quantities import Duration, Share
+
+__all__ = [
+    "FAULTS", "GROUPS", "MODIFIERS", "NAME", "SHAPES", "VERBS", "Chaos", "ClusterShape", "Delay",
+    "DiskFault", "DiskShape", "Expectation", "LinkShape", "NewNode", "RaftShape", "Read", "Repeat", "Scenario",
+    "Shares", "Step", "Submission", "Target", "Verb",
+]  # fmt: skip
+
+GROUPS = ("leader", "follower", "one", "minority", "majority", "all", "random")
+"""Words that stand for nodes, chosen when the step begins."""
+SHAPES = ("halves", "majority", "ring", "bridge")
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.]*"
+
+Target = Annotated[
+    str | list[str],
+    Meta(
+        description="A node, a list of nodes, or leader, follower, one, minority, majority, all, random.",
+        extra={"is": "target"},
+    ),
+]
+Links = Annotated[
+    str | list[str],
+    Meta(
+        description='"a-b" is both directions, "a->b" one; a target alone is every link of it; all is every link.',
+        extra={"is": "links"},
+    ),
+]
+Condition = Annotated[
+    str,
+    Meta(
+        description="A condition, such as count(n.role == 'leader' for n in nodes) == 1.",
+        extra={"is": "condition"},
+    ),
+]
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The base of what stands in a file."""
+
+
+class LinkShape(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How every link behaves from the start."""
+
+    delay: Duration = "0ms"
+    jitter: Duration = "0ms"
+    loss: Share = "0%"
+    duplicate: Share = "0%"
+    reorder: Share = "0%"
+
+
+class DiskShape(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Every node keeps its promises on a simulated disk whose syncs take so long."""
+
+    sync: Duration = "1ms"
+    jitter: Duration = "0ms"
+
+
+class RaftShape(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Timeouts and snapshots of every node; see the documentation of RaftConfig."""
+
+    heartbeat: Duration = "100ms"
+    election_min: Duration = "400ms"
+    election_max: Duration = "800ms"
+    pre_vote: bool = True
+    check_quorum: bool = True
+    lease_reads: bool = False
+    snapshot_entries: Annotated[int, Meta(ge=1)] = 10_000
+    keep_entries: Annotated[int, Meta(ge=0)] = 2_000
+
+
+class ClusterShape(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The cluster that the scenario starts: node_0, node_1, ..."""
+
+    nodes: Annotated[int, Meta(ge=1, le=1000)] = 5
+    capacity: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 100
+    disks: DiskShape | None = None
+    links: LinkShape = LinkShape()
+    raft: RaftShape = RaftShape()
+
+
+class Delay(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How long a link takes, and how much that varies."""
+
+    by: Duration
+    jitter: Duration = "0ms"
+    links: Links = "all"
+
+
+class Shares(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A share of a link's messages."""
+
+    share: Share
+    links: Links = "all"
+
+
+class NewNode(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A node that joins; without a name it gets the next free one."""
+
+    name: Annotated[str, Meta(pattern=f"^{NAME}$")] | None = None
+    capacity: Annotated[int, Meta(ge=0, le=1_000_000_000)] | None = None
+
+
+class Read(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Read a service's number of replicas, as of now; `via` is the node that is asked (else the leader)."""
+
+    key: str
+    via: Target = "leader"
+
+
+class DiskFault(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What happens to the disks of some nodes."""
+
+    of: Target = "all"
+    slow: Duration | None = None
+    full: bool | None = None
+    failing: Share | None = None
+    lose_power: bool | None = None
+    flip_bit: bool | None = None
+
+
+class Expectation(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What must be so: replicas placed by service, who leads, how many lead, how many nodes, roles by node."""
+
+    replicas: dict[str, Annotated[int, Meta(ge=0)]] | None = None
+    leader: str | None = None
+    leaders: Annotated[int, Meta(ge=0)] | None = None
+    nodes: Annotated[int, Meta(ge=0)] | None = None
+    roles: dict[str, Literal["leader", "follower", "candidate", "learner", "worker", "down"]] | None = None
+
+
+Submission = Annotated[
+    dict[str, Any],
+    Meta(
+        description="A service call, as it is posted: {containers: [{description: web, replicas: 10}]}.",
+        extra={"is": "submission"},
+    ),
+]
+
+
+class Repeat(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How often a step is done; `every` from one beginning to the next, else each waits until the one before ends."""
+
+    times: Annotated[int, Meta(ge=1, le=10_000)]
+    every: Duration | None = None
+
+
+class Verb(msgspec.Struct, frozen=True):
+    """One action: the type of its argument, the modifiers it takes beside at, name and repeat, what it does."""
+
+    argument: Any
+    modifiers: tuple[str, ...]
+    summary: str
+
+
+VERBS: dict[str, Verb] = {
+    "cut": Verb(Links, ("for",), "drop what is on these links, and whatever comes"),
+    "restore": Verb(Links, (), "let these links carry again"),
+    "delay": Verb(Duration | Delay, ("for",), "make links slow; a time alone concerns all of them"),
+    "loss": Verb(Share | Shares, ("for",), "lose a share of the messages"),
+    "duplicate": Verb(Share | Shares, ("for",), "deliver a share of the messages twice"),
+    "reorder": Verb(Share | Shares, ("for",), "let a share of the messages overtake others; needs a jitter to show"),
+    "partition": Verb(
+        list[list[str]] | Literal["halves", "majority", "ring", "bridge"],
+        ("for",),
+        "only nodes of one group hear each other; nodes that no group names are one more group",
+    ),
+    "isolate": Verb(Target, ("for",), "cut every link of each of these nodes, both ways"),
+    "heal": Verb(Target, (), "restore and calm every link of these nodes"),
+    "crash": Verb(Target, ("for",), "end a node with its replicas at once; what it saved is there at its next start"),
+    "restart": Verb(Target, (), "start nodes that crashed; one that runs crashes first"),
+    "pause": Verb(Target, ("for",), "stop a node's clockwork: it handles nothing, and what comes waits"),
+    "resume": Verb(Target, (), "let paused nodes go on"),
+    "wipe": Verb(Target, ("within",), "replace nodes by empty ones of the same name: crashed, removed, added anew"),
+    "add": Verb(str | NewNode, ("within",), "a node joins"),
+    "remove": Verb(Target, ("within",), "nodes leave for good, and their replicas move"),
+    "submit": Verb(Submission, ("within",), "make a service call; with `within`, wait until it is executed"),
+    "transfer": Verb(Target, ("within",), "hand the leadership to this node"),
+    "write": Verb(
+        dict[str, Annotated[int, Meta(ge=0, le=1_000_000)]],
+        ("within",),
+        "set numbers of replicas, and note in the history what was heard of it",
+    ),
+    "read": Verb(str | Read, ("within",), "read a number of replicas, and note it in the history"),
+    "disk": Verb(DiskFault, ("for",), "make disks slow, full, failing, powerless, or flip a bit; needs cluster.disks"),
+    "wait": Verb(Duration, (), "let time pass"),
+    "eventually": Verb(Condition | Expectation, ("within",), "wait until it holds, 10s unless `within` says otherwise"),
+    "never": Verb(Condition | Expectation, ("for",), "from now on it must not hold, for a time or to the end"),
+    "expect": Verb(Condition | Expectation, (), "it must hold now"),
+    "log": Verb(str, (), "say something in the event log"),
+}  # fmt: skip
+FAULTS = tuple(name for name, verb in VERBS.items() if "for" in verb.modifiers and name != "never")
+MODIFIERS: dict[str, Any] = {
+    "at": Duration,
+    "for": Duration,
+    "within": Duration,
+    "name": str,
+    "repeat": Annotated[int, Meta(ge=1, le=10_000)] | Repeat,
+}
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, rename={"for_": "for"}, omit_defaults=True):
+    """One action with its modifiers; `line` and `column` say where it stands in its file."""
+
+    verb: str
+    argument: Any
+    number: int
+    line: int = 0
+    column: int = 0
+    at: str | None = None
+    for_: str | None = None
+    within: str | None = None
+    name: str | None = None
+    repeat: int | Repeat = 1
+    condition: Any = None
+    """The compiled condition of eventually, never and expect."""
+
+    def __str__(self) -> str:
+        shown = self.name or f"{self.verb}: {shown_argument(self.argument)}"
+        return f"step {self.number} ({shown})"
+
+
+class Chaos(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Random faults for a time, then peace: everything is healed, and the cluster must settle."""
+
+    for_: Duration = msgspec.field(name="for")
+    every: Duration = "500ms"
+    """How long from one fault to the next, on average."""
+    lasting: Duration = "2s"
+    """How long a fault lasts, on average; it is undone by itself."""
+    faults: dict[str, Annotated[float, Meta(ge=0)]] = msgspec.field(
+        default_factory=lambda: {
+            "cut": 3.0,
+            "isolate": 2.0,
+            "partition": 2.0,
+            "crash": 2.0,
+            "loss": 1.0,
+            "delay": 1.0,
+        }
+    )
+    """Verbs with their weights."""
+    clients: Annotated[int, Meta(ge=0, le=100)] = 0
+    """How many clients write and read meanwhile; what they hear must have an order (linearizable)."""
+    settle: Duration = "60s"
+    """How long the cluster may take to be in order again."""
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    """A scenario that was read and checked."""
+
+    title: str
+    steps: tuple[Step, ...]
+    about: str = ""
+    seed: int | None = None
+    clock: Literal["virtual", "live"] = "virtual"
+    cluster: ClusterShape = ClusterShape()
+    always: tuple[str, ...] = ()
+    conditions: tuple[Any, ...] = ()
+    """Conditions among `always`, compiled."""
+    chaos: Chaos | None = None
+    file: str = "scenario"
+    mistakes: tuple[Mistake, ...] = ()
+
+
+def shown_argument(argument: Any) -> str:
+    """An argument in a few words."""
+    if isinstance(argument, msgspec.Struct):
+        argument = msgspec.to_builtins(argument)
+    if isinstance(argument, dict):
+        return "{" + ", ".join(f"{key}: {shown_argument(value)}" for key, value in argument.items()) + "}"
+    if isinstance(argument, list | tuple):
+        return "[" + ", ".join(shown_argument(value) for value in argument) + "]"
+    return str(argument)

@@ -1,0 +1,41 @@
+"""What clients asked of a cluster, and what they heard: the material of the checkers that judge from outside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+__all__ = ["History", "Operation"]
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """What one client asked about one key. `end` None: it never heard how it went, so `result` means nothing."""
+
+    client: str
+    key: str
+    kind: str
+    argument: Any = None
+    result: Any = None
+    start: float
+    end: float | None = None
+
+    def __str__(self) -> str:
+        asked = f"{self.kind} {self.key}" + ("" if self.argument is None else f" {self.argument!r}")
+        heard = "?" if self.end is None else repr(self.result)
+        until = "" if self.end is None else f"{self.end:g}"
+        return f"[{self.start:g} .. {until}] {self.client}: {asked} -> {heard}"
+
+
+class History:
+    """Everything that was asked in one run, in order of the answers."""
+
+    def __init__(self) -> None:
+        self.operations: list[Operation] = []
+        """Reads and writes; a read without an answer tells nothing and is left out."""
+        self.accepted: dict[str, Any] = {}
+        """Service calls that were taken, by id, with their bodies."""
+        self.executed: dict[str, None] = {}
+        """Those of them of which somebody heard that they are executed."""
+        self.open_calls = 0
+        """Calls that nobody has answered yet: they may be executed, by ids that are not known here."""

@@ -1,0 +1,216 @@
+"""Verbs about links: cut and restore, delay, loss, duplicates, reordering, partitions, isolation, healing.
+
+A link is cut as long as any fault says so: where two faults overlap, the end of one does not undo the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from ..messages import LinkPolicy, SetConnections, SetLinkPolicyRequest
+from .format import SHAPES
+from .quantities import ns_of, share_of
+from .stage import Fault, Stage, StepFailed
+
+__all__ = ["LinkVerbs"]
+
+Pair = tuple[str, str]
+Links = str | list[str]
+
+
+class LinkVerbs(Stage):
+    """What can be done to links: "a-b" is both directions, "a->b" one, a target alone all its links, "all" all."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._cut_by: dict[Pair, dict[int, None]] = {}
+        self._layers: dict[Pair, dict[int, dict[str, Any]]] = {}
+
+    def cut(self, links: Links, *, for_: str | float | None = None) -> Fault:
+        """Drop what is on these links, and whatever comes."""
+        return self._cut(self.pairs_of(links), "cut", for_)
+
+    def restore(self, links: Links) -> None:
+        """Let these links carry again, whoever cut them."""
+        pairs = self.pairs_of(links)
+        for pair in pairs:
+            self._cut_by.pop(pair, None)
+        self._set_links(pairs, 1)
+
+    def isolate(self, target: Links, *, for_: str | float | None = None) -> Fault:
+        """Cut every link of each of these nodes, both ways."""
+        nodes = self.nodes_of(target)
+        pairs = [pair for node in nodes for pair in self._around(node)]
+        return self._cut(list(dict.fromkeys(pairs)), f"isolate {', '.join(nodes)}", for_)
+
+    def partition(self, groups: str | list[list[str]], *, for_: str | float | None = None) -> Fault:
+        """Only nodes of one group hear each other; or one of the shapes halves, majority, ring, bridge."""
+        names = self.names()
+        if isinstance(groups, str):
+            if groups not in SHAPES:
+                raise StepFailed(f"no shape {groups!r}; known are {', '.join(SHAPES)}")
+            heard, what = self._shape(groups, names)
+        else:
+            sides = [self.nodes_of(group) for group in groups]
+            named = [node for side in sides for node in side]
+            if len(named) > len(set(named)):
+                raise StepFailed("partition: a node stands in two groups; name each once")
+            sides.append([name for name in names if name not in named])
+            heard, what = _same_side(sides), " | ".join(",".join(side) for side in sides if side)
+        pairs = [(a, b) for a in names for b in names if a != b and not heard(a, b)]
+        return self._cut(pairs, f"partition {what}", for_)
+
+    def _shape(self, shape: str, names: list[str]) -> tuple[Callable[[str, str], bool], str]:
+        order = self.random.sample(names, len(names))
+        half = len(order) // 2
+        match shape:
+            case "halves":
+                sides = [order[:half], order[half:]]
+            case "majority":
+                # The leader, if there is one, ends up with the few.
+                leader = self.view.leader
+                order.sort(key=lambda name: name != leader)
+                few = (len(order) - 1) // 2
+                sides = [order[:few], order[few:]]
+            case "ring":
+                return _ring(order), f"ring {','.join(order)}"
+            case _:
+                middle = order.pop()
+                sides = [order[: len(order) // 2], order[len(order) // 2 :]]
+                within = _same_side(sides)
+                shown = " | ".join(",".join(side) for side in sides)
+                return lambda a, b: middle in (a, b) or within(a, b), f"bridge {middle}: {shown}"
+        return _same_side(sides), f"{shape}: " + " | ".join(",".join(side) for side in sides)
+
+    # -- how well links carry
+
+    def delay(
+        self,
+        by: str | float,
+        *,
+        jitter: str | float = 0,
+        links: Links = "all",
+        for_: str | float | None = None,
+    ) -> Fault:
+        """Make links slow."""
+        changed = {"delay_s": ns_of(by) / 1e9, "jitter_s": ns_of(jitter) / 1e9}
+        return self._worsen(links, f"delay {by}", for_, changed)
+
+    def loss(self, share: str | float, *, links: Links = "all", for_: str | float | None = None) -> Fault:
+        """Lose a share of the messages."""
+        return self._worsen(links, f"loss {share}", for_, {"loss": share_of(share)})
+
+    def duplicate(
+        self, share: str | float, *, links: Links = "all", for_: str | float | None = None
+    ) -> Fault:
+        """Deliver a share of the messages twice."""
+        return self._worsen(links, f"duplicate {share}", for_, {"duplicate": share_of(share)})
+
+    def reorder(self, share: str | float, *, links: Links = "all", for_: str | float | None = None) -> Fault:
+        """Let a share of the messages overtake others."""
+        return self._worsen(links, f"reorder {share}", for_, {"reorder": share_of(share)})
+
+    def heal(self, target: Links = "all") -> None:
+        """Restore and calm every link of these nodes."""
+        nodes = self.nodes_of(target)
+        touched = {
+            pair: None for pair in (*self._layers, *self._cut_by) if pair[0] in nodes or pair[1] in nodes
+        }
+        cut = [(link.source, link.target) for link in self.view.links if link.cut]
+        cut = [pair for pair in cut if pair[0] in nodes or pair[1] in nodes]
+        calmed = [pair for pair in touched if self._layers.pop(pair, None)]
+        for pair in touched:
+            self._cut_by.pop(pair, None)
+        self._set_links(cut, 1)
+        self._set_policies(calmed)
+
+    def _worsen(self, links: Links, what: str, for_: str | float | None, changed: dict[str, Any]) -> Fault:
+        number, pairs = self.new_number(), self.pairs_of(links)
+        for pair in pairs:
+            self._layers.setdefault(pair, {})[number] = changed
+        self._set_policies(pairs)
+
+        def undo() -> None:
+            left = [pair for pair in pairs if self._layers.get(pair, {}).pop(number, None) is not None]
+            self._set_policies(left)
+
+        return self.fault(what, undo, for_)
+
+    def _set_policies(self, pairs: list[Pair]) -> None:
+        names = self.names()
+        for pair in pairs:
+            policy: LinkPolicy = self.settings.link
+            for changed in self._layers.get(pair, {}).values():
+                policy = msgspec.structs.replace(policy, **changed)
+            if pair[0] in names and pair[1] in names:
+                self.ask(SetLinkPolicyRequest(source=pair[0], target=pair[1], policy=policy), "links")
+
+    # -- cutting
+
+    def _cut(self, pairs: list[Pair], what: str, for_: str | float | None) -> Fault:
+        number = self.new_number()
+        for pair in pairs:
+            self._cut_by.setdefault(pair, {})[number] = None
+        self._set_links(pairs, 0)
+
+        def undo() -> None:
+            free = []
+            for pair in pairs:
+                holders = self._cut_by.get(pair, {})
+                if number in holders:
+                    del holders[number]
+                    if not holders:
+                        free.append(pair)
+            self._set_links(free, 1)
+
+        return self.fault(what, undo, for_)
+
+    def _set_links(self, pairs: list[Pair], up: int) -> None:
+        names = self.names()
+        matrix: dict[str, dict[str, int]] = {}
+        for source, target in pairs:
+            if source in names and target in names:
+                matrix.setdefault(source, {})[target] = up
+        if matrix:
+            self.ask(SetConnections(matrix=matrix), "links")
+
+    # -- which links
+
+    def pairs_of(self, links: Links) -> list[Pair]:
+        """The directions that a text or a list of texts means now."""
+        if isinstance(links, list | tuple):
+            return list(dict.fromkeys(pair for one in links for pair in self.pairs_of(one)))
+        names = self.names()
+        if links == "all":
+            return [(a, b) for a in names for b in names if a != b]
+        if links in names or "-" not in links:
+            return list(dict.fromkeys(pair for node in self.nodes_of(links) for pair in self._around(node)))
+        one_way = "->" in links
+        left, _, right = links.partition("->" if one_way else "-")
+        sources, targets = self.nodes_of(left.strip()), self.nodes_of(right.strip())
+        pairs = [(a, b) for a in sources for b in targets if a != b]
+        return pairs if one_way else list(dict.fromkeys(p for a, b in pairs for p in ((a, b), (b, a))))
+
+    def _around(self, node: str) -> list[Pair]:
+        return [pair for other in self.names() if other != node for pair in ((node, other), (other, node))]
+
+
+def _same_side(sides: list[list[str]]) -> Callable[[str, str], bool]:
+    side = {node: number for number, nodes in enumerate(sides) for node in nodes}
+    return lambda a, b: side[a] == side[b]
+
+
+def _ring(order: list[str]) -> Callable[[str, str], bool]:
+    """Everybody hears so many neighbours on each side that they are a majority with it, and no two the same one."""
+    place = {node: at for at, node in enumerate(order)}
+    many = len(order)
+    reach = max(1, (many // 2 + 1) // 2)
+
+    def heard(a: str, b: str) -> bool:
+        apart = abs(place[a] - place[b])
+        return min(apart, many - apart) <= reach
+
+    return heard

@@ -1,0 +1,203 @@
+"""Verbs about nodes: crash and restart, pause and resume, wipe, add and remove, hand over the lead, break disks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from ..disk import Decay, LosePower, SetDiskFaults
+from ..messages import (
+    AddNodeRequest,
+    RemoveNodeRequest,
+    StartNode,
+    TransferRequest,
+    agent_actor,
+    cluster_actor,
+    disk_actor,
+    node_actor,
+)
+from ..storage.simulated import DiskFaults
+from ..system import NoSuchActor
+from .quantities import ns_of, share_of
+from .stage import CLUSTER, Fault, Stage, StepFailed
+
+__all__ = ["MemberVerbs"]
+
+Target = str | list[str]
+# In this order: a disk that goes first is a failed storage, after which its node is started again.
+_ACTORS: tuple[Callable[[str, str], str], ...] = (node_actor, agent_actor, disk_actor)
+
+
+class MemberVerbs(Stage):
+    """What can be done to nodes."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._down_by: dict[str, dict[int, None]] = {}
+        self._paused_by: dict[str, dict[int, None]] = {}
+        self._disk_layers: dict[str, dict[int, dict[str, Any]]] = {}
+
+    # -- crashing
+
+    def crash(self, target: Target, *, for_: str | float | None = None) -> Fault:
+        """End a node and its replicas at once, until `restart`, or for a time; then it reads what it saved."""
+        nodes, number = self.nodes_of(target), self.new_number()
+        for node in nodes:
+            self._down_by.setdefault(node, {})[number] = None
+            self._kill(node)
+
+        def undo() -> None:
+            for node in nodes:
+                holders = self._down_by.get(node, {})
+                if number in holders:
+                    del holders[number]
+                    if not holders:
+                        self._start(node)
+
+        return self.fault(f"crash {', '.join(nodes)}", undo, for_)
+
+    def restart(self, target: Target) -> None:
+        """Start nodes that crashed; one that runs crashes first."""
+        for node in self.nodes_of(target):
+            self._down_by.pop(node, None)
+            self._paused_by.pop(node, None)
+            self._kill(node)
+            self._start(node)
+
+    def _kill(self, node: str) -> None:
+        for actor in _ACTORS:
+            try:
+                self.system.kill(actor(CLUSTER, node))
+            except NoSuchActor:
+                continue
+
+    def _start(self, node: str) -> None:
+        self.system.send(cluster_actor(CLUSTER), StartNode(node=node))
+
+    def pause(self, target: Target, *, for_: str | float | None = None) -> Fault:
+        """Nodes handle nothing, and what comes waits: as when a process is stopped, or collects garbage."""
+        nodes, number = self.nodes_of(target), self.new_number()
+        for node in nodes:
+            self._paused_by.setdefault(node, {})[number] = None
+            self._tell_all(node, self.system.pause)
+
+        def undo() -> None:
+            for node in nodes:
+                holders = self._paused_by.get(node, {})
+                if number in holders:
+                    del holders[number]
+                    if not holders:
+                        self._tell_all(node, self.system.resume)
+
+        return self.fault(f"pause {', '.join(nodes)}", undo, for_)
+
+    def resume(self, target: Target) -> None:
+        """Let paused nodes go on."""
+        for node in self.nodes_of(target):
+            self._paused_by.pop(node, None)
+            self._tell_all(node, self.system.resume)
+
+    def _tell_all(self, node: str, what: Callable[[str], None]) -> None:
+        for actor in _ACTORS:
+            try:
+                what(actor(CLUSTER, node))
+            except NoSuchActor:
+                continue
+
+    # -- membership
+
+    def add(
+        self, name: str | None = None, *, capacity: int | None = None, within: str | float = "10s"
+    ) -> str:
+        """A node joins; its name. Raises StepFailed where the cluster does not confirm it in time."""
+        answer = self.ask(AddNodeRequest(name=name, capacity=capacity), f"add {name or 'a node'}", within)
+        return str(answer["id"])
+
+    def remove(self, target: Target, *, within: str | float = "10s") -> None:
+        """Nodes leave for good, one after the other."""
+        for node in self.nodes_of(target):
+            self.ask(RemoveNodeRequest(address=node), f"remove {node}", within)
+            self._down_by.pop(node, None)
+
+    def wipe(self, target: Target, *, within: str | float = "10s") -> None:
+        """Replace nodes by empty ones of the same name, as when a machine is lost with its disk. A voter that only lost
+        its memory could vote twice, so it leaves the membership first."""
+        for node in self.nodes_of(target):
+            self._kill(node)
+            self.remove(node, within=within)
+            self.add(node, within=within)
+
+    def transfer(self, target: Target, *, within: str | float = "5s") -> None:
+        """Hand the leadership to a node. Raises StepFailed where it does not lead in time."""
+        nodes = self.nodes_of(target)
+        if len(nodes) != 1:
+            raise StepFailed(f"transfer: the leadership goes to one node, not to {', '.join(nodes)}")
+        self.system.send(cluster_actor(CLUSTER), TransferRequest(target=nodes[0]))
+        within_ns = ns_of(within)
+        if not self.pass_until(self.now_ns + within_ns, lambda: self.view.leader == nodes[0]):
+            raise StepFailed(f"transfer: {nodes[0]} does not lead within {within_ns / 1e9:g} s")
+
+    # -- disks
+
+    def disk(
+        self,
+        of: Target = "all",
+        *,
+        slow: str | float | None = None,
+        full: bool | None = None,
+        failing: str | float | None = None,
+        lose_power: bool = False,
+        flip_bit: bool = False,
+        for_: str | float | None = None,
+    ) -> Fault:
+        """Make disks slow (every sync takes that long), full or failing (a share of syncs); cut the power of all these
+        at once, of their nodes too, which start again; flip a bit, which is found at the next start."""
+        if self.settings.disks is None:
+            raise StepFailed(
+                "disk: the nodes keep everything in memory; start the cluster with simulated disks"
+            )
+        nodes, number = self.nodes_of(of), self.new_number()
+        changed: dict[str, Any] = {}
+        if slow is not None:
+            changed["sync_ms"] = ns_of(slow) / 1e6
+        if full is not None:
+            changed["is_full"] = full
+        if failing is not None:
+            changed["failing_sync"] = share_of(failing)
+        for node in nodes:
+            if changed:
+                self._disk_layers.setdefault(node, {})[number] = changed
+                self._set_disk(node)
+            if flip_bit:
+                self.system.send(disk_actor(CLUSTER, node), Decay())
+            if lose_power:
+                self.system.send(disk_actor(CLUSTER, node), LosePower())
+
+        def undo() -> None:
+            for node in nodes:
+                if self._disk_layers.get(node, {}).pop(number, None) is not None:
+                    self._set_disk(node)
+
+        return self.fault(f"disk {', '.join(nodes)}", undo, for_)
+
+    def _set_disk(self, node: str) -> None:
+        faults = self.settings.disks or DiskFaults()
+        for changed in self._disk_layers.get(node, {}).values():
+            faults = msgspec.structs.replace(faults, **changed)
+        self.system.send(disk_actor(CLUSTER, node), SetDiskFaults(faults=faults))
+
+    # -- at the end
+
+    def mend(self) -> None:
+        """Start what is down, resume what is paused, make every disk good."""
+        for node in [node for node, holders in self._down_by.items() if holders]:
+            self._down_by.pop(node)
+            self._start(node)
+        for node in [node for node, holders in self._paused_by.items() if holders]:
+            self._paused_by.pop(node)
+            self._tell_all(node, self.system.resume)
+        for node in [node for node, layers in self._disk_layers.items() if layers]:
+            self._disk_layers.pop(node)
+            self._set_disk(node)

@@ -1,0 +1,429 @@
+"""Reads a scenario file and finds every mistake in it, each with its line, its column and the nearest right word."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path as FilePath
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+
+from ..state.calls import InvalidCall, service_requests
+from .checkers import CHECKERS
+from .document import Document, Path, WrongScenario, nearest
+from .expressions import Expression, WrongExpression
+from .format import (
+    FAULTS,
+    GROUPS,
+    MODIFIERS,
+    NAME,
+    VERBS,
+    Chaos,
+    ClusterShape,
+    DiskFault,
+    Expectation,
+    NewNode,
+    Scenario,
+    Step,
+)
+
+__all__ = ["read_scenario", "read_scenario_file"]
+
+SECTIONS = ("scenario", "version", "about", "seed", "clock", "cluster", "always", "steps", "chaos")
+VERSION = 1
+_NAME = re.compile(NAME)
+_WRONG = object()
+
+
+def read_scenario_file(file: FilePath | str) -> Scenario:
+    """Raises WrongScenario (also for a file that cannot be read)."""
+    path = FilePath(file)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        document = Document("", str(file))
+        document.wrong((), f"cannot be read: {why}")
+        raise WrongScenario(document.mistakes) from None
+    return read_scenario(text, str(file))
+
+
+def read_scenario(text: str, file: str = "scenario") -> Scenario:
+    """Raises WrongScenario with every mistake."""
+    return _Reader(Document(text, file)).read()
+
+
+class _Reader:
+    """One document; `nodes` are the names known so far."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.nodes: list[str] = []
+        self.has_disks = False
+
+    def read(self) -> Scenario:
+        value = self.document.value
+        if not isinstance(value, dict):
+            self.document.wrong((), "a scenario is a mapping that begins with `scenario: TITLE`")
+            raise WrongScenario(self.document.mistakes)
+        for key in value:
+            if key not in SECTIONS:
+                self._wrong((key,), f"unknown section {key!r}{nearest(key, SECTIONS)}", key=True)
+        cluster = self._field(value, "cluster", ClusterShape, ClusterShape())
+        cluster = ClusterShape() if cluster is _WRONG else cluster
+        self.nodes = [f"node_{number}" for number in range(cluster.nodes)]
+        self.has_disks = cluster.disks is not None
+        clock = self._field(value, "clock", Literal["virtual", "live"], "virtual")
+        conditions: list[tuple[Path, Expression]] = []
+        scenario = Scenario(
+            title=self._title(value),
+            about=str(self._field(value, "about", str, "")).strip(),
+            seed=self._seed(value),
+            clock="virtual" if clock is _WRONG else clock,
+            cluster=cluster,
+            always=self._always(value, conditions),
+            conditions=tuple(condition for _, condition in conditions),
+            steps=self._steps(value, clock),
+            chaos=self._chaos(value, clock),
+            file=self.document.file,
+        )
+        if clock == "live":
+            for _, condition in conditions:
+                self._wrong(("always",), f"{condition}: conditions are watched on the virtual clock only")
+            if self.has_disks:
+                self._wrong(("cluster", "disks"), "simulated disks need the virtual clock", key=True)
+        if self.document.mistakes:
+            raise WrongScenario(self.document.mistakes)
+        return scenario
+
+    def _wrong(self, path: Path, message: str, *, key: bool = False) -> None:
+        self.document.wrong(path, message, key=key)
+
+    # -- sections
+
+    def _title(self, value: dict[str, Any]) -> str:
+        if "scenario" not in value:
+            self._wrong((), "the title is missing; begin with `scenario: TITLE`")
+        if "version" not in value:
+            self._wrong((), "the version is missing; add `version: 1`")
+        elif value["version"] != VERSION or isinstance(value["version"], bool):
+            self._wrong(("version",), f"this program reads version {VERSION}")
+        title = self._field(value, "scenario", str, "")
+        return "" if title is _WRONG else str(title)
+
+    def _seed(self, value: dict[str, Any]) -> int | None:
+        seed = self._field(value, "seed", int | None, None)
+        return None if seed is _WRONG else seed
+
+    def _field(self, value: dict[str, Any], name: str, kind: Any, default: Any) -> Any:
+        return self._convert(value[name], kind, (name,)) if name in value else default
+
+    def _always(self, value: dict[str, Any], conditions: list[tuple[Path, Expression]]) -> tuple[str, ...]:
+        listed = self._field(value, "always", list[str], [])
+        names: list[str] = []
+        for at, text in enumerate([] if listed is _WRONG else listed):
+            if text in CHECKERS:
+                names.append(text)
+            elif re.fullmatch(r"[\w-]+", text):
+                self._wrong(("always", at), f"unknown promise {text!r}{nearest(text, CHECKERS)}")
+            else:
+                compiled = self._condition(text, ("always", at))
+                if isinstance(compiled, Expression):
+                    conditions.append((("always", at), compiled))
+        return tuple(dict.fromkeys(names))
+
+    def _chaos(self, value: dict[str, Any], clock: Any) -> Chaos | None:
+        chaos = self._field(value, "chaos", Chaos | None, None)
+        if not isinstance(chaos, Chaos):
+            return None
+        for verb in chaos.faults:
+            if verb not in CHAOS_FAULTS:
+                self._wrong(
+                    ("chaos", "faults", verb),
+                    f"no random fault {verb!r}{nearest(verb, CHAOS_FAULTS)}",
+                    key=True,
+                )
+            elif verb == "disk" and not self.has_disks:
+                self._wrong(("chaos", "faults", verb), "disk faults need `cluster: {disks: {}}`", key=True)
+        if not any(chaos.faults.values()) and not chaos.clients:
+            self._wrong(("chaos", "faults"), "every weight is 0; give one fault a weight")
+        if clock == "live":
+            self._wrong(("chaos",), "chaos needs the virtual clock, where a seed repeats it", key=True)
+        return chaos
+
+    # -- steps
+
+    def _steps(self, value: dict[str, Any], clock: Any) -> tuple[Step, ...]:
+        listed = value.get("steps", [])
+        if "steps" not in value and "chaos" not in value:
+            self._wrong((), "nothing happens; add `steps:` or `chaos:`")
+        if not isinstance(listed, list):
+            self._wrong(("steps",), "the steps are a list: each begins with `- `")
+            return ()
+        steps = (self._step(step, ("steps", at), at + 1, clock) for at, step in enumerate(listed))
+        return tuple(step for step in steps if step is not None)
+
+    def _step(self, value: Any, path: Path, number: int, clock: Any) -> Step | None:
+        if not isinstance(value, dict):
+            self._wrong(path, "a step is a mapping: one verb and its modifiers, such as `- isolate: leader`")
+            return None
+        known = (*VERBS, *MODIFIERS)
+        for key in value:
+            if key not in known:
+                self._wrong((*path, key), f"unknown word {key!r}{nearest(key, known)}", key=True)
+        verbs = [key for key in value if key in VERBS]
+        if len(verbs) != 1:
+            if verbs or all(key in MODIFIERS for key in value):
+                found = f"found {', '.join(verbs)}" if verbs else "found none"
+                self._wrong(path, f"a step has exactly one verb, {found}")
+            return None
+        verb = verbs[0]
+        words = self._modifiers(value, verb, path)
+        argument = self._convert(value[verb], VERBS[verb].argument, (*path, verb))
+        line, column = self.document.place((*path, verb), key=True)
+        if argument is _WRONG:
+            return None
+        condition = self._meaning(verb, argument, (*path, verb), clock)
+        if condition is _WRONG:
+            return None
+        return Step(
+            verb=verb,
+            argument=argument,
+            number=number,
+            line=line,
+            column=column,
+            condition=condition,
+            **words,
+        )
+
+    def _modifiers(self, value: dict[str, Any], verb: str, path: Path) -> dict[str, Any]:
+        allowed = ("at", "name", "repeat", *VERBS[verb].modifiers)
+        words: dict[str, Any] = {}
+        for word, kind in MODIFIERS.items():
+            if word not in value:
+                continue
+            if word not in allowed:
+                hint = "; use `eventually`, which waits" if verb == "expect" and word == "within" else ""
+                takes = ", ".join(allowed)
+                self._wrong(
+                    (*path, word), f"{verb} takes no {word!r}{hint or f'; it takes {takes}'}", key=True
+                )
+                continue
+            converted = self._convert(value[word], kind, (*path, word))
+            if converted is not _WRONG:
+                words["for_" if word == "for" else word] = converted
+        return words
+
+    def _meaning(self, verb: str, argument: Any, path: Path, clock: Any) -> Any:
+        """What the types do not say; the compiled condition where there is one."""
+        match verb:
+            case "add":
+                name = argument.name if isinstance(argument, NewNode) else argument
+                if name is not None and not _NAME.fullmatch(name):
+                    self._wrong(path, f"{name!r} is no name for a node; use letters, digits, _ and .")
+                self.nodes.append(name or _next_name(self.nodes))
+            case "transfer":
+                if not isinstance(argument, str) or argument in (
+                    "leader",
+                    "minority",
+                    "majority",
+                    "all",
+                    "random",
+                ):
+                    self._wrong(path, "the leadership goes to one node; name it, or write follower")
+            case "disk":
+                self._disk(argument, path, clock)
+            case "eventually" | "never" | "expect":
+                if isinstance(argument, str):
+                    return self._condition(argument, path)
+                return self._expectation(argument, path)
+        return None
+
+    def _disk(self, fault: DiskFault, path: Path, clock: Any) -> None:
+        if not self.has_disks:
+            self._wrong(path, "disk faults need simulated disks; add `disks: {}` to `cluster`")
+        if fault == DiskFault(of=fault.of):
+            self._wrong(path, "nothing happens; add slow, full, failing, lose_power or flip_bit")
+
+    def _condition(self, text: str, path: Path) -> Any:
+        try:
+            return Expression(text)
+        except WrongExpression as error:
+            self._wrong(
+                path,
+                f"{error} (at {text[error.column : error.column + 20]!r})" if error.column else str(error),
+            )
+            return _WRONG
+
+    def _expectation(self, expected: Expectation, path: Path) -> Any:
+        if expected == Expectation():
+            self._wrong(path, "nothing is expected; add replicas, leader, leaders, nodes or roles")
+        for node in expected.roles or ():
+            self._node(node, (*path, "roles", node), key=True)
+        if expected.leader is not None:
+            self._node(expected.leader, (*path, "leader"))
+        return None
+
+    # -- names
+
+    def _node(self, name: str, path: Path, *, key: bool = False) -> None:
+        if name not in self.nodes:
+            self._wrong(path, f"no node {name!r}{nearest(name, self.nodes)}", key=key)
+
+    def _target(self, value: Any, path: Path) -> None:
+        for at, name in enumerate(value) if isinstance(value, list) else [(None, value)]:
+            if name not in self.nodes and name not in GROUPS:
+                here = path if at is None else (*path, at)
+                self._wrong(here, f"no node {name!r}{nearest(name, (*GROUPS, *self.nodes))}")
+
+    def _links(self, value: Any, path: Path) -> None:
+        for at, text in enumerate(value) if isinstance(value, list) else [(None, value)]:
+            here = path if at is None else (*path, at)
+            for name in re.split(r"->|-", text):
+                if name.strip() not in (*self.nodes, *GROUPS):
+                    self._wrong(
+                        here, f"no node {name.strip()!r}{nearest(name.strip(), (*GROUPS, *self.nodes))}"
+                    )
+
+    # -- types
+
+    def _convert(self, value: Any, kind: Any, path: Path) -> Any:
+        """As `msgspec.convert`, but every mistake is noted; _WRONG where there was one."""
+        noted = len(self.document.mistakes)
+        found = self._converted(value, kind, path)
+        return _WRONG if len(self.document.mistakes) > noted else found
+
+    def _converted(self, value: Any, kind: Any, path: Path) -> Any:
+        if get_origin(kind) is Annotated:
+            return self._annotated(value, kind, path)
+        if get_origin(kind) in (Union, UnionType):
+            return self._converted(value, _choice(value, get_args(kind)), path)
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            return self._struct(value, kind, path)
+        if get_origin(kind) is list and isinstance(value, list):
+            inner = get_args(kind)[0]
+            if kind == list[list[str]]:
+                for at, group in enumerate(value):
+                    self._target(group, (*path, at))
+            return [self._converted(item, inner, (*path, at)) for at, item in enumerate(value)]
+        if get_origin(kind) is dict and isinstance(value, dict):
+            inner = get_args(kind)[1]
+            return {key: self._converted(item, inner, (*path, key)) for key, item in value.items()}
+        if get_origin(kind) is Literal and isinstance(value, str) and value not in get_args(kind):
+            self._wrong(path, f"{value!r} is not known here{nearest(value, get_args(kind))}")
+            return _WRONG
+        try:
+            return msgspec.convert(value, kind)
+        except msgspec.ValidationError as error:
+            self._wrong(path, _plainly(error, value))
+            return _WRONG
+
+    def _annotated(self, value: Any, kind: Any, path: Path) -> Any:
+        extra: dict[str, Any] = next((meta.extra for meta in kind.__metadata__ if meta.extra), {})
+        if "means" in extra:
+            try:
+                return msgspec.convert(value, kind)
+            except msgspec.ValidationError:
+                self._wrong(path, f"{_shown(value)} is not {extra['means']}")
+                return _WRONG
+        try:
+            converted = msgspec.convert(value, kind)
+        except msgspec.ValidationError as error:
+            self._wrong(path, _plainly(error, value))
+            return _WRONG
+        match extra.get("is"):
+            case "target":
+                self._target(value, path)
+            case "links":
+                self._links(value, path)
+            case "submission":
+                self._submission(value, path)
+        return converted
+
+    def _submission(self, value: Any, path: Path) -> None:
+        try:
+            service_requests(value)
+        except InvalidCall as error:
+            inner = [int(part) if part.isdigit() else part for part in re.findall(r"\w+", error.path)]
+            self._wrong((*path, *inner), f"{error.message}; {error.hint}")
+
+    def _struct(self, value: Any, kind: type[msgspec.Struct], path: Path) -> Any:
+        if not isinstance(value, dict):
+            words = ", ".join(field.encode_name for field in msgspec.structs.fields(kind))
+            self._wrong(path, f"expected a mapping with {words}, got {_shown(value)}")
+            return _WRONG
+        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+        for key in value:
+            if key not in fields:
+                self._wrong((*path, key), f"unknown word {key!r}{nearest(key, fields)}", key=True)
+        found = {
+            field.name: self._converted(value[name], field.type, (*path, name))
+            for name, field in fields.items()
+            if name in value
+        }
+        for name, field in fields.items():
+            if field.required and name not in value:
+                self._wrong(path, f"{name!r} is missing")
+        if any(item is _WRONG for item in found.values()) or any(
+            f.required and f.name not in found for f in fields.values()
+        ):
+            return _WRONG
+        return kind(**found)
+
+
+CHAOS_FAULTS = FAULTS
+
+
+def _next_name(nodes: list[str]) -> str:
+    number = 0
+    while f"node_{number}" in nodes:
+        number += 1
+    return f"node_{number}"
+
+
+def _choice(value: Any, kinds: tuple[Any, ...]) -> Any:
+    """Which of several types a value means."""
+    if value is None and type(None) in kinds:
+        return type(None)
+    for kind in kinds:
+        plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+        plain = get_origin(plain) or plain
+        is_struct = isinstance(plain, type) and issubclass(plain, msgspec.Struct)
+        if isinstance(value, dict) and (is_struct or plain is dict):
+            return kind
+        if isinstance(value, list) and (plain is list or get_origin(plain) in (Union, UnionType)):
+            return kind
+    left = [kind for kind in kinds if not _is_struct(kind) and kind is not type(None)]
+    if not isinstance(value, list | dict):
+        left = [kind for kind in left if get_origin(kind) not in (list, dict)] or left
+    return left[0] if len(left) == 1 else Union[tuple(left or kinds)]  # noqa: UP007 - made from a tuple
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return repr(value[:60])
+        case list():
+            return "a list"
+        case dict():
+            return "a mapping"
+        case _:
+            return str(value)
+
+
+def _plainly(error: msgspec.ValidationError, value: Any) -> str:
+    text = str(error).split(" - at `")[0]
+    words = {"`str`": "a text", "`int`": "a whole number", "`bool`": "true or false", "`array`": "a list"}
+    words |= {"`object`": "a mapping", "`null`": "nothing", "`float`": "a number", "Expected": "expected"}
+    for python, plain in words.items():
+        text = text.replace(python, plain)
+    return re.sub(r", got .*", "", text) + f", got {_shown(value)}"

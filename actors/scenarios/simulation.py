@@ -1,0 +1,50 @@
+"""The Python face of scenarios: a cluster to hurt, and to make demands on.
+
+    with Simulation(nodes=5, seed=1) as sim:
+        sim.eventually("leader is not None")
+        sim.submit({"container": {"name": "web", "replicas": 10}}, within="5s")
+        with sim.isolate("leader"):
+            sim.eventually(replicas={"web": 10}, within="5s")
+        sim.settle()
+
+Leaving the block looks at every promise for the last time. With `clock="live"` the same happens in real time.
+"""
+
+from __future__ import annotations
+
+from .checkers.base import PromiseBroken
+from .checkers.converges import why_unsettled, why_unsettled_from_outside
+from .conditions import ConditionVerbs
+from .links import LinkVerbs
+from .members import MemberVerbs
+from .quantities import ns_of
+from .services import ServiceVerbs
+
+__all__ = ["Simulation"]
+
+
+class Simulation(LinkVerbs, MemberVerbs, ServiceVerbs, ConditionVerbs):
+    """A started cluster with every verb of a scenario file as a method."""
+
+    def calm(self) -> None:
+        """End every fault: heal links, start and resume nodes, make disks good."""
+        self.mend()
+        self.heal("all")
+
+    def settle(self, within: str | float = "60s") -> None:
+        """End every fault, and wait until the cluster is as it should be. Raises ScenarioFailed ("converges")."""
+        self.calm()
+        within_ns = ns_of(within)
+        end_ns = self.now_ns + within_ns
+        while (why := self.why_unsettled()) is not None:
+            if self.now_ns >= end_ns:
+                reason = f"not in order {within_ns / 1e9:g} s after everything was healed: {why}"
+                self.watch.note(PromiseBroken("converges", reason))
+                self.check()
+            self.wait(0.1)
+
+    def why_unsettled(self) -> str | None:
+        """Why the cluster is not as it should be; None when it is."""
+        if self.clock == "live":
+            return why_unsettled_from_outside(self.view)
+        return why_unsettled(self.inside)

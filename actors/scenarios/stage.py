@@ -1,0 +1,313 @@
+"""The stage: one cluster on one clock, what passes and what is undone there. The verbs are in links.py, members.py,
+services.py and conditions.py; `Simulation` (simulation.py) has them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from random import Random
+from types import TracebackType
+from typing import Any, Self
+
+from ..errors import RaftyardError
+from ..messages import ORCHESTRATOR, LinkPolicy, ListClusters, cluster_actor
+from ..orchestrator import OrchestratorSettings, start_orchestrator
+from ..raft.config import RaftConfig
+from ..storage.simulated import DiskFaults
+from ..system import ActorError, Event, Promise
+from .document import nearest
+from .format import GROUPS, ClusterShape
+from .ground import Ground, LiveGround, VirtualGround
+from .histories import History
+from .inside import Inside
+from .quantities import ns_of, share_of
+from .views import View
+from .watch import Watch
+
+__all__ = ["Fault", "ScenarioFailed", "Stage", "StepFailed"]
+
+CLUSTER = "0"
+ANSWER_S = 10.0
+
+
+class ScenarioFailed(AssertionError):
+    """A scenario does not keep what it promises."""
+
+
+class StepFailed(ScenarioFailed):
+    """A step could not be done, or what it waits for did not come."""
+
+
+class Fault:
+    """Something that was broken on purpose; `undo` mends it, and so does leaving its `with` block."""
+
+    def __init__(self, undo: Callable[[], None]) -> None:
+        self._undo: Callable[[], None] | None = undo
+
+    def undo(self) -> None:
+        """Mend it; a second call does nothing."""
+        undo, self._undo = self._undo, None
+        if undo is not None:
+            undo()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.undo()
+
+
+class Stage:
+    """A started cluster. Times are texts with units ("5s") or seconds."""
+
+    def __init__(
+        self,
+        nodes: int | None = None,
+        *,
+        seed: int = 1,
+        capacity: int | None = None,
+        clock: str = "virtual",
+        always: tuple[str, ...] = ("raft", "at-most-one-leader-per-term", "no-replica-lost"),
+        cluster: ClusterShape | None = None,
+        shuffle_seed: int | None = None,
+    ) -> None:
+        shape = cluster or ClusterShape()
+        if clock not in ("virtual", "live"):
+            raise ValueError(f"clock {clock!r}{nearest(clock, ('virtual', 'live'))}")
+        if clock == "live" and shape.disks is not None:
+            raise ValueError("simulated disks need the virtual clock")
+        self.seed = seed
+        self.clock = clock
+        self.history = History()
+        self.random = Random(f"scenario/{seed}")
+        """Decides what is left open: which node is `one`, which halves."""
+        self.watch: Watch
+        ground: Ground
+        if clock == "live":
+            ground = LiveGround(seed, self._alarm)
+        else:
+            ground = VirtualGround(seed, self._alarm, shuffle_seed=shuffle_seed)
+        self.ground = ground
+        self.system = ground.system
+        self.inside = Inside(self.system, CLUSTER)
+        self.watch = Watch(always, self.inside, ground.recorder, self.history, is_live=clock == "live")
+        self.settings = _settings(shape, nodes, capacity, self.watch)
+        self._agenda: list[tuple[int, int, Callable[[], None]]] = []
+        self._count = 0
+
+    # -- life
+
+    def __enter__(self) -> Self:
+        start_orchestrator(self.system, self.settings)
+        self.system.ask(ORCHESTRATOR, ListClusters(), ANSWER_S)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.end()
+        finally:
+            self.watch._has_ended = True
+            self.ground.close()
+
+    def end(self) -> None:
+        """Let every timed fault be undone, and look at every promise for the last time. Raises ScenarioFailed."""
+        while self._agenda:
+            self.pass_until(self._agenda[0][0])
+        self.watch.end()
+        self.check()
+
+    def check(self) -> None:
+        """Raise ScenarioFailed where a promise was broken."""
+        broken = self.watch.broken
+        if broken is not None:
+            raise ScenarioFailed(
+                f"{broken.promise}: {broken.reason} (at {broken.t_ns / 1e9:.3f} s, seed {self.seed})"
+            )
+
+    def _alarm(self) -> bool:
+        return self.watch.broken is not None
+
+    # -- time
+
+    @property
+    def now_ns(self) -> int:
+        return self.system.now_ns
+
+    @property
+    def now(self) -> float:
+        """Seconds since the start."""
+        return self.now_ns / 1e9
+
+    def pass_until(self, until_ns: int, stop: Callable[[], bool] | None = None) -> bool:
+        """Let time pass, undoing what is due, until a point of it or until `stop()`; whether that stopped it."""
+        while True:
+            self.watch.passed(self.now_ns)
+            self.check()
+            due_ns = self._agenda[0][0] if self._agenda else until_ns
+            if due_ns <= self.now_ns and self._agenda:
+                heappop(self._agenda)[2]()
+                continue
+            if stop is not None and stop():
+                return True
+            if self.now_ns >= until_ns:
+                return False
+            # In slices too where it waits for something: promises about time are looked at in between.
+            target_ns = min(until_ns, due_ns, self.now_ns + 200_000_000)
+            if self.ground.run(target_ns, stop):
+                self.watch.passed(self.now_ns)
+                self.check()
+                return True
+
+    def wait(self, time: str | float) -> None:
+        """Let time pass."""
+        self.pass_until(self.now_ns + ns_of(time))
+
+    def later(self, delay_ns: int, action: Callable[[], None]) -> None:
+        """Do something when that time has passed."""
+        self._count += 1
+        heappush(self._agenda, (self.now_ns + delay_ns, self._count, action))
+
+    def fault(self, what: str, undo: Callable[[], None], for_: str | float | None) -> Fault:
+        """A fault that is in force now; with `for_` it is undone by itself."""
+
+        def undone() -> None:
+            undo()
+            self.emit("scenario-undone", what=what)
+
+        made = Fault(undone)
+        if for_ is not None:
+            self.later(ns_of(for_), made.undo)
+        return made
+
+    def new_number(self) -> int:
+        self._count += 1
+        return self._count
+
+    # -- seeing and asking
+
+    @property
+    def view(self) -> View:
+        """The cluster now: what conditions see."""
+        return self.ground.view()
+
+    @property
+    def events(self) -> list[Event]:
+        """Everything that happened, in order."""
+        return self.ground.recorder.events
+
+    def digest(self) -> str:
+        """SHA-256 of the event log so far."""
+        return self.ground.recorder.digest()
+
+    def emit(self, kind: str, **data: Any) -> None:
+        """Write into the event log."""
+        self.system.events.emit(kind, cluster=CLUSTER, **data)
+
+    def names(self) -> list[str]:
+        """The nodes, in order of joining."""
+        if self.clock == "virtual":
+            return list(self.inside.names())
+        return [node.name for node in self.view.nodes]
+
+    def ask(self, message: Any, what: str, within: str | float = ANSWER_S) -> Any:
+        """Ask the cluster's front door. Raises StepFailed where it refuses or does not answer in time."""
+        try:
+            promise = self.system.ask_later(cluster_actor(CLUSTER), message)
+        except ActorError as error:
+            raise StepFailed(f"{what}: {error}") from None
+        return self.answer(promise, what, within)
+
+    def answer(self, promise: Promise, what: str, within: str | float = ANSWER_S) -> Any:
+        """The answer that was promised, waited for while everything else goes on."""
+        within_ns = ns_of(within)
+        if not self.pass_until(self.now_ns + within_ns, lambda: promise.kept):
+            raise StepFailed(f"{what}: no answer within {within_ns / 1e9:g} s")
+        try:
+            return promise.result()
+        except RaftyardError as error:
+            raise StepFailed(f"{what}: {error}" + (f" ({error.hint})" if error.hint else "")) from None
+        except ActorError as error:
+            raise StepFailed(f"{what}: {error}") from None
+
+    # -- who is meant
+
+    def nodes_of(self, target: str | list[str]) -> list[str]:
+        """The nodes that a target means now: a name, a list, or one of the words for groups."""
+        if isinstance(target, list | tuple):
+            found = [node for one in target for node in self.nodes_of(one)]
+            return list(dict.fromkeys(found))
+        names = self.names()
+        if target in names:
+            return [target]
+        if target not in GROUPS:
+            raise StepFailed(f"no node {target!r}{nearest(target, (*GROUPS, *names))}")
+        return self._group(target, names)
+
+    def _group(self, word: str, names: list[str]) -> list[str]:
+        chosen = self.random
+        size = {"one": 1, "minority": (len(names) - 1) // 2, "majority": len(names) // 2 + 1}
+        match word:
+            case "all":
+                return names
+            case "leader":
+                return [self.leader()]
+            case "follower":
+                leader = self.view.leader
+                others = [name for name in names if name != leader]
+                if not others:
+                    raise StepFailed("there is no follower: the cluster has one node")
+                return [chosen.choice(others)]
+            case "random":
+                return _in_order(names, chosen.sample(names, chosen.randint(1, len(names))))
+            case _:
+                return _in_order(names, chosen.sample(names, size[word]))
+
+    def leader(self) -> str:
+        """Who leads. Raises StepFailed."""
+        leader = self.view.leader
+        if leader is None:
+            raise StepFailed("nobody leads now; wait for it with `eventually: leader is not None`")
+        return leader
+
+
+def _in_order(names: list[str], chosen: list[str]) -> list[str]:
+    return [name for name in names if name in chosen]
+
+
+def _settings(
+    shape: ClusterShape, nodes: int | None, capacity: int | None, watch: Watch
+) -> OrchestratorSettings:
+    raft = shape.raft
+    return OrchestratorSettings(
+        nodes=shape.nodes if nodes is None else nodes,
+        capacity=shape.capacity if capacity is None else capacity,
+        observe=watch.observe,
+        link=LinkPolicy(
+            delay_s=ns_of(shape.links.delay) / 1e9,
+            jitter_s=ns_of(shape.links.jitter) / 1e9,
+            loss=share_of(shape.links.loss),
+            duplicate=share_of(shape.links.duplicate),
+            reorder=share_of(shape.links.reorder),
+        ),
+        raft=RaftConfig(
+            heartbeat_ms=_ms(raft.heartbeat),
+            election_min_ms=_ms(raft.election_min),
+            election_max_ms=_ms(raft.election_max),
+            pre_vote=raft.pre_vote,
+            check_quorum=raft.check_quorum,
+            lease_reads=raft.lease_reads,
+            snapshot_entries=raft.snapshot_entries,
+            keep_entries=raft.keep_entries,
+        ),
+        disks=None
+        if shape.disks is None
+        else DiskFaults(sync_ms=ns_of(shape.disks.sync) / 1e6, jitter_ms=ns_of(shape.disks.jitter) / 1e6),
+    )
+
+
+def _ms(time: str) -> int:
+    return ns_of(time) // 1_000_000

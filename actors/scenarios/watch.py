@@ -1,0 +1,173 @@
+"""Watches the promises of a scenario while it is played, and remembers the first that was broken, with its moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from threading import RLock
+from typing import Any
+
+import msgspec
+
+from ..node import Node
+from ..raft.core import Raft
+from ..raft.events import Ready
+from ..system import Event
+from .checkers import CHECKERS, Checker, PromiseBroken
+from .ground import Recorder
+from .histories import History
+from .inside import Inside
+
+__all__ = ["Broken", "Watch"]
+
+Condition = Callable[[], str | None]
+"""Why it does not hold, None while it does."""
+
+
+class Broken(msgspec.Struct, frozen=True, kw_only=True):
+    """A promise that did not hold: which, why, when, and how many events had been logged by then."""
+
+    promise: str
+    reason: str
+    t_ns: int
+    events: int
+
+
+class Watch:
+    """The checkers of one run. `inside` None: the live clock, where nobody can look into another's state."""
+
+    def __init__(
+        self, names: Iterable[str], inside: Inside, recorder: Recorder, history: History, *, is_live: bool
+    ) -> None:
+        self.broken: Broken | None = None
+        self.is_dirty = True
+        """Whether anything may have changed since it was set to False."""
+        self.not_watched: list[str] = []
+        """Promises that cannot be watched on this clock."""
+        self._inside = inside
+        self._recorder = recorder
+        self._is_live = is_live
+        self._lock = RLock()
+        self._changed: dict[str, None] = {}
+        self._conditions: dict[int, tuple[str, Condition]] = {}
+        self._next = 0
+        self._has_ended = False
+        self.checkers: list[Checker] = []
+        for name in names:
+            if is_live and not CHECKERS[name].for_live_too:
+                self.not_watched.append(name)
+            else:
+                self.checkers.append(CHECKERS[name](inside, history))
+        self._stepped = self._those_with("stepped")
+        self._looked = self._those_with("looked")
+        self._passed = self._those_with("passed")
+        self._happened = self._those_with("happened")
+        inside.system.events.subscribe(self._heard)
+
+    def _those_with(self, method: str) -> list[Any]:
+        """The bound methods of those checkers that have one of their own."""
+        return [
+            getattr(checker, method)
+            for checker in self.checkers
+            if getattr(type(checker), method) is not getattr(Checker, method)
+        ]
+
+    # -- what is seen
+
+    def observe(self, core: Raft, event: Any, ready: Ready) -> None:
+        """For `OrchestratorSettings.observe`: a member has stepped."""
+        self.is_dirty = True
+        if self.broken is not None or self._has_ended:
+            return
+        with self._lock:
+            try:
+                if not self._is_live:
+                    self.look()
+                for stepped in self._stepped:
+                    stepped(core, event, ready)
+            except AssertionError as error:
+                self.note(error)
+            if ready.apply is not None or ready.install is not None:
+                self._changed[core.member] = None
+
+    def look(self) -> None:
+        """Look at the states that changed, and at the conditions. Raises PromiseBroken."""
+        if self._changed and self._looked:
+            for member in self._changed:
+                node = self._inside.member(member)
+                if node is not None and node.applied:
+                    self._look_at(node)
+        self._changed = {}
+        for name, condition in self._conditions.values():
+            why = condition()
+            if why is not None:
+                raise PromiseBroken(name, why)
+
+    def _look_at(self, node: Node) -> None:
+        for looked in self._looked:
+            looked(node)
+
+    def passed(self, t_ns: int) -> None:
+        """Called between slices of time."""
+        if self.broken is not None:
+            return
+        with self._lock:
+            try:
+                if not self._is_live:
+                    for passed in self._passed:
+                        passed(t_ns)
+                self.look()
+            except AssertionError as error:
+                self.note(error)
+
+    def _heard(self, event: Event) -> None:
+        self.is_dirty = True
+        if self.broken is not None or self._has_ended:
+            return
+        with self._lock:
+            try:
+                for happened in self._happened:
+                    happened(event)
+            except AssertionError as error:
+                self.note(error)
+
+    def end(self) -> None:
+        """The last look; from now on nothing is watched: what stops in order breaks no promise."""
+        if self.broken is None and not self._has_ended:
+            try:
+                if not self._is_live:
+                    self.look()
+                for checker in self.checkers:
+                    checker.ended()
+            except AssertionError as error:
+                self.note(error)
+        self._has_ended = True
+
+    # -- conditions
+
+    def demand(self, name: str, condition: Condition) -> int:
+        """Watch a condition from now on; the number is for `release`."""
+        self._next += 1
+        self._conditions[self._next] = (name, condition)
+        return self._next
+
+    def release(self, number: int) -> None:
+        """Watch it no more."""
+        self._conditions.pop(number, None)
+
+    def note(self, error: AssertionError) -> None:
+        """A promise is broken; the first one counts."""
+        if self.broken is not None:
+            return
+        promise, reason = (
+            (error.promise, error.reason)
+            if isinstance(error, PromiseBroken)
+            else (type(error).__name__, str(error))
+        )
+        events = self._inside.system.events
+        self.broken = Broken(
+            promise=promise,
+            reason=reason,
+            t_ns=self._inside.system.now_ns,
+            events=len(self._recorder.events),
+        )
+        events.emit("promise-broken", cluster=self._inside.cluster, promise=promise, reason=reason)
