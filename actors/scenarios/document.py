@@ -89,8 +89,9 @@ class Document:
         place = (node.start_mark.line + 1, node.start_mark.column + 1)
         self._values[path] = place
         if id(node) in self._seen:
-            self.mistakes.append(self._mistake(place, "aliases (*name) are not supported; write it out"))
-            return None
+            # What stands here instead is not known, so nothing else can be said of the file.
+            self.mistakes.append(self._mistake(place, "an alias (*name) stands for this; aliases are not supported, write it out"))
+            raise WrongScenario(self.mistakes)
         self._seen.add(id(node))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
@@ -132,4 +133,4 @@ class Document:
         if tag in ("int", "float", "str", "bool", "timestamp", "merge", "value"):
             return text
         self.mistakes.append(self._mistake(place, f"the tag {node.tag} is not supported; write plain text"))
-        return None
+        raise WrongScenario(self.mistakes)

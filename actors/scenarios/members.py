@@ -18,8 +18,8 @@ from ..messages import (
     disk_actor,
     node_actor,
 )
-from ..storage.simulated import DiskFaults
-from ..system import NoSuchActor
+from ..storage.simulated import DiskFaults, SimulatedStorage
+from ..system import ActorError, NoSuchActor
 from .quantities import ns_of, share_of
 from .stage import CLUSTER, Fault, Stage, StepFailed
 
@@ -171,9 +171,9 @@ class MemberVerbs(Stage):
                 self._disk_layers.setdefault(node, {})[number] = changed
                 self._set_disk(node)
             if flip_bit:
-                self.system.send(disk_actor(CLUSTER, node), Decay())
-            if lose_power:
-                self.system.send(disk_actor(CLUSTER, node), LosePower())
+                self._tell_disk(node, Decay())
+        for node in nodes if lose_power else ():
+            self.system.send(disk_actor(CLUSTER, node), LosePower())
 
         def undo() -> None:
             for node in nodes:
@@ -186,7 +186,19 @@ class MemberVerbs(Stage):
         faults = self.settings.disks or DiskFaults()
         for changed in self._disk_layers.get(node, {}).values():
             faults = msgspec.structs.replace(faults, **changed)
-        self.system.send(disk_actor(CLUSTER, node), SetDiskFaults(faults=faults))
+        if self.system.is_alive(disk_actor(CLUSTER, node)):
+            self._tell_disk(node, SetDiskFaults(faults=faults))
+        elif (front := self.inside.front) is not None and node in front._nodes:
+            storage = front._home.storage(node)  # a node that is down finds its disk so when it starts
+            if isinstance(storage, SimulatedStorage):
+                storage.faults = faults
+
+    def _tell_disk(self, node: str, message: Any) -> None:
+        """In force when this returns; the disk of a node that is down has none to tell."""
+        try:
+            self.system.ask(disk_actor(CLUSTER, node), message)
+        except ActorError:
+            return
 
     # -- at the end
 

@@ -346,7 +346,8 @@ class _Reader:
             service_requests(value)
         except InvalidCall as error:
             inner = [int(part) if part.isdigit() else part for part in re.findall(r"\w+", error.path)]
-            self._wrong((*path, *inner), f"{error.message}; {error.hint}")
+            is_key = error.message.startswith("unknown field")
+            self._wrong((*path, *inner), f"{error.message}; {error.hint}", key=is_key)
 
     def _struct(self, value: Any, kind: type[msgspec.Struct], path: Path) -> Any:
         if not isinstance(value, dict):

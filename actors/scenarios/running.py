@@ -88,7 +88,7 @@ class _Run:
             seed=self.seed,
             clock=self.clock,
             digest=sim.digest(),
-            t_ns=sim.now_ns if not sim.events else sim.events[-1].t_ns,
+            t_ns=sim.now_ns,
             cpu_s=time.process_time() - began,
             events=tuple(sim.events),
             failure=failure,

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..errors import RaftyardError
-from ..messages import ORCHESTRATOR, LinkPolicy, ListClusters, cluster_actor
+from ..messages import ORCHESTRATOR, DescribeConnections, LinkPolicy, ListClusters, cluster_actor
 from ..orchestrator import OrchestratorSettings, start_orchestrator
 from ..raft.config import RaftConfig
 from ..storage.simulated import DiskFaults
@@ -100,7 +100,9 @@ class Stage:
 
     def __enter__(self) -> Self:
         start_orchestrator(self.system, self.settings)
+        # Its clusters are started before it answers, and their nodes before they do.
         self.system.ask(ORCHESTRATOR, ListClusters(), ANSWER_S)
+        self.system.ask(cluster_actor(CLUSTER), DescribeConnections(), ANSWER_S)
         return self
 
     def __exit__(

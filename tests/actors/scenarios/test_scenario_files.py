@@ -1,0 +1,135 @@
+"""Scenario files: what can be read, and where and how each mistake is named."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+import pytest
+from scenario_texts import ISOLATION, scenario
+
+from raftyard.actors.scenarios import CHECKERS, WrongScenario, json_schema, read_scenario, read_scenario_file
+from raftyard.actors.scenarios.format import MODIFIERS, VERBS
+
+
+def mistakes(text: str) -> list[str]:
+    with pytest.raises(WrongScenario) as caught:
+        read_scenario(dedent(text), "f.yaml")
+    return [str(mistake) for mistake in caught.value.mistakes]
+
+
+def step_mistake(step: str, head: str = "") -> str:
+    """The only mistake in a file of one step, from its line on; the step is in line 5."""
+    (found,) = mistakes(f"scenario: t\nversion: 1\n{head or 'seed: 1'}\nsteps:\n{step}\n")
+    return found.removeprefix("f.yaml:")
+
+
+def test_the_example_of_the_design_is_read():
+    read = read_scenario(ISOLATION)
+    assert read.title == "a leader is isolated and its service survives"
+    assert (read.seed, read.clock, read.cluster.nodes) == (42, "virtual", 5)
+    assert [step.verb for step in read.steps] == "eventually submit isolate cut partition heal expect".split()
+    assert (read.steps[2].for_, read.steps[3].at, read.steps[0].within) == ("4s", "8s", "5s")
+    assert [(step.line, step.column) for step in read.steps][:2] == [(8, 5), (10, 5)]
+
+
+@pytest.mark.parametrize(
+    ("step", "mistake"),
+    [
+        ("- heel: all", "5:3: unknown word 'heel'; did you mean 'heal'?"),
+        ("- isolate: leeder", "5:12: no node 'leeder'; did you mean 'leader'?"),
+        ("- isolate: leader\n  for: 4", "6:8: 4 is not a time with its unit, such as 250ms, 5s or 2m"),
+        ("- wait: 12:30:00", "5:9: '12:30:00' is not a time with its unit, such as 250ms, 5s or 2m"),
+        ("- isolate: leader\n  crash: one", "5:3: a step has exactly one verb, found isolate, crash"),
+        ("- for: 4s", "5:3: a step has exactly one verb, found none"),
+        ("- cut: node_1->node_7", "5:8: no node 'node_7'; did you mean 'node_4'?"),
+        ("- cut: [node_1-node_2, node_x-all]", "5:24: no node 'node_x'; did you mean 'node_4'?"),
+        ("- loss: 5", "5:9: 5 is not a share from 0% to 100%, such as 5%"),
+        ("- loss: {share: 101%}", "5:17: '101%' is not a share from 0% to 100%, such as 5%"),
+        ("- delay: {by: 5ms, jiter: 1ms}", "5:20: unknown word 'jiter'; did you mean 'jitter'?"),
+        ("- delay: {jitter: 1ms}", "5:10: 'by' is missing"),
+        ("- partition: quarters", "5:14: 'quarters' is not known here; known are halves, majority, ring, bridge"),
+        ("- partition: [[node_0], [nod_1]]", "5:26: no node 'nod_1'; did you mean 'node_1'?"),
+        ("- expect: leader is not None\n  within: 5s", "6:3: expect takes no 'within'; use `eventually`, which waits"),
+        ("- wait: 5s\n  for: 5s", "6:3: wait takes no 'for'; it takes at, name, repeat"),
+        ("- expect: {replicas: {web: ten}}", "5:28: expected a whole number, got 'ten'"),
+        ("- expect: {}", "5:11: nothing is expected; add replicas, leader, leaders, nodes or roles"),
+        ("- expect: {roles: {node_1: boss}}", "5:28: 'boss' is not known here; known are leader, follower, candidate"),
+        ("- expect: count(n.rol == 1 for n in nodes)", "5:11: unknown attribute 'rol'; did you mean 'role'?"),
+        ("- submit: {containers: [{description: web}]}", "5:25: the number of replicas is missing"),
+        ("- submit: {containers: [{name: web, replica: 3}]}", "5:37: unknown field replica; did you mean replicas?"),
+        ("- disk: {full: true}", "5:9: disk faults need simulated disks; add `disks: {}` to `cluster`"),
+        ("- transfer: all", "5:13: the leadership goes to one node; name it, or write follower"),
+        ("- add: a b", "5:8: 'a b' is no name for a node; use letters, digits, _ and ."),
+        ("- isolate: leader\n  repeat: {times: 2, evry: 1s}", "6:22: unknown word 'evry'; did you mean 'every'?"),
+        ("- isolate: leader\n  isolate: one", "6:3: the key 'isolate' stands here twice, first in line 5; keep one"),
+        ("- isolate: &a leader\n- heal: *a", "5:12: an alias (*name) stands for this; aliases are not supported"),
+        ("- isolate: !x leader", "5:12: the tag !x is not supported; write plain text"),
+        ("- just words", "5:3: a step is a mapping: one verb and its modifiers, such as `- isolate: leader`"),
+    ],
+)
+def test_a_mistake_in_a_step_is_named_with_its_place_and_the_right_word(step: str, mistake: str):
+    assert step_mistake(step).startswith(mistake)
+
+
+def test_a_node_that_is_added_is_known_from_there_on():
+    assert scenario("- add: spare\n- isolate: spare").steps[1].argument == "spare"
+    assert step_mistake("- isolate: spare\n- add: spare").startswith("5:12: no node 'spare'")
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("", "f.yaml:1:1: a scenario is a mapping that begins with `scenario: TITLE`"),
+        ("scenario: [", "f.yaml:2:1: not YAML: did not find expected node content"),
+        ("scenario: t\nsteps: []", "f.yaml:1:1: the version is missing; add `version: 1`"),
+        ("version: 1\nsteps: []", "f.yaml:1:1: the title is missing; begin with `scenario: TITLE`"),
+        ("scenario: t\nversion: 2\nsteps: []", "f.yaml:2:10: this program reads version 1"),
+        ("scenario: t\nversion: 1", "f.yaml:1:1: nothing happens; add `steps:` or `chaos:`"),
+        ("scenario: t\nversion: 1\nstep: []\nsteps: []", "f.yaml:3:1: unknown section 'step'; did you mean 'steps'?"),
+        ("scenario: t\nversion: 1\nclock: real\nsteps: []", "f.yaml:3:8: 'real' is not known here; known are virtual, live"),
+        ("scenario: t\nversion: 1\nalways: [raff]\nsteps: []", "f.yaml:3:10: unknown promise 'raff'; did you mean 'raft'?"),
+        ("scenario: t\nversion: 1\ncluster: {nodes: 0}\nsteps: []", "f.yaml:3:18: expected a whole number >= 1, got 0"),
+        ("scenario: t\nversion: 1\nchaos: {for: 5s, faults: {cutt: 1}}", "f.yaml:3:27: no random fault 'cutt'; did you mean"),
+        ("scenario: t\nversion: 1\nchaos: {every: 1s}", "f.yaml:3:8: 'for' is missing"),
+    ],
+)
+def test_a_mistake_outside_of_steps_is_named(text: str, mistake: str):
+    assert mistakes(text)[0].startswith(mistake)
+
+
+def test_every_mistake_of_a_file_is_found_at_once_in_its_order():
+    found = mistakes(
+        """\
+        scenario: t
+        version: 1
+        cluster: {nodes: many, capcity: 3}
+        steps:
+          - isolate: leeder
+          - heel: all
+        """
+    )
+    assert [mistake.split(":")[1] for mistake in found] == ["3", "3", "5", "6"]
+
+
+def test_a_file_that_cannot_be_read_is_a_mistake_too(tmp_path):
+    with pytest.raises(WrongScenario, match="missing.yaml:1:1: cannot be read: No such file"):
+        read_scenario_file(tmp_path / "missing.yaml")
+
+
+def test_what_needs_the_virtual_clock_is_refused_on_the_live_one():
+    found = mistakes("scenario: t\nversion: 1\nclock: live\ncluster: {disks: {}}\nalways: [1 == 1]\nchaos: {for: 1s}")
+    assert [mistake.split(": ", 1)[1] for mistake in found] == [
+        "simulated disks need the virtual clock",
+        "1 == 1: conditions are watched on the virtual clock only",
+        "chaos needs the virtual clock, where a seed repeats it",
+    ]
+
+
+def test_the_json_schema_has_every_verb_with_its_modifiers_and_every_promise():
+    schema = json_schema()
+    steps = schema["properties"]["steps"]["items"]["oneOf"]
+    assert [step["required"] for step in steps] == [[verb] for verb in VERBS]
+    for step, (name, verb) in zip(steps, VERBS.items(), strict=True):
+        assert set(step["properties"]) == {name, "at", "name", "repeat", *verb.modifiers}
+    assert schema["properties"]["always"]["items"]["anyOf"][0]["enum"] == list(CHECKERS)
+    assert {word for verb in VERBS.values() for word in verb.modifiers} < set(MODIFIERS)

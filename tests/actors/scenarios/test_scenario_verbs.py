@@ -1,0 +1,296 @@
+"""Every verb does what it says, in Python as in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from raftyard.actors.scenarios import ScenarioFailed, Simulation, StepFailed
+from raftyard.actors.scenarios.format import VERBS, ClusterShape, DiskShape
+
+ALWAYS = ("raft", "at-most-one-leader-per-term", "committed-never-lost", "no-replica-lost", "no-replica-twice")
+
+
+@pytest.fixture
+def sim() -> Iterator[Simulation]:
+    """Five nodes and a leader."""
+    with Simulation(seed=1, always=ALWAYS) as made:
+        made.eventually("leader is not None")
+        made.wait("1s")
+        yield made
+
+
+@pytest.fixture
+def disks() -> Iterator[Simulation]:
+    with Simulation(seed=1, always=(*ALWAYS, "durable-stays-durable"), cluster=ClusterShape(disks=DiskShape())) as made:
+        made.eventually("leader is not None")
+        made.wait("1s")
+        yield made
+
+
+def cuts(sim: Simulation) -> list[tuple[str, str]]:
+    return [(link.source, link.target) for link in sim.view.links if link.cut]
+
+
+def test_every_verb_of_a_file_is_a_method():
+    assert not [verb for verb in VERBS if not callable(getattr(Simulation, verb, None))]
+
+
+def test_the_example_of_the_package_runs():
+    with Simulation(nodes=5, seed=1) as sim:
+        sim.eventually("leader is not None")
+        sim.submit({"container": {"name": "web", "replicas": 10}}, within="5s")
+        with sim.isolate("leader"):
+            sim.eventually("count(n.role == 'leader' for n in nodes) == 1 and happened('leader-elected') == 2", within="5s")
+        sim.settle()
+        sim.expect(replicas={"web": 10}, leaders=1, nodes=5)
+
+
+# -- links
+
+
+def test_cut_and_restore_by_direction_by_node_and_by_group(sim: Simulation):
+    sim.cut(["node_0->node_1", "node_2-node_3"])
+    assert cuts(sim) == [("node_0", "node_1"), ("node_2", "node_3"), ("node_3", "node_2")]
+    sim.restore("node_2->node_3")
+    assert cuts(sim) == [("node_0", "node_1"), ("node_3", "node_2")]
+    sim.heal()
+    sim.cut("leader->all")
+    assert cuts(sim) == [(sim.leader(), name) for name in sim.names() if name != sim.leader()]
+
+
+def test_a_leader_that_is_isolated_is_replaced(sim: Simulation):
+    old = sim.leader()
+    with sim.isolate("leader"):
+        sim.eventually(lambda view: view.leader not in (None, old), within="3s")
+        assert len(cuts(sim)) == 8
+    assert cuts(sim) == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "hears"), [("halves", {1, 2}), ("majority", {1, 2}), ("ring", {2}), ("bridge", {2, 4})]
+)
+def test_partitions_have_their_shapes(sim: Simulation, shape: str, hears: set[int]):
+    sim.partition(shape)
+    cut = cuts(sim)
+    names = sim.names()
+    assert sorted(cut) == sorted((b, a) for a, b in cut), "both ways"
+    assert {4 - sum(source == name for source, _ in cut) for name in names} == hears
+
+
+def test_a_partition_by_majority_leaves_the_leader_with_the_few(sim: Simulation):
+    leader = sim.leader()
+    sim.partition("majority")
+    assert sum(source == leader for source, _ in cuts(sim)) == 3
+    sim.eventually(lambda view: view.leader not in (None, leader), within="3s")
+
+
+def test_nodes_that_no_group_names_are_one_more_group(sim: Simulation):
+    sim.partition([["node_0", "node_1"]])
+    assert len(cuts(sim)) == 12 and ("node_2", "node_3") not in cuts(sim)
+    with pytest.raises(StepFailed, match="a node stands in two groups"):
+        sim.partition([["node_0"], ["node_0"]])
+
+
+def policy(sim: Simulation, source: str, target: str):
+    from raftyard.actors.messages import DescribeLink, link_actor
+
+    return sim.system.ask(link_actor("0", source, target), DescribeLink()).policy
+
+
+def test_links_become_slow_and_lossy_in_layers_and_calm_again(sim: Simulation):
+    slow = sim.delay("50ms", jitter="5ms", links="node_0-node_1")
+    sim.loss("20%")
+    sim.duplicate("10%", links="node_0->node_1", for_="1s")
+    sim.reorder("30%", links="node_0->node_1")
+    found = policy(sim, "node_0", "node_1")
+    assert (found.delay_s, found.jitter_s, found.loss, found.duplicate, found.reorder) == (0.05, 0.005, 0.2, 0.1, 0.3)
+    assert policy(sim, "node_2", "node_3").loss == 0.2
+    slow.undo()
+    sim.wait("1s")
+    found = policy(sim, "node_0", "node_1")
+    assert (found.delay_s, found.loss, found.duplicate, found.reorder) == (0.0, 0.2, 0.0, 0.3)
+    sim.heal("node_0")
+    assert policy(sim, "node_0", "node_1").loss == 0.0 and policy(sim, "node_2", "node_3").loss == 0.2
+
+
+# -- nodes
+
+
+def test_a_crashed_node_is_down_until_it_is_restarted_and_its_replicas_move(sim: Simulation):
+    sim.submit({"container": {"name": "web", "replicas": 10}}, within="5s")
+    sim.crash("follower")
+    (down,) = [node.name for node in sim.view.nodes if node.role == "down"]
+    sim.eventually(lambda view: view.service("web").on.get(down) is None and view.service("web").placed == 10)
+    sim.wait("5s")
+    sim.expect(roles={down: "down"})
+    sim.restart(down)
+    sim.eventually(roles={down: "follower"}, within="3s")
+    sim.settle()
+
+
+def test_a_crash_for_a_time_ends_by_itself(sim: Simulation):
+    sim.crash("leader", for_="2s")
+    sim.wait("1s")
+    assert sum(node.role == "down" for node in sim.view.nodes) == 1
+    sim.eventually("count(n.role == 'down' for n in nodes) == 0", within="2s")
+    sim.settle()
+
+
+def test_a_paused_leader_is_replaced_and_steps_down_when_it_goes_on(sim: Simulation):
+    old = sim.leader()
+    sim.pause("leader", for_="3s")
+    sim.eventually(lambda view: view.leader not in (None, old), within="3s")
+    assert sim.view.node(old).role == "leader", "it does not know yet"
+    sim.wait("3s")
+    sim.eventually(lambda view: view.node(old).role == "follower", within="1s")
+    sim.settle()
+
+
+def test_nodes_join_leave_and_are_replaced(sim: Simulation):
+    assert sim.add("spare", capacity=7) == "spare"
+    sim.eventually("count(n.role != 'down' for n in nodes) == 6", within="5s")
+    sim.remove("node_1")
+    sim.eventually(nodes=5, within="5s")
+    sim.wipe("node_2")
+    sim.settle()
+    assert sim.view.node("node_2").applied > 0
+    with pytest.raises(StepFailed, match="no node 'node_1'"):
+        sim.isolate("node_1")
+
+
+def test_the_leadership_is_handed_over(sim: Simulation):
+    target = next(name for name in sim.names() if name != sim.leader())
+    sim.transfer(target)
+    assert sim.leader() == target
+    sim.cut(f"{sim.leader()}-all")
+    with pytest.raises(StepFailed, match="transfer: .* does not lead within 2 s"):
+        sim.transfer(next(name for name in sim.names() if name != target), within="2s")
+    sim.settle()
+
+
+# -- disks
+
+
+def test_disks_get_slow_full_and_lose_their_power(disks: Simulation):
+    disks.submit({"container": {"name": "web", "replicas": 5}}, within="5s")
+    with disks.disk("all", slow="100ms"):
+        before = disks.now
+        disks.submit({"container": {"name": "web", "replicas": 6}}, within="5s")
+        assert disks.now - before >= 0.2
+    disks.disk("one", full=True, for_="3s")
+    disks.submit({"container": {"name": "web", "replicas": 7}}, within="5s")
+    disks.wait("4s")
+    disks.disk("all", lose_power=True)
+    disks.settle()
+    disks.expect(replicas={"web": 7})
+    assert disks.view.happened("storage-failed") > 0
+
+
+def test_a_flipped_bit_is_found_at_the_next_start(disks: Simulation):
+    for replicas in range(1, 9):
+        disks.submit({"container": {"name": "web", "replicas": replicas}}, within="5s")
+    node = next(name for name in disks.names() if name != disks.leader())
+    disks.disk(node, flip_bit=True)
+    disks.restart(node)
+    disks.wait("2s")
+    (failed,) = [event for event in disks.events if event.kind == "storage-failed"]
+    assert failed.node == node and failed.data["is_damaged"]
+    disks.wipe(node)
+    disks.settle()
+
+
+def test_disk_faults_need_disks(sim: Simulation):
+    with pytest.raises(StepFailed, match="start the cluster with simulated disks"):
+        sim.disk("all", full=True)
+
+
+# -- services, reads, writes
+
+
+def test_reads_and_writes_make_a_history(sim: Simulation):
+    assert sim.read("x") is None
+    assert sim.write({"x": 3}, within="5s")
+    assert sim.read("x", via="follower", within="2s") == 3
+    put, get = sim.history.operations[-2:]
+    assert (put.kind, put.argument, put.end is not None, get.result) == ("put", "3", True, "3")
+
+
+def test_a_write_that_nobody_confirms_is_noted_as_unknown(sim: Simulation):
+    sim.isolate("all")
+    assert not sim.write({"x": 3})
+    assert sim.history.operations[-1].end is None
+    with pytest.raises(StepFailed, match="write: not confirmed within 2 s"):
+        sim.write({"x": 4}, within="2s")
+    with pytest.raises(StepFailed, match="read: .* does not answer within 1 s"):
+        sim.read("x", via="node_0", within="1s")
+    sim.settle()
+
+
+def test_a_call_without_within_is_only_made(sim: Simulation):
+    sim.isolate("all", for_="3s")
+    call = sim.submit({"container": {"name": "web", "replicas": 3}})
+    assert call in sim.history.accepted and call not in sim.history.executed
+    with pytest.raises(StepFailed, match="submit: the call is not executed within 1 s"):
+        sim.submit({"container": {"name": "web", "replicas": 4}}, within="1s")
+    sim.settle()
+    sim.expect(replicas={"web": 4})
+
+
+def test_a_call_that_is_refused_fails_its_step(sim: Simulation):
+    with pytest.raises(StepFailed, match="submit: the number of replicas is missing"):
+        sim.submit({"container": {"name": "web"}})
+
+
+# -- conditions and targets
+
+
+def test_expectations_say_what_is_otherwise(sim: Simulation):
+    for expected, why in (
+        ({"replicas": {"web": 3}}, "web has 0 replicas, not 3"),
+        ({"leaders": 2}, "1 nodes lead, not 2"),
+        ({"nodes": 4}, "there are 5 nodes, not 4"),
+        ({"leader": "node_9"}, "leads, not node_9"),
+        ({"roles": {sim.leader(): "follower"}}, "is leader, not follower"),
+    ):
+        with pytest.raises(StepFailed, match=why):
+            sim.expect(**expected)
+
+
+def test_groups_are_as_large_as_they_say(sim: Simulation):
+    sizes = {word: len(sim.nodes_of(word)) for word in ("leader", "follower", "one", "minority", "majority", "all")}
+    assert sizes == {"leader": 1, "follower": 1, "one": 1, "minority": 2, "majority": 3, "all": 5}
+    assert sim.nodes_of("leader") != sim.nodes_of("follower")
+    assert 1 <= len(sim.nodes_of("random")) <= 5
+    assert sim.nodes_of(["node_1", "all"])[0] == "node_1"
+
+
+def test_without_a_leader_the_step_says_what_to_do():
+    with Simulation(seed=1) as sim, pytest.raises(StepFailed, match="wait for it with `eventually: leader is not None`"):
+        sim.isolate("leader")
+
+
+def test_a_cluster_that_does_not_settle_breaks_the_promise_to_converge():
+    sim = Simulation(seed=1)
+    with pytest.raises(ScenarioFailed, match="converges: not in order 0.1 s after everything was healed"), sim:
+        sim.settle("0.1s")
+
+
+# -- the live clock
+
+
+def test_the_same_verbs_work_in_real_time():
+    with Simulation(nodes=3, seed=1, clock="live", always=("at-most-one-leader-per-term", "linearizable", "raft")) as sim:
+        sim.eventually("leader is not None", within="5s")
+        old = sim.leader()
+        sim.submit({"container": {"name": "web", "replicas": 6}}, within="5s")
+        sim.isolate("leader", for_="2s")
+        sim.eventually(lambda view: view.leader not in (None, old), within="5s")
+        sim.crash(old, for_="0.3s")
+        sim.pause("follower", for_="0.3s")
+        assert sim.write({"x": 2}, within="5s")
+        assert sim.read("x", within="5s") == 2
+        sim.settle("20s")
+        sim.expect(replicas={"web": 6, "x": 2}, leaders=1)
+        assert sim.watch.not_watched == ["raft"]
