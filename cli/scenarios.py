@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,17 +50,29 @@ def _run(
     """Play scenarios: files, or names of the stories that come with the program."""
     from raftyard.actors.scenarios import play, told
 
-    # What an actor logs when it is crashed on purpose is no news; what matters is in the event log.
-    logging.getLogger("raftyard").setLevel(logging.CRITICAL)
     failed = 0
     for file in files:
-        outcome = play(_read(file), seed=seed, clock=clock)
+        read = _read(file)
+        with _quiet():
+            outcome = play(read, seed=seed, clock=clock)
         failed += not outcome.passed
         click.echo(told(outcome, with_events=verbose))
         _write(outcome, events)
     if len(files) > 1:
         click.echo(f"{len(files) - failed} of {len(files)} passed")
     sys.exit(_FAILED if failed else 0)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What an actor logs when it is crashed on purpose is no news; what matters is in the event log."""
+    logger = logging.getLogger("raftyard")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _write(outcome: Outcome, events: Path | None) -> None:

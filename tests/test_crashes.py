@@ -18,9 +18,10 @@ from threading import Event, Lock, Thread
 from typing import Any
 
 import pytest
+from program import Program, program
+
 from raftyard.actors.scenarios.checkers.linearizability import NotLinearizable, check
 from raftyard.actors.scenarios.histories import Operation
-from program import Program, program
 
 INSISTING, GIVING_UP, READING = 3, 2, 2
 ROUND = 5

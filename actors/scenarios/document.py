@@ -90,7 +90,11 @@ class Document:
         self._values[path] = place
         if id(node) in self._seen:
             # What stands here instead is not known, so nothing else can be said of the file.
-            self.mistakes.append(self._mistake(place, "an alias (*name) stands for this; aliases are not supported, write it out"))
+            self.mistakes.append(
+                self._mistake(
+                    place, "an alias (*name) stands for this; aliases are not supported, write it out"
+                )
+            )
             raise WrongScenario(self.mistakes)
         self._seen.add(id(node))
         if isinstance(node, yaml.MappingNode):

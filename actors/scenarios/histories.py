@@ -39,3 +39,10 @@ class History:
         """Those of them of which somebody heard that they are executed."""
         self.open_calls = 0
         """Calls that nobody has answered yet: they may be executed, by ids that are not known here."""
+        self._last = -1.0
+
+    def moment(self, now: float) -> float:
+        """The time, in seconds, but always later than before: virtual time stands still between two calls, and yet one
+        was over when the other began."""
+        self._last = max(now, self._last + 1e-9)
+        return self._last

@@ -52,7 +52,7 @@ class ServiceVerbs(Stage):
     def begin_write(self, values: dict[str, int], client: str, limit_s: float) -> Callable[[], bool]:
         """Write without waiting; call the answer to hear whether it is confirmed. Noted in the history either way."""
         body = {"containers": [{"name": key, "replicas": value} for key, value in values.items()]}
-        start = self.now
+        start = self.history.moment(self.now)
         noted = {key: len(self.history.operations) + at for at, key in enumerate(values)}
         for key, value in values.items():
             self.history.operations.append(
@@ -102,7 +102,7 @@ class ServiceVerbs(Stage):
         """Read without waiting; noted in the history when the answer comes."""
         if not self.system.is_alive(CLIENT):
             self.system.spawn(Client, CLIENT)
-        start = self.now
+        start = self.history.moment(self.now)
         try:
             promise = self.system.ask_later(CLIENT, ReadService(cluster=CLUSTER, node=node, service=key))
         except ActorError:
@@ -112,7 +112,14 @@ class ServiceVerbs(Stage):
             if settled.error is None:
                 result = None if settled.value is None else str(settled.value)
                 self.history.operations.append(
-                    Operation(client=client, key=key, kind="get", result=result, start=start, end=self.now)
+                    Operation(
+                        client=client,
+                        key=key,
+                        kind="get",
+                        result=result,
+                        start=start,
+                        end=self.history.moment(self.now),
+                    )
                 )
 
         promise.on_settled(heard)

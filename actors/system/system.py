@@ -167,11 +167,12 @@ class System(ABC):
     def pause(self, name: str) -> None:
         """Keep an actor from handling anything until `resume`, as when a process is stopped: messages, asks and timers
         wait, as many as its mailbox holds. A restart ends the pause. Raises NoSuchActor."""
-        self._tell_control(name, Control.PAUSE)
+        self._tell_control(name, Control.PAUSE, first=True)
 
     def resume(self, name: str) -> None:
         """Let a paused actor go on with what waited, in its order. Raises NoSuchActor."""
-        self._tell_control(name, Control.RESUME)
+        # In its turn, so that it never overtakes the pause.
+        self._tell_control(name, Control.RESUME, first=False)
 
     def peek(self, name: str) -> Actor | None:
         """The actor behind a name, for checkers that look inside without a message; None where none has started.
@@ -181,11 +182,11 @@ class System(ABC):
         cell = self._cells.get(name)
         return None if cell is None or cell.refuses or not cell.has_started else cell.actor
 
-    def _tell_control(self, name: str, control: Control) -> None:
+    def _tell_control(self, name: str, control: Control, *, first: bool) -> None:
         cell = self._cells.get(name)
         if cell is None:
             raise NoSuchActor(name)
-        self._post_control(cell, control, first=True)
+        self._post_control(cell, control, first=first)
 
     def names(self) -> tuple[str, ...]:
         """The names of all actors, in order of start."""

@@ -65,9 +65,9 @@ class NoReplicaLost(Checker):
         found = []
         for record in state.nodes():
             agent = self.inside.agent(record.name)
-            if agent is None or record.status != "ready" or self.inside.member(record.name) is None:
+            if record.status != "ready":
                 continue
-            runs = set(agent._running.tolist())
+            runs = set() if agent is None else set(agent._running.tolist())
             lost = [
                 task
                 for task in state.tasks_of(record.name)

@@ -8,8 +8,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from raftyard.actors.scenarios.checkers.linearizability import check
-from raftyard.actors.scenarios.histories import Operation
 
 from raftyard.actors import (
     Actor,
@@ -23,6 +21,8 @@ from raftyard.actors import (
 )
 from raftyard.actors.disk import LosePower
 from raftyard.actors.messages import disk_actor
+from raftyard.actors.scenarios.checkers.linearizability import check
+from raftyard.actors.scenarios.histories import Operation
 from raftyard.actors.storage.simulated import DiskFaults
 
 FIRST = int(os.environ.get("RAFTYARD_SEED", "0"))

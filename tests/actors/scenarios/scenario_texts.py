@@ -30,7 +30,9 @@ steps:
 def scenario(steps: str, head: str = "") -> Scenario:
     """A scenario of these steps."""
     body = "\n".join("  " + line for line in dedent(steps).strip().splitlines())
-    return read_scenario(f"scenario: test\nversion: 1\nseed: 1\n{dedent(head)}\nsteps:\n{body}\n", "test.yaml")
+    return read_scenario(
+        f"scenario: test\nversion: 1\nseed: 1\n{dedent(head)}\nsteps:\n{body}\n", "test.yaml"
+    )
 
 
 def played(steps: str, head: str = "", **options: int) -> Outcome:

@@ -48,7 +48,10 @@ def test_conditions_are_python(text: str, value: object):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("count(n.role == 'leader' for n in node) == 1 and nods", "unknown name 'nods'; did you mean 'nodes'?"),
+        (
+            "count(n.role == 'leader' for n in node) == 1 and nods",
+            "unknown name 'nods'; did you mean 'nodes'?",
+        ),
         ("nodes[0].rolle", "unknown attribute 'rolle'; did you mean 'role'?"),
         ("__import__('os')", "only these can be called"),
         ("nodes.__class__", "unknown attribute '__class__'"),

@@ -47,22 +47,43 @@ def test_the_example_of_the_design_is_read():
         ("- loss: {share: 101%}", "5:17: '101%' is not a share from 0% to 100%, such as 5%"),
         ("- delay: {by: 5ms, jiter: 1ms}", "5:20: unknown word 'jiter'; did you mean 'jitter'?"),
         ("- delay: {jitter: 1ms}", "5:10: 'by' is missing"),
-        ("- partition: quarters", "5:14: 'quarters' is not known here; known are halves, majority, ring, bridge"),
+        (
+            "- partition: quarters",
+            "5:14: 'quarters' is not known here; known are halves, majority, ring, bridge",
+        ),
         ("- partition: [[node_0], [nod_1]]", "5:26: no node 'nod_1'; did you mean 'node_1'?"),
-        ("- expect: leader is not None\n  within: 5s", "6:3: expect takes no 'within'; use `eventually`, which waits"),
+        (
+            "- expect: leader is not None\n  within: 5s",
+            "6:3: expect takes no 'within'; use `eventually`, which waits",
+        ),
         ("- wait: 5s\n  for: 5s", "6:3: wait takes no 'for'; it takes at, name, repeat"),
         ("- expect: {replicas: {web: ten}}", "5:28: expected a whole number, got 'ten'"),
         ("- expect: {}", "5:11: nothing is expected; add replicas, leader, leaders, nodes or roles"),
-        ("- expect: {roles: {node_1: boss}}", "5:28: 'boss' is not known here; known are leader, follower, candidate"),
+        (
+            "- expect: {roles: {node_1: boss}}",
+            "5:28: 'boss' is not known here; known are leader, follower, candidate",
+        ),
         ("- expect: count(n.rol == 1 for n in nodes)", "5:11: unknown attribute 'rol'; did you mean 'role'?"),
         ("- submit: {containers: [{description: web}]}", "5:25: the number of replicas is missing"),
-        ("- submit: {containers: [{name: web, replica: 3}]}", "5:37: unknown field replica; did you mean replicas?"),
+        (
+            "- submit: {containers: [{name: web, replica: 3}]}",
+            "5:37: unknown field replica; did you mean replicas?",
+        ),
         ("- disk: {full: true}", "5:9: disk faults need simulated disks; add `disks: {}` to `cluster`"),
         ("- transfer: all", "5:13: the leadership goes to one node; name it, or write follower"),
         ("- add: a b", "5:8: 'a b' is no name for a node; use letters, digits, _ and ."),
-        ("- isolate: leader\n  repeat: {times: 2, evry: 1s}", "6:22: unknown word 'evry'; did you mean 'every'?"),
-        ("- isolate: leader\n  isolate: one", "6:3: the key 'isolate' stands here twice, first in line 5; keep one"),
-        ("- isolate: &a leader\n- heal: *a", "5:12: an alias (*name) stands for this; aliases are not supported"),
+        (
+            "- isolate: leader\n  repeat: {times: 2, evry: 1s}",
+            "6:22: unknown word 'evry'; did you mean 'every'?",
+        ),
+        (
+            "- isolate: leader\n  isolate: one",
+            "6:3: the key 'isolate' stands here twice, first in line 5; keep one",
+        ),
+        (
+            "- isolate: &a leader\n- heal: *a",
+            "5:12: an alias (*name) stands for this; aliases are not supported",
+        ),
         ("- isolate: !x leader", "5:12: the tag !x is not supported; write plain text"),
         ("- just words", "5:3: a step is a mapping: one verb and its modifiers, such as `- isolate: leader`"),
     ],
@@ -85,11 +106,26 @@ def test_a_node_that_is_added_is_known_from_there_on():
         ("version: 1\nsteps: []", "f.yaml:1:1: the title is missing; begin with `scenario: TITLE`"),
         ("scenario: t\nversion: 2\nsteps: []", "f.yaml:2:10: this program reads version 1"),
         ("scenario: t\nversion: 1", "f.yaml:1:1: nothing happens; add `steps:` or `chaos:`"),
-        ("scenario: t\nversion: 1\nstep: []\nsteps: []", "f.yaml:3:1: unknown section 'step'; did you mean 'steps'?"),
-        ("scenario: t\nversion: 1\nclock: real\nsteps: []", "f.yaml:3:8: 'real' is not known here; known are virtual, live"),
-        ("scenario: t\nversion: 1\nalways: [raff]\nsteps: []", "f.yaml:3:10: unknown promise 'raff'; did you mean 'raft'?"),
-        ("scenario: t\nversion: 1\ncluster: {nodes: 0}\nsteps: []", "f.yaml:3:18: expected a whole number >= 1, got 0"),
-        ("scenario: t\nversion: 1\nchaos: {for: 5s, faults: {cutt: 1}}", "f.yaml:3:27: no random fault 'cutt'; did you mean"),
+        (
+            "scenario: t\nversion: 1\nstep: []\nsteps: []",
+            "f.yaml:3:1: unknown section 'step'; did you mean 'steps'?",
+        ),
+        (
+            "scenario: t\nversion: 1\nclock: real\nsteps: []",
+            "f.yaml:3:8: 'real' is not known here; known are virtual, live",
+        ),
+        (
+            "scenario: t\nversion: 1\nalways: [raff]\nsteps: []",
+            "f.yaml:3:10: unknown promise 'raff'; did you mean 'raft'?",
+        ),
+        (
+            "scenario: t\nversion: 1\ncluster: {nodes: 0}\nsteps: []",
+            "f.yaml:3:18: expected a whole number >= 1, got 0",
+        ),
+        (
+            "scenario: t\nversion: 1\nchaos: {for: 5s, faults: {cutt: 1}}",
+            "f.yaml:3:27: no random fault 'cutt'; did you mean",
+        ),
         ("scenario: t\nversion: 1\nchaos: {every: 1s}", "f.yaml:3:8: 'for' is missing"),
     ],
 )
@@ -117,7 +153,9 @@ def test_a_file_that_cannot_be_read_is_a_mistake_too(tmp_path):
 
 
 def test_what_needs_the_virtual_clock_is_refused_on_the_live_one():
-    found = mistakes("scenario: t\nversion: 1\nclock: live\ncluster: {disks: {}}\nalways: [1 == 1]\nchaos: {for: 1s}")
+    found = mistakes(
+        "scenario: t\nversion: 1\nclock: live\ncluster: {disks: {}}\nalways: [1 == 1]\nchaos: {for: 1s}"
+    )
     assert [mistake.split(": ", 1)[1] for mistake in found] == [
         "simulated disks need the virtual clock",
         "1 == 1: conditions are watched on the virtual clock only",

@@ -1,4 +1,4 @@
-"""Scenarios as they are played: the same seed gives the same events, and a failure says what, when, why and how again."""
+"""Scenarios as they are played: equal seeds give equal events, and a failure says what, when, why and how again."""
 
 from __future__ import annotations
 
@@ -77,9 +77,16 @@ def test_repeated_steps_wait_for_the_end_of_the_one_before_or_keep_their_pace():
 
 
 def test_where_two_faults_overlap_the_end_of_one_leaves_the_other_in_force():
-    outcome = played("- cut: node_0-node_1\n  for: 2s\n- isolate: node_0\n  for: 5s\n- wait: 3s\n- expect: is_cut('node_0', 'node_1')")
+    outcome = played(
+        "- cut: node_0-node_1\n  for: 2s\n- isolate: node_0\n  for: 5s\n- wait: 3s\n"
+        "- expect: is_cut('node_0', 'node_1')"
+    )
     assert outcome.passed, told(outcome)
-    restored = [e for e in outcome.events if e.kind == "link-restored" and e.data == {"source": "node_0", "target": "node_1"}]
+    restored = [
+        e
+        for e in outcome.events
+        if e.kind == "link-restored" and e.data == {"source": "node_0", "target": "node_1"}
+    ]
     assert [event.t_ns / 1e9 for event in restored] == [5.0]
 
 

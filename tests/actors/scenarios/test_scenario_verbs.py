@@ -9,7 +9,13 @@ import pytest
 from raftyard.actors.scenarios import ScenarioFailed, Simulation, StepFailed
 from raftyard.actors.scenarios.format import VERBS, ClusterShape, DiskShape
 
-ALWAYS = ("raft", "at-most-one-leader-per-term", "committed-never-lost", "no-replica-lost", "no-replica-twice")
+ALWAYS = (
+    "raft",
+    "at-most-one-leader-per-term",
+    "committed-never-lost",
+    "no-replica-lost",
+    "no-replica-twice",
+)
 
 
 @pytest.fixture
@@ -23,7 +29,9 @@ def sim() -> Iterator[Simulation]:
 
 @pytest.fixture
 def disks() -> Iterator[Simulation]:
-    with Simulation(seed=1, always=(*ALWAYS, "durable-stays-durable"), cluster=ClusterShape(disks=DiskShape())) as made:
+    with Simulation(
+        seed=1, always=(*ALWAYS, "durable-stays-durable"), cluster=ClusterShape(disks=DiskShape())
+    ) as made:
         made.eventually("leader is not None")
         made.wait("1s")
         yield made
@@ -42,7 +50,10 @@ def test_the_example_of_the_package_runs():
         sim.eventually("leader is not None")
         sim.submit({"container": {"name": "web", "replicas": 10}}, within="5s")
         with sim.isolate("leader"):
-            sim.eventually("count(n.role == 'leader' for n in nodes) == 1 and happened('leader-elected') == 2", within="5s")
+            sim.eventually(
+                "count(n.role == 'leader' for n in nodes) == 1 and happened('leader-elected') == 2",
+                within="5s",
+            )
         sim.settle()
         sim.expect(replicas={"web": 10}, leaders=1, nodes=5)
 
@@ -105,7 +116,13 @@ def test_links_become_slow_and_lossy_in_layers_and_calm_again(sim: Simulation):
     sim.duplicate("10%", links="node_0->node_1", for_="1s")
     sim.reorder("30%", links="node_0->node_1")
     found = policy(sim, "node_0", "node_1")
-    assert (found.delay_s, found.jitter_s, found.loss, found.duplicate, found.reorder) == (0.05, 0.005, 0.2, 0.1, 0.3)
+    assert (found.delay_s, found.jitter_s, found.loss, found.duplicate, found.reorder) == (
+        0.05,
+        0.005,
+        0.2,
+        0.1,
+        0.3,
+    )
     assert policy(sim, "node_2", "node_3").loss == 0.2
     slow.undo()
     sim.wait("1s")
@@ -259,7 +276,9 @@ def test_expectations_say_what_is_otherwise(sim: Simulation):
 
 
 def test_groups_are_as_large_as_they_say(sim: Simulation):
-    sizes = {word: len(sim.nodes_of(word)) for word in ("leader", "follower", "one", "minority", "majority", "all")}
+    sizes = {
+        word: len(sim.nodes_of(word)) for word in ("leader", "follower", "one", "minority", "majority", "all")
+    }
     assert sizes == {"leader": 1, "follower": 1, "one": 1, "minority": 2, "majority": 3, "all": 5}
     assert sim.nodes_of("leader") != sim.nodes_of("follower")
     assert 1 <= len(sim.nodes_of("random")) <= 5
@@ -267,13 +286,19 @@ def test_groups_are_as_large_as_they_say(sim: Simulation):
 
 
 def test_without_a_leader_the_step_says_what_to_do():
-    with Simulation(seed=1) as sim, pytest.raises(StepFailed, match="wait for it with `eventually: leader is not None`"):
+    with (
+        Simulation(seed=1) as sim,
+        pytest.raises(StepFailed, match="wait for it with `eventually: leader is not None`"),
+    ):
         sim.isolate("leader")
 
 
 def test_a_cluster_that_does_not_settle_breaks_the_promise_to_converge():
     sim = Simulation(seed=1)
-    with pytest.raises(ScenarioFailed, match="converges: not in order 0.1 s after everything was healed"), sim:
+    with (
+        pytest.raises(ScenarioFailed, match="converges: not in order 0.1 s after everything was healed"),
+        sim,
+    ):
         sim.settle("0.1s")
 
 
@@ -281,7 +306,9 @@ def test_a_cluster_that_does_not_settle_breaks_the_promise_to_converge():
 
 
 def test_the_same_verbs_work_in_real_time():
-    with Simulation(nodes=3, seed=1, clock="live", always=("at-most-one-leader-per-term", "linearizable", "raft")) as sim:
+    with Simulation(
+        nodes=3, seed=1, clock="live", always=("at-most-one-leader-per-term", "linearizable", "raft")
+    ) as sim:
         sim.eventually("leader is not None", within="5s")
         old = sim.leader()
         sim.submit({"container": {"name": "web", "replicas": 6}}, within="5s")

@@ -1,0 +1,70 @@
+"""`raftyard scenario`: exit codes, and what is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click.testing
+import pytest
+
+from raftyard.cli import main
+
+PASSES = "scenario: a leader is found\nversion: 1\nsteps:\n  - eventually: leader is not None\n"
+FAILS = "scenario: two leaders\nversion: 1\nseed: 5\nsteps:\n  - eventually: {leaders: 2}\n    within: 2s\n"
+WRONG = "scenario: wrong\nversion: 1\nsteps:\n  - heel: all\n  - isolate: leeder\n"
+
+
+def run(*words: object) -> click.testing.Result:
+    return click.testing.CliRunner().invoke(main, ["scenario", *map(str, words)])
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    texts = {"passes": PASSES, "fails": FAILS, "wrong": WRONG}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    return {name: tmp_path / f"{name}.yaml" for name in texts}
+
+
+def test_a_scenario_that_passes_ends_with_0_and_tells_its_seed(files):
+    shown = run("run", files["passes"], "--seed", 7)
+    assert shown.exit_code == 0
+    assert shown.output.startswith("passed  a leader is found\n  seed 7, virtual clock")
+
+
+def test_a_broken_promise_ends_with_1_and_the_command_that_replays_it(files):
+    shown = run("run", files["fails"])
+    assert shown.exit_code == 1
+    command = shown.output.splitlines()[-1].removeprefix("  replay    raftyard scenario ")
+    assert run(*command.split()).output.splitlines()[2:] == shown.output.splitlines()[2:]
+
+
+def test_a_wrong_file_ends_with_2_and_every_mistake(files):
+    for command in ("run", "check"):
+        shown = run(command, files["wrong"])
+        assert shown.exit_code == 2
+        assert shown.output.splitlines() == [
+            f"{files['wrong']}:4:5: unknown word 'heel'; did you mean 'heal'?",
+            f"{files['wrong']}:5:14: no node 'leeder'; did you mean 'leader'?",
+        ]
+
+
+def test_several_files_are_counted(files):
+    shown = run("run", files["passes"], files["fails"])
+    assert shown.exit_code == 1
+    assert shown.output.splitlines()[-1] == "1 of 2 passed"
+    assert run("check", files["passes"], files["fails"]).exit_code == 0
+
+
+def test_events_are_written_as_json_lines(files, tmp_path):
+    assert run("run", files["passes"], "--seed", 1, "--events", tmp_path / "log.jsonl").exit_code == 0
+    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert list(events[0]) == ["cause", "cluster", "data", "kind", "node", "seq", "t_ns", "term"]
+
+
+def test_the_schema_is_json():
+    shown = run("schema")
+    assert shown.exit_code == 0
+    assert json.loads(shown.output)["title"] == "A Raftyard scenario"
