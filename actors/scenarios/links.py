@@ -31,7 +31,7 @@ class LinkVerbs(Stage):
 
     def cut(self, links: Links, *, for_: str | float | None = None) -> Fault:
         """Drop what is on these links, and whatever comes."""
-        return self._cut(self.pairs_of(links), "cut", for_)
+        return self._cut(self.pairs_of(links), "cut", None, for_)
 
     def restore(self, links: Links) -> None:
         """Let these links carry again, whoever cut them."""
@@ -44,7 +44,7 @@ class LinkVerbs(Stage):
         """Cut every link of each of these nodes, both ways."""
         nodes = self.nodes_of(target)
         pairs = [pair for node in nodes for pair in self._around(node)]
-        return self._cut(list(dict.fromkeys(pairs)), f"isolate {', '.join(nodes)}", for_)
+        return self._cut(list(dict.fromkeys(pairs)), "isolate", nodes, for_)
 
     def partition(self, groups: str | list[list[str]], *, for_: str | float | None = None) -> Fault:
         """Only nodes of one group hear each other; or one of the shapes halves, majority, ring, bridge."""
@@ -61,7 +61,7 @@ class LinkVerbs(Stage):
             sides.append([name for name in names if name not in named])
             heard, what = _same_side(sides), " | ".join(",".join(side) for side in sides if side)
         pairs = [(a, b) for a in names for b in names if a != b and not heard(a, b)]
-        return self._cut(pairs, f"partition {what}", for_)
+        return self._cut(pairs, "partition", [what], for_)
 
     def _shape(self, shape: str, names: list[str]) -> tuple[Callable[[str, str], bool], str]:
         order = self.random.sample(names, len(names))
@@ -97,21 +97,21 @@ class LinkVerbs(Stage):
     ) -> Fault:
         """Make links slow."""
         changed = {"delay_s": ns_of(by) / 1e9, "jitter_s": ns_of(jitter) / 1e9}
-        return self._worsen(links, f"delay {by}", for_, changed)
+        return self._worsen(links, "delay", for_, changed)
 
     def loss(self, share: str | float, *, links: Links = "all", for_: str | float | None = None) -> Fault:
         """Lose a share of the messages."""
-        return self._worsen(links, f"loss {share}", for_, {"loss": share_of(share)})
+        return self._worsen(links, "loss", for_, {"loss": share_of(share)})
 
     def duplicate(
         self, share: str | float, *, links: Links = "all", for_: str | float | None = None
     ) -> Fault:
         """Deliver a share of the messages twice."""
-        return self._worsen(links, f"duplicate {share}", for_, {"duplicate": share_of(share)})
+        return self._worsen(links, "duplicate", for_, {"duplicate": share_of(share)})
 
     def reorder(self, share: str | float, *, links: Links = "all", for_: str | float | None = None) -> Fault:
         """Let a share of the messages overtake others."""
-        return self._worsen(links, f"reorder {share}", for_, {"reorder": share_of(share)})
+        return self._worsen(links, "reorder", for_, {"reorder": share_of(share)})
 
     def heal(self, target: Links = "all") -> None:
         """Restore and calm every link of these nodes."""
@@ -127,7 +127,7 @@ class LinkVerbs(Stage):
         self._set_links(cut, 1)
         self._set_policies(calmed)
 
-    def _worsen(self, links: Links, what: str, for_: str | float | None, changed: dict[str, Any]) -> Fault:
+    def _worsen(self, links: Links, verb: str, for_: str | float | None, changed: dict[str, Any]) -> Fault:
         number, pairs = self.new_number(), self.pairs_of(links)
         for pair in pairs:
             self._layers.setdefault(pair, {})[number] = changed
@@ -137,7 +137,7 @@ class LinkVerbs(Stage):
             left = [pair for pair in pairs if self._layers.get(pair, {}).pop(number, None) is not None]
             self._set_policies(left)
 
-        return self.fault(what, undo, for_)
+        return self.fault(verb, [links] if isinstance(links, str) else list(links), undo, for_)
 
     def _set_policies(self, pairs: list[Pair]) -> None:
         names = self.names()
@@ -150,7 +150,7 @@ class LinkVerbs(Stage):
 
     # -- cutting
 
-    def _cut(self, pairs: list[Pair], what: str, for_: str | float | None) -> Fault:
+    def _cut(self, pairs: list[Pair], verb: str, of: list[str] | None, for_: str | float | None) -> Fault:
         number = self.new_number()
         for pair in pairs:
             self._cut_by.setdefault(pair, {})[number] = None
@@ -166,7 +166,7 @@ class LinkVerbs(Stage):
                         free.append(pair)
             self._set_links(free, 1)
 
-        return self.fault(what, undo, for_)
+        return self.fault(verb, [f"{a}->{b}" for a, b in pairs] if of is None else of, undo, for_)
 
     def _set_links(self, pairs: list[Pair], up: int) -> None:
         names = self.names()

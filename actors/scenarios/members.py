@@ -56,7 +56,7 @@ class MemberVerbs(Stage):
                     if not holders:
                         self._start(node)
 
-        return self.fault(f"crash {', '.join(nodes)}", undo, for_)
+        return self.fault("crash", nodes, undo, for_)
 
     def restart(self, target: Target) -> None:
         """Start nodes that crashed; one that runs crashes first."""
@@ -67,6 +67,7 @@ class MemberVerbs(Stage):
             self._start(node)
 
     def _kill(self, node: str) -> None:
+        self.emit("node-crashed", name=node)
         for actor in _ACTORS:
             try:
                 self.system.kill(actor(CLUSTER, node))
@@ -74,6 +75,7 @@ class MemberVerbs(Stage):
                 continue
 
     def _start(self, node: str) -> None:
+        self.emit("node-started", name=node)
         self.system.send(cluster_actor(CLUSTER), StartNode(node=node))
 
     def pause(self, target: Target, *, for_: str | float | None = None) -> Fault:
@@ -81,6 +83,7 @@ class MemberVerbs(Stage):
         nodes, number = self.nodes_of(target), self.new_number()
         for node in nodes:
             self._paused_by.setdefault(node, {})[number] = None
+            self.emit("node-paused", name=node)
             self._tell_all(node, self.system.pause)
 
         def undo() -> None:
@@ -89,15 +92,19 @@ class MemberVerbs(Stage):
                 if number in holders:
                     del holders[number]
                     if not holders:
-                        self._tell_all(node, self.system.resume)
+                        self._resume(node)
 
-        return self.fault(f"pause {', '.join(nodes)}", undo, for_)
+        return self.fault("pause", nodes, undo, for_)
 
     def resume(self, target: Target) -> None:
         """Let paused nodes go on."""
         for node in self.nodes_of(target):
             self._paused_by.pop(node, None)
-            self._tell_all(node, self.system.resume)
+            self._resume(node)
+
+    def _resume(self, node: str) -> None:
+        self.emit("node-resumed", name=node)
+        self._tell_all(node, self.system.resume)
 
     def _tell_all(self, node: str, what: Callable[[str], None]) -> None:
         for actor in _ACTORS:
@@ -180,7 +187,7 @@ class MemberVerbs(Stage):
                 if self._disk_layers.get(node, {}).pop(number, None) is not None:
                     self._set_disk(node)
 
-        return self.fault(f"disk {', '.join(nodes)}", undo, for_)
+        return self.fault("disk", nodes, undo, for_)
 
     def _set_disk(self, node: str) -> None:
         faults = self.settings.disks or DiskFaults()
@@ -209,7 +216,7 @@ class MemberVerbs(Stage):
             self._start(node)
         for node in [node for node, holders in self._paused_by.items() if holders]:
             self._paused_by.pop(node)
-            self._tell_all(node, self.system.resume)
+            self._resume(node)
         for node in [node for node, layers in self._disk_layers.items() if layers]:
             self._disk_layers.pop(node)
             self._set_disk(node)

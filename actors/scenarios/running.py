@@ -14,6 +14,7 @@ from .format import Delay, Expectation, NewNode, Read, Repeat, Scenario, Shares,
 from .quantities import ns_of
 from .simulation import Simulation
 from .stage import ScenarioFailed
+from .tracing import Messages, Sent
 
 __all__ = ["Failure", "Outcome", "play"]
 
@@ -46,6 +47,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     cpu_s: float
     events: tuple[Event, ...]
     failure: Failure | None
+    messages: tuple[Sent, ...] = ()
+    """Between nodes, where they were asked for."""
     not_watched: tuple[str, ...] = ()
 
     @property
@@ -53,17 +56,20 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.failure is None
 
 
-def play(scenario: Scenario, *, seed: int | None = None, clock: str | None = None) -> Outcome:
+def play(
+    scenario: Scenario, *, seed: int | None = None, clock: str | None = None, with_messages: bool = False
+) -> Outcome:
     """Play it once. `seed` and `clock` override those of the scenario; without any a seed is drawn."""
     if seed is None:
         seed = scenario.seed if scenario.seed is not None else SystemRandom().getrandbits(32)
-    return _Run(scenario, seed, clock or scenario.clock).play()
+    return _Run(scenario, seed, clock or scenario.clock, with_messages).play()
 
 
 class _Run:
     """One run of one scenario."""
 
-    def __init__(self, scenario: Scenario, seed: int, clock: str) -> None:
+    def __init__(self, scenario: Scenario, seed: int, clock: str, with_messages: bool) -> None:
+        self.with_messages = with_messages
         self.scenario = scenario
         self.seed = seed
         self.clock = clock
@@ -73,6 +79,7 @@ class _Run:
         began = time.process_time()
         always = tuple(name for name in self.scenario.always if name != "converges")
         sim = Simulation(seed=self.seed, clock=self.clock, always=always, cluster=self.scenario.cluster)
+        messages = Messages(sim.system) if self.with_messages else None
         failure = None
         try:
             with sim:
@@ -92,6 +99,7 @@ class _Run:
             cpu_s=time.process_time() - began,
             events=tuple(sim.events),
             failure=failure,
+            messages=() if messages is None else tuple(messages.sent),
             not_watched=tuple(sim.watch.not_watched),
         )
 

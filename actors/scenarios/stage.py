@@ -173,12 +173,13 @@ class Stage:
         self._count += 1
         heappush(self._agenda, (self.now_ns + delay_ns, self._count, action))
 
-    def fault(self, what: str, undo: Callable[[], None], for_: str | float | None) -> Fault:
-        """A fault that is in force now; with `for_` it is undone by itself."""
+    def fault(self, verb: str, of: list[str], undo: Callable[[], None], for_: str | float | None) -> Fault:
+        """A fault that is in force now, of these nodes or links; with `for_` it is undone by itself."""
+        self.emit("fault-started", verb=verb, of=of)
 
         def undone() -> None:
             undo()
-            self.emit("scenario-undone", what=what)
+            self.emit("fault-ended", verb=verb, of=of)
 
         made = Fault(undone)
         if for_ is not None:

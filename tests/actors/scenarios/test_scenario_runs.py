@@ -131,7 +131,7 @@ def test_each_step_draws_from_a_stream_of_its_own():
     without = scenario("- log: nothing\n- crash: one\n  for: 1s")
 
     def crashed(outcome):
-        return [event.data["what"] for event in outcome.events if event.kind == "scenario-undone"]
+        return [event.data["of"] for event in outcome.events if event.kind == "fault-ended"]
 
     assert crashed(with_both) == crashed(play(without))
 

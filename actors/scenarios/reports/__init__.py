@@ -1,0 +1,21 @@
+"""What can be made of a run: JUnit XML, an HTML timeline, a Chrome trace (Perfetto), a ShiViz log."""
+
+from __future__ import annotations
+
+from .chrome import chrome_trace
+from .junit import junit_xml
+from .lanes import Lanes, Span, lanes_of
+from .recorded import read_events
+from .shiviz import shiviz_log
+from .timeline import html_timeline
+
+__all__ = [
+    "Lanes",
+    "Span",
+    "chrome_trace",
+    "html_timeline",
+    "junit_xml",
+    "lanes_of",
+    "read_events",
+    "shiviz_log",
+]

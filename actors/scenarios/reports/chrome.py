@@ -1,0 +1,61 @@
+"""Chrome's trace format, for Perfetto (ui.perfetto.dev) and chrome://tracing: nodes as tracks, messages as flows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ...system import Event
+from ..tracing import Sent
+from .lanes import lanes_of
+
+__all__ = ["chrome_trace"]
+
+
+def chrome_trace(events: Sequence[Event], messages: Sequence[Sent] = ()) -> bytes:
+    """JSON: spans as slices, events as instants, replicas as counters, messages as arrows. Times in microseconds."""
+    lanes = lanes_of(events)
+    tracks = {"cluster": 0} | {node: number for number, node in enumerate(lanes.nodes, start=1)}
+    trace: list[dict[str, Any]] = [
+        {"ph": "M", "pid": 1, "tid": tid, "name": "thread_name", "args": {"name": name}}
+        for name, tid in tracks.items()
+    ]
+    trace.append({"ph": "M", "pid": 1, "tid": 0, "name": "process_name", "args": {"name": "cluster 0"}})
+    for span in lanes.spans:
+        name = span.what + (f" of term {span.term}" if span.term is not None else "")
+        if span.what == "cut":
+            name = f"cut {span.of}"
+        trace.append(
+            {
+                "ph": "X",
+                "pid": 1,
+                "tid": tracks.get(span.of, tracks.get(span.of.split("->")[0], 0)),
+                "name": name,
+                "cat": span.what,
+                "ts": span.begin_ns / 1e3,
+                "dur": (span.end_ns - span.begin_ns) / 1e3,
+            }
+        )
+    for event in events:
+        track = tracks.get(event.node or "", 0)
+        args = {"seq": event.seq, "term": event.term} | event.data
+        instant = {"ph": "i", "pid": 1, "tid": track, "name": event.kind, "ts": event.t_ns / 1e3, "s": "t"}
+        trace.append(instant | {"args": args})
+    for t_ns, node, count in lanes.replicas:
+        counter = {"ph": "C", "pid": 1, "name": f"replicas {node}", "ts": t_ns / 1e3}
+        trace.append(counter | {"args": {"replicas": count}})
+    for number, sent in enumerate(messages):
+        # A flow needs a slice at either end to hold on to.
+        ends = (("s", sent.source, sent.sent_ns), ("f", sent.target, sent.received_ns))
+        for phase, node, t_ns in ends:
+            base = {
+                "pid": 1,
+                "tid": tracks.get(node, 0),
+                "name": sent.kind,
+                "cat": "message",
+                "ts": t_ns / 1e3,
+            }
+            trace.append(base | {"ph": "X", "dur": 1})
+            trace.append(base | {"ph": phase, "id": number} | ({"bp": "e"} if phase == "f" else {}))
+    return json.dumps({"traceEvents": trace, "displayTimeUnit": "ms"}, sort_keys=True).encode()

@@ -1,0 +1,90 @@
+"""What a run looks like node by node: who led, was down or paused, how many replicas it had, which links were cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from ...system import Event
+
+__all__ = ["Lanes", "Span", "lanes_of"]
+
+CLUSTER = "0"
+
+
+class Span(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that lasted: `what` is leader, down, paused, silent (its leader hears nothing of it) or cut; in ns."""
+
+    what: str
+    of: str
+    begin_ns: int
+    end_ns: int
+    term: int | None = None
+
+
+class Lanes(msgspec.Struct, frozen=True, kw_only=True):
+    """One lane a node. `replicas`: [t_ns, node, how many from then on]; `end_ns` is where the run ended."""
+
+    nodes: tuple[str, ...]
+    spans: tuple[Span, ...]
+    replicas: tuple[tuple[int, str, int], ...]
+    end_ns: int
+
+
+_BEGINS = {"leader-elected": "leader", "node-crashed": "down", "node-paused": "paused", "node-down": "silent"}
+_ENDS = {
+    "leader-stepped-down": "leader",
+    "node-started": "down",
+    "node-resumed": "paused",
+    "node-ready": "silent",
+}
+
+
+def lanes_of(events: Iterable[Event], cluster: str = CLUSTER) -> Lanes:
+    """The lanes of one cluster, from its events in their order."""
+    open_spans: dict[tuple[str, str], tuple[int, int | None]] = {}
+    spans: list[Span] = []
+    nodes: dict[str, None] = {}
+    counts: dict[str, int] = {}
+    replicas: list[tuple[int, str, int]] = []
+    end_ns = 0
+
+    def close(what: str, of: str, t_ns: int) -> None:
+        begun = open_spans.pop((what, of), None)
+        if begun is not None:
+            spans.append(Span(what=what, of=of, begin_ns=begun[0], end_ns=t_ns, term=begun[1]))
+
+    for event in events:
+        end_ns = max(end_ns, event.t_ns)
+        if event.cluster not in (cluster, None):
+            continue
+        of = str(event.data.get("name") or event.node or "")
+        if event.kind in ("node-added", "leader-elected", "node-crashed", "link-cut") and of:
+            nodes.setdefault(of)
+        if event.kind in ("leader-elected", "leader-stepped-down"):
+            of = event.node or ""
+        if event.kind == "node-crashed":
+            close("leader", of, event.t_ns)
+            close("paused", of, event.t_ns)
+        if event.kind in _BEGINS:
+            open_spans.setdefault((_BEGINS[event.kind], of), (event.t_ns, event.term))
+        elif event.kind in _ENDS:
+            close(_ENDS[event.kind], of, event.t_ns)
+        elif event.kind in ("link-cut", "link-restored"):
+            link = f"{event.data['source']}->{event.data['target']}"
+            if event.kind == "link-cut":
+                open_spans[("cut", link)] = (event.t_ns, None)
+            else:
+                close("cut", link, event.t_ns)
+        elif event.kind in ("tasks-placed", "tasks-lost", "tasks-stopped", "tasks-ended"):
+            sign = 1 if event.kind == "tasks-placed" else -1
+            for node, first, last in event.data["runs"]:
+                counts[node] = max(0, counts.get(node, 0) + sign * (last - first + 1))
+                replicas.append((event.t_ns, node, counts[node]))
+        elif event.kind == "node-removed":
+            counts[of] = 0
+            replicas.append((event.t_ns, of, 0))
+    for what, of in tuple(open_spans):
+        close(what, of, end_ns)
+    return Lanes(nodes=tuple(nodes), spans=tuple(spans), replicas=tuple(replicas), end_ns=end_ns)
