@@ -6,6 +6,8 @@ blocks; on the virtual clock a simulated disk's delays are timers.
 
     Member ── Save, Save, SaveSnapshot ──> Disk ── save_many ──> Storage
            <── Written, SnapshotSaved ────      or DiskFailed, after which nothing is written until the next Load
+           ── ReadSnapshot ──────────────>      a piece of it, as a member that sends it needs the next one
+           <── SnapshotRead ──────────────
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 
 from .messages import Message
 from .raft.core import Restored
-from .raft.events import Persist, Snapshot, StorageDone
+from .raft.events import Persist, Snapshot, SnapshotChunk, SnapshotChunkRequest, StorageDone
 from .storage.base import Storage, StorageBroken, StorageDamaged
 from .storage.simulated import DiskFaults, SimulatedStorage
 from .system import Actor, Timer
@@ -26,11 +28,14 @@ __all__ = [
     "Load",
     "Loaded",
     "LosePower",
+    "ReadSnapshot",
     "Save",
     "SaveSnapshot",
     "SetDiskFaults",
+    "SnapshotRead",
     "SnapshotSaved",
     "Written",
+    "chunk_of",
 ]
 
 
@@ -72,6 +77,18 @@ class SnapshotSaved(Message, frozen=True, kw_only=True, gc=False):
     index: int
 
 
+class ReadSnapshot(Message, frozen=True, kw_only=True, gc=False):
+    """Read a piece of the snapshot. Not answered where there is another one by now."""
+
+    life: int
+    wanted: SnapshotChunkRequest
+
+
+class SnapshotRead(Message, frozen=True, kw_only=True, gc=False):
+    life: int
+    chunk: SnapshotChunk
+
+
 class DiskFailed(Message, frozen=True, kw_only=True, gc=False):
     """What was given to save since the last Written may be lost; the member must not go on as if it were not."""
 
@@ -100,6 +117,11 @@ class _Write(Message, frozen=True, kw_only=True, gc=False):
 
 class _Synced(Message, frozen=True, kw_only=True, gc=False):
     """To itself: the simulated disk's write has taken its time."""
+
+
+def chunk_of(wanted: SnapshotChunkRequest, data: bytes, total: int) -> SnapshotChunk:
+    """What a storage read, as the core wants to hear of it."""
+    return SnapshotChunk(peer=wanted.peer, index=wanted.index, offset=wanted.offset, data=data, total=total)
 
 
 class Disk(Actor):
@@ -148,6 +170,8 @@ class Disk(Actor):
                 self._synced()
             case Load():
                 self._load(message)
+            case ReadSnapshot():
+                self._read_snapshot(message)
             case _ if isinstance(self._storage, SimulatedStorage):
                 self._control(self._storage, message)
 
@@ -174,6 +198,18 @@ class Disk(Actor):
             self._fail(error)
             return
         self._tell(Loaded(life=self._life, restored=restored, incarnation=incarnation))
+
+    def _read_snapshot(self, message: ReadSnapshot) -> None:
+        if message.life != self._life:
+            return
+        wanted = message.wanted
+        try:
+            found = self._storage.read_snapshot(wanted.index, wanted.offset, wanted.size)
+        except StorageBroken as error:
+            self._fail(error)
+            return
+        if found is not None:
+            self._tell(SnapshotRead(life=self._life, chunk=chunk_of(wanted, *found)))
 
     # -- writing --------------------------------------------------------------------------------------------------
 

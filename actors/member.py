@@ -15,7 +15,18 @@ from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any
 
-from .disk import DiskFailed, Load, Loaded, Save, SaveSnapshot, SnapshotSaved, Written
+from .disk import (
+    DiskFailed,
+    Load,
+    Loaded,
+    ReadSnapshot,
+    Save,
+    SaveSnapshot,
+    SnapshotRead,
+    SnapshotSaved,
+    Written,
+    chunk_of,
+)
 from .link import Link
 from .messages import LinkPolicy, Message, Outcome, Submit, cluster_actor, link_actor
 from .raft import sessions
@@ -38,7 +49,6 @@ from .raft.events import (
     Ready,
     Refused,
     Snapshot,
-    SnapshotChunk,
     SnapshotChunkRequest,
     SnapshotInstalled,
     SteppedDown,
@@ -125,8 +135,8 @@ class Member(Actor):
         self._follow_up: deque[Event] = deque()
         """What was done at once and the core has not heard of, in the order in which it was done."""
         self._stepping = False
-        self._snapshot: Snapshot | None = None
-        self._saving: deque[tuple[Snapshot, Event]] = deque()
+        self._saving: deque[Event] = deque()
+        """What the core hears when the snapshots that are being written are durable."""
         self._taking: Generator[None, None, bytes] | None = None
         self._bytes_since_snapshot = 0
         self._reads: dict[int, Callable[[str | None], None]] = {}
@@ -144,6 +154,7 @@ class Member(Actor):
             _SnapshotMore: self._take_slice,
             Written: self._written,
             SnapshotSaved: self._snapshot_saved,
+            SnapshotRead: self._snapshot_read,
             Terminated: self._wire_ended,
         }
 
@@ -160,7 +171,6 @@ class Member(Actor):
         self.incarnation = incarnation
         if restored.snapshot is not None:
             self._become(restored.snapshot)
-            self._snapshot = restored.snapshot
         self.raft = Raft(
             member=self.node,
             cluster=self.cluster,
@@ -563,29 +573,29 @@ class Member(Actor):
         """Give it to the storage; whether it is durable already. Where it is not, `then` is stepped when it is."""
         storage = self._storage
         if isinstance(storage, str):
-            self._saving.append((snapshot, then))
+            self._saving.append(then)
             life = self.context.incarnation
             self.context.send(storage, SaveSnapshot(life=life, snapshot=snapshot, keep_from=keep_from))
             return False
         storage.save_snapshot(snapshot, keep_from)
-        self._snapshot = snapshot
         return True
 
     def _snapshot_saved(self, message: SnapshotSaved) -> None:
         if message.life == self.context.incarnation and self._saving:
-            self._snapshot, then = self._saving.popleft()
-            self.step(then)
+            self.step(self._saving.popleft())
 
     def _read_chunks(self, wanted: tuple[SnapshotChunkRequest, ...]) -> None:
-        held = self._snapshot
+        """Only storage holds a snapshot; of what is sent there is as much in memory as may be under way."""
+        storage = self._storage
         for one in wanted:
-            if held is not None and held.index == one.index:
-                data = held.data[one.offset : one.offset + one.size]
-                self._follow_up.append(
-                    SnapshotChunk(
-                        peer=one.peer, index=one.index, offset=one.offset, data=data, total=len(held.data)
-                    )
-                )
+            if isinstance(storage, str):
+                self.context.send(storage, ReadSnapshot(life=self.context.incarnation, wanted=one))
+            elif (found := storage.read_snapshot(one.index, one.offset, one.size)) is not None:
+                self._follow_up.append(chunk_of(one, *found))
+
+    def _snapshot_read(self, message: SnapshotRead) -> None:
+        if message.life == self.context.incarnation:
+            self.step(message.chunk)
 
     def _install(self, snapshot: Snapshot) -> None:
         """The leader's snapshot replaces what this member had."""

@@ -34,6 +34,12 @@ class Storage(Protocol):
         A log that does not hold the entry at snapshot.index with its term is forgotten whole (§5, receiver's rule).
         """
 
+    def read_snapshot(self, index: int, offset: int, size: int) -> tuple[bytes, int] | None:
+        """(so much of the snapshot at index, from offset on, and how large it is), or None where it is another by now.
+
+        The rest of it is not read for that. Raises StorageDamaged, StorageBroken.
+        """
+
     def close(self) -> None:
         """Lets go of files; saving afterwards is an error."""
 

@@ -90,6 +90,13 @@ class MemoryStorage:
         del self._terms[:forget]
         del self._payloads[:forget]
 
+    def read_snapshot(self, index: int, offset: int, size: int) -> tuple[bytes, int] | None:
+        self._check_open()
+        held = self._snapshot
+        if held is None or held.index != index:
+            return None
+        return held.data[offset : offset + size], len(held.data)
+
     def _holds(self, index: int, term: int) -> bool:
         position = index - self._first_index
         if position == -1:
@@ -98,7 +105,7 @@ class MemoryStorage:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise StorageBroken("the storage is closed; load it again before saving to it")
+            raise StorageBroken("the storage is closed; load it again before using it")
 
     def close(self) -> None:
         self._closed = True

@@ -78,6 +78,11 @@ class SimulatedStorage:
         self.write_snapshot(snapshot, keep_from)
         self.sync()
 
+    def read_snapshot(self, index: int, offset: int, size: int) -> tuple[bytes, int] | None:
+        if not self._is_open:
+            raise StorageBroken("the storage is closed; load it again before using it")
+        return self._cache.read_snapshot(index, offset, size)
+
     def close(self) -> None:
         self._is_open = False
 

@@ -24,17 +24,26 @@ from .wal import check_wal
 
 __all__ = ["FORMAT", "SqliteStorage", "copy_storage", "sync_folder"]
 
-FORMAT = 1
-"""Of the tables below; it stands in the file's user_version. Another one is refused by name, never guessed at."""
+FORMAT = 2
+"""Of the tables below; it stands in the file's user_version. 1, which had a snapshot in one piece, is brought to 2 when
+it is loaded; another one is refused by name, never guessed at."""
 
 APPLICATION = 0x52594152
 """Marks the file as ours (sqlite's application_id)."""
 
 BUSY_S = 5.0
+PIECE_BYTES = 256 << 10
+"""A snapshot lies in rows of this size, so that a part of it is read, and checked, without the rest."""
+
+_PIECES = (
+    "CREATE TABLE piece (snapshot INTEGER NOT NULL, start INTEGER NOT NULL, data BLOB NOT NULL, crc INTEGER NOT NULL, "
+    "PRIMARY KEY (snapshot, start))"
+)
 
 _TABLES = (
     "CREATE TABLE log (idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, payload BLOB NOT NULL, crc INTEGER NOT NULL)",
     "CREATE TABLE fact (name TEXT PRIMARY KEY, value BLOB NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID",
+    _PIECES,
 )
 _HEAD = Struct("<QQ")
 _Fact = TypeVar("_Fact")
@@ -51,6 +60,15 @@ class _Base(msgspec.Struct, frozen=True, kw_only=True):
     first_index: int
     base_term: int
     membership: Membership
+
+
+class _Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """What snapshot the pieces are of."""
+
+    index: int
+    term: int
+    membership: Membership
+    size: int
 
 
 class SqliteStorage:
@@ -79,6 +97,7 @@ class SqliteStorage:
             if self._is_fresh(database):
                 self._create(database)
             self._check_file(database)
+            self._migrate(database)
             _make_durable(database)
             restored = self._read(database)
         self._last_index = restored.first_index + len(restored.terms) - 1
@@ -115,7 +134,7 @@ class SqliteStorage:
         self._check_usable()
         base, last = self._base, self._last_index
         with self._transaction() as database:
-            _put(database, "snapshot", snapshot)
+            _put_snapshot(database, snapshot)
             if not self._holds(database, snapshot.index, snapshot.term):
                 database.execute("DELETE FROM log")
                 base = _Base(
@@ -126,6 +145,17 @@ class SqliteStorage:
                 base = self._forget_below(database, keep_from)
             _put(database, "base", base)
         self._base, self._last_index = base, last
+
+    def read_snapshot(self, index: int, offset: int, size: int) -> tuple[bytes, int] | None:
+        self._check_usable()
+        assert self._database is not None
+        with self._reading():
+            if not _has_fact(self._database, "snapshot"):
+                return None
+            mark = self._fact(self._database, "snapshot", _Mark)
+            if mark.index != index:
+                return None
+            return self._pieces(self._database, mark, offset, min(offset + size, mark.size)), mark.size
 
     def close(self) -> None:
         self._broken = self._broken or "the storage is closed; load it again before saving to it"
@@ -213,7 +243,7 @@ class SqliteStorage:
             return
         if application != APPLICATION:
             raise self._damaged("it is no storage of Raftyard")
-        if version != FORMAT:
+        if version not in (1, FORMAT):
             raise StorageBroken(
                 f"{self.path} has format {version}, and this version of Raftyard reads format {FORMAT}; "
                 "start the version that wrote it, make a backup with it, and restore that here"
@@ -238,7 +268,7 @@ class SqliteStorage:
         for name, value in facts.items():
             _put(database, name, value)
         if initial.snapshot is not None:
-            _put(database, "snapshot", initial.snapshot)
+            _put_snapshot(database, initial.snapshot)
         database.executemany(
             "INSERT INTO log VALUES (?, ?, ?, ?)", _rows(base.first_index, initial.terms, initial.payloads)
         )
@@ -267,8 +297,43 @@ class SqliteStorage:
             base_term=base.base_term,
             terms=terms,
             payloads=payloads,
-            snapshot=self._fact(database, "snapshot", Snapshot) if _has_fact(database, "snapshot") else None,
+            snapshot=self._read_snapshot(database),
         )
+
+    def _read_snapshot(self, database: sqlite3.Connection) -> Snapshot | None:
+        if not _has_fact(database, "snapshot"):
+            return None
+        mark = self._fact(database, "snapshot", _Mark)
+        data = self._pieces(database, mark, 0, mark.size)
+        return Snapshot(index=mark.index, term=mark.term, membership=mark.membership, data=data)
+
+    def _pieces(self, database: sqlite3.Connection, mark: _Mark, start: int, end: int) -> bytes:
+        """The snapshot's bytes from start to end, of rows that are all there and as they were written."""
+        found = []
+        first = at = start - start % PIECE_BYTES
+        rows = database.execute(
+            "SELECT start, data, crc FROM piece WHERE snapshot = ? AND start >= ? AND start < ? ORDER BY start",
+            (mark.index, first, end),
+        )
+        for begin, data, crc in rows:
+            if begin != at or type(data) is not bytes or crc != _crc(mark.index, begin, data):
+                raise self._damaged(f"its snapshot was changed at byte {at}")
+            found.append(data)
+            at += len(data)
+        if at < end:
+            raise self._damaged(f"its snapshot is missing from byte {at} on")
+        return b"".join(found)[start - first : end - first]
+
+    def _migrate(self, database: sqlite3.Connection) -> None:
+        """A file of format 1 becomes one of this format, in one write."""
+        if database.execute("PRAGMA user_version").fetchone()[0] == FORMAT:
+            return
+        database.execute("BEGIN IMMEDIATE")
+        database.execute(_PIECES)
+        if _has_fact(database, "snapshot"):
+            _put_snapshot(database, self._fact(database, "snapshot", Snapshot))
+        database.execute(f"PRAGMA user_version = {FORMAT}")
+        database.execute("COMMIT")
 
     def _read_log(
         self, database: sqlite3.Connection, first_index: int
@@ -317,6 +382,21 @@ def _put(database: sqlite3.Connection, name: str, value: Any) -> None:
     data = msgspec.msgpack.encode(value)
     crc = zlib.crc32(data, zlib.crc32(name.encode()))
     database.execute("INSERT OR REPLACE INTO fact VALUES (?, ?, ?)", (name, data, crc))
+
+
+def _put_snapshot(database: sqlite3.Connection, snapshot: Snapshot) -> None:
+    """In place of any other."""
+    data = snapshot.data
+    database.execute("DELETE FROM piece")
+    database.executemany(
+        "INSERT INTO piece VALUES (?, ?, ?, ?)",
+        (
+            (snapshot.index, at, data[at : at + PIECE_BYTES], _crc(snapshot.index, at, data[at : at + PIECE_BYTES]))
+            for at in range(0, len(data), PIECE_BYTES)
+        ),
+    )
+    mark = _Mark(index=snapshot.index, term=snapshot.term, membership=snapshot.membership, size=len(data))
+    _put(database, "snapshot", mark)
 
 
 def _has_fact(database: sqlite3.Connection, name: str) -> bool:

@@ -193,6 +193,32 @@ def test_a_write_before_the_snapshot_is_refused(make: Callable[[Restored], Stora
         storage.save(write(2, 2))
 
 
+def test_a_snapshot_is_read_in_pieces_of_any_size(make: Callable[[Restored], Storage]) -> None:
+    storage = make(FRESH)
+    storage.save(write(1, 1, 1, 1))
+    assert storage.read_snapshot(2, 0, 10) is None
+    data = bytes(number * 7 % 251 for number in range(600_001))
+    large = Snapshot(index=2, term=1, membership=FRESH.membership, data=data)
+    storage.save_snapshot(large, keep_from=3)
+    for size in (1000, 262_144, 262_145, 400_000, len(data), 10**7):
+        offsets = range(0, len(data), size)
+        found = [storage.read_snapshot(2, offset, size) for offset in offsets]
+        assert [piece for piece in found if piece is None or piece[1] != len(data)] == []
+        assert b"".join(piece[0] for piece in found if piece is not None) == data
+    assert storage.read_snapshot(1, 0, 10) is None
+    assert storage.load().snapshot == large
+    storage.save_snapshot(snapshot(3, 1), keep_from=4)
+    assert storage.read_snapshot(2, 0, 10) is None
+    assert storage.read_snapshot(3, 6, 100) == (b"at 3", 10)
+    empty = Snapshot(index=5, term=2, membership=FRESH.membership, data=b"")
+    storage.save_snapshot(empty, keep_from=6)
+    assert storage.read_snapshot(5, 0, 10) == (b"", 0)
+    assert storage.load().snapshot == empty
+    storage.close()
+    with pytest.raises(StorageBroken, match="load it again"):
+        storage.read_snapshot(5, 0, 10)
+
+
 def test_starts_are_counted_upwards(make: Callable[[Restored], Storage]) -> None:
     storage = make(FRESH)
     first = storage.start(1)

@@ -4,13 +4,17 @@ import os
 import random
 import shutil
 import sqlite3
+import zlib
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from test_storage_contract import FRESH, write
 
 from raftyard.actors.raft.core import Restored
-from raftyard.actors.raft.events import HardState
+from raftyard.actors.raft.events import HardState, Snapshot
 from raftyard.actors.storage.base import StorageBroken, StorageDamaged
 from raftyard.actors.storage.sqlite import SqliteStorage
 
@@ -154,8 +158,90 @@ def test_another_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
         database.execute("PRAGMA user_version = 7")
     database.close()
     with pytest.raises(
-        StorageBroken, match="has format 7, and this version of Raftyard reads format 1; start the"
+        StorageBroken, match="has format 7, and this version of Raftyard reads format 2; start the"
     ):
+        loaded(path)
+
+
+LARGE = Snapshot(index=2, term=1, membership=FRESH.membership, data=bytes(range(256)) * 4000)
+
+
+def with_snapshot(path: Path) -> Restored:
+    """A file with a snapshot of several pieces; what it holds."""
+    storage = opened(path)
+    storage.load()
+    storage.save(write(1, 1, 1, 1))
+    storage.save_snapshot(LARGE, keep_from=3)
+    content = storage.load()
+    storage.close()
+    return content
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(path)) as database, database:
+        yield database
+
+
+def to_format_1(path: Path) -> None:
+    """As the first versions wrote it: the snapshot in one piece, among the facts."""
+    data = msgspec.msgpack.encode(LARGE)
+    crc = zlib.crc32(data, zlib.crc32(b"snapshot"))
+    with changing(path) as database:
+        database.execute("UPDATE fact SET value = ?, crc = ? WHERE name = 'snapshot'", (data, crc))
+        database.execute("DROP TABLE piece")
+        database.execute("PRAGMA user_version = 1")
+
+
+def test_a_file_of_format_1_becomes_one_of_this_format_when_it_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    content = with_snapshot(path)
+    to_format_1(path)
+    for _ in range(2):
+        assert loaded(path) == content
+    storage = opened(path, None)
+    storage.load()
+    assert storage.read_snapshot(2, 300_000, 5) == (LARGE.data[300_000:300_005], len(LARGE.data))
+    storage.close()
+    with changing(path) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+def test_a_damaged_file_of_format_1_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    with_snapshot(path)
+    to_format_1(path)
+    with changing(path) as database:
+        database.execute("UPDATE fact SET crc = crc + 1 WHERE name = 'snapshot'")
+    for _ in range(2):
+        with pytest.raises(StorageDamaged, match="its snapshot is missing or was changed"):
+            loaded(path)
+    with changing(path) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("UPDATE piece SET crc = crc + 1 WHERE start = 262144", "was changed at byte 262144"),
+        ("UPDATE piece SET data = x'00' WHERE start = 262144", "was changed at byte 262144"),
+        ("DELETE FROM piece WHERE start = 262144", "was changed at byte 262144"),
+        ("DELETE FROM piece WHERE start > 262144", "is missing from byte 524288 on"),
+    ],
+)
+def test_a_piece_of_a_snapshot_that_is_not_as_it_was_written_is_found(
+    tmp_path: Path, change: str, complaint: str
+) -> None:
+    path = tmp_path / "a.sqlite"
+    with_snapshot(path)
+    storage = opened(path, None)
+    storage.load()
+    with changing(path) as database:
+        database.execute(change)
+    assert storage.read_snapshot(2, 0, 1000) == (LARGE.data[:1000], len(LARGE.data))
+    with pytest.raises(StorageDamaged, match=complaint):
+        storage.read_snapshot(2, 262_144, len(LARGE.data))
+    with pytest.raises(StorageDamaged, match=complaint):
         loaded(path)
 
 
