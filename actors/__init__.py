@@ -34,9 +34,9 @@ if typing.TYPE_CHECKING:
         ApplyCommand as ApplyCommand,
         Group as Group,
         ReadState as ReadState,
-        ReplicatedMachine as ReplicatedMachine,
     )
     from .link import Link as Link
+    from .machine import MachineMember as MachineMember, ReplicatedMachine as ReplicatedMachine
     from .member import Member as Member, Observer as Observer
     from .messages import (
         ORCHESTRATOR as ORCHESTRATOR,
@@ -96,8 +96,9 @@ _NAMES = {
         "Conflict InvalidRequest MachineRaised NoLeader PortInUse QueueFull RaftyardError SessionExpired TimedOut "
         "Unavailable UnknownCall UnknownCluster UnknownNode"
     ),
-    "group": "Answered ApplyCommand Group ReadState ReplicatedMachine",
+    "group": "Answered ApplyCommand Group ReadState",
     "link": "Link",
+    "machine": "MachineMember ReplicatedMachine",
     "member": "Member Observer",
     "messages": (
         "ORCHESTRATOR AddNodeRequest AskNode CreateClusterRequest DescribeCall DescribeCluster DescribeConnections "

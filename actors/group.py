@@ -1,17 +1,17 @@
-"""Group: the front door of a replicated machine of the user's own, and the members that run it.
+"""Group: the front door of a replicated machine of the user's own.
 
 A command goes to whoever leads, again and again under one number of one session, until its outcome comes: so it is
 applied once, however many answers and leaders are lost on the way. A query is read from one member, which makes sure
 first that it knows everything that was committed when it was asked.
 
     ApplyCommand ──> Group ── Submit ──> leading member ── Raft ──> apply on every member ── Outcome ──> Group
-    ReadState    ──> Group ── _Look ──> any member ── ReadIndex ──> read there ── _Looked ──> Group
+    ReadState    ──> Group ── Look ──> any member ── ReadIndex ──> read there ── Looked ──> Group
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -29,7 +29,8 @@ from .errors import (
 from .frontdoor.claims import Claims
 from .frontdoor.home import Home
 from .link import Link
-from .member import Member
+from .machine import Look, Looked, MachineMember, ReplicatedMachine, opened, packed
+from .member import Observer
 from .messages import (
     LeaderClaim,
     LeaderResigned,
@@ -37,7 +38,6 @@ from .messages import (
     Message,
     Outcome,
     Submit,
-    cluster_actor,
     disk_actor,
     link_actor,
     node_actor,
@@ -47,7 +47,7 @@ from .storage.base import Storage
 from .storage.memory import MemoryStorage
 from .system import Actor, Promise, Restart, Terminated, Timer
 
-__all__ = ["Answered", "ApplyCommand", "Group", "ReadState", "ReplicatedMachine", "StopGroup", "WhoLeads"]
+__all__ = ["Answered", "ApplyCommand", "Group", "ReadState", "StopGroup", "WhoLeads"]
 
 RETRY_S = 0.25
 """What has no outcome yet is sent again so often; a leader that is new hears of it at once."""
@@ -57,23 +57,6 @@ QUEUE_LIMIT = 10_000
 """Commands without an outcome, and reads without an answer."""
 RESTARTS = Restart(limit=20, within_s=60.0, delay_s=0.1)
 """Of a member, and of its disk, which is back before it. One crash more makes the whole group begin anew."""
-
-
-class ReplicatedMachine(Protocol):
-    """What is replicated. Commands, queries and answers are plain values as msgpack has them; tuples become lists.
-
-    `apply` must depend on nothing but what was applied before: no clock, no chance, no file, no order of a set. What
-    it raises is its answer, everywhere the same, so it should look before it changes anything. `snapshot` is all that
-    `apply` and `read` need to know; `restore` gets it in a fresh machine or in a used one.
-    """
-
-    def apply(self, command: Any) -> Any: ...
-
-    def read(self, query: Any) -> Any: ...
-
-    def snapshot(self) -> bytes: ...
-
-    def restore(self, data: bytes) -> None: ...
 
 
 # -- messages ------------------------------------------------------------------------------------------------
@@ -96,7 +79,7 @@ class ApplyCommand(Message, frozen=True, kw_only=True, gc=False):
     @classmethod
     def of(cls, command: Any, within_s: float = 5.0, **rest: Any) -> ApplyCommand:
         """Raises InvalidRequest for a command that msgpack cannot carry."""
-        return cls(command=_packed(command, "command"), within_s=within_s, **rest)
+        return cls(command=packed(command, "command"), within_s=within_s, **rest)
 
 
 class ReadState(Message, frozen=True, kw_only=True, gc=False):
@@ -111,7 +94,7 @@ class ReadState(Message, frozen=True, kw_only=True, gc=False):
     @classmethod
     def of(cls, query: Any, within_s: float = 5.0, **rest: Any) -> ReadState:
         """Raises InvalidRequest for a query that msgpack cannot carry."""
-        return cls(query=_packed(query, "query"), within_s=within_s, **rest)
+        return cls(query=packed(query, "query"), within_s=within_s, **rest)
 
 
 class Answered(Message, frozen=True, kw_only=True, gc=False):
@@ -130,20 +113,6 @@ class StopGroup(Message, frozen=True, kw_only=True, gc=False):
     """Ask a Group; answered once its members have ended and their storages are closed."""
 
 
-class _Look(Message, frozen=True, kw_only=True, gc=False):
-    ref: int
-    query: bytes
-    reply_to: str
-
-
-class _Looked(Message, frozen=True, kw_only=True, gc=False):
-    """An answer as `_answer` makes it, or why this member cannot tell."""
-
-    ref: int
-    answer: bytes = b""
-    refused: str | None = None
-
-
 class _Late(Message, frozen=True, kw_only=True, gc=False):
     """To the group itself: a caller has waited long enough."""
 
@@ -152,91 +121,6 @@ class _Late(Message, frozen=True, kw_only=True, gc=False):
 
 class _Retry(Message, frozen=True, kw_only=True, gc=False):
     """To the group itself: what has no outcome is sent again."""
-
-
-# -- the members ---------------------------------------------------------------------------------------------
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder().decode
-
-# They depend on the member, not on the command alone, so that they cannot be an answer: it ends and begins anew.
-_NO_ANSWERS = (MemoryError, RecursionError)
-
-
-def _packed(value: Any, what: str) -> bytes:
-    try:
-        return _encode(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidRequest(
-            f"the {what} cannot be sent: {error}", hint="use numbers, text, bytes, lists and dicts"
-        ) from None
-
-
-def _answer(ask: Callable[[Any], Any], value: bytes) -> bytes:
-    """What the machine answered or raised, in one value that is the same on every member."""
-    try:
-        return _encode((True, ask(_decode(value))))
-    except _NO_ANSWERS:
-        raise
-    except Exception as error:  # whatever the user's code raises is an answer
-        return _encode((False, type(error).__name__, str(error)))
-
-
-class _Sessioned:
-    """A machine of values as the sessions want one of bytes."""
-
-    def __init__(self, machine: ReplicatedMachine) -> None:
-        self.machine = machine
-        self.snapshot = machine.snapshot
-        self.restore = machine.restore
-
-    def apply(self, index: int, command: bytes) -> bytes:
-        return _answer(self.machine.apply, command)
-
-
-class _GroupMember(Member):
-    """A member whose machine is the user's; `make` gives each of its lives a fresh one."""
-
-    def __init__(
-        self,
-        group: str,
-        name: str,
-        storage: Storage | str,
-        make: Callable[[], ReplicatedMachine],
-        config: RaftConfig,
-        link_policy: LinkPolicy,
-        observe: Any = None,
-    ) -> None:
-        machine = make()
-        super().__init__(group, name, storage, _Sessioned(machine), config, link_policy, observe)
-        self._front = cluster_actor(group)
-        self._users = machine
-        self._handlers[_Look] = self._look
-
-    @property
-    def machine(self) -> ReplicatedMachine:
-        """The user's, as far as this member has applied the log."""
-        return self._users
-
-    def on_became_leader(self, term: int) -> None:
-        self.context.emit("leader-elected", cluster=self.cluster, node=self.node, term=term)
-        self.context.send(self._front, LeaderClaim(node=self.node, term=term))
-
-    def on_stepped_down(self, term: int, reason: str) -> None:
-        self.context.emit(
-            "leader-stepped-down", cluster=self.cluster, node=self.node, term=term, reason=reason
-        )
-        self.context.send(self._front, LeaderResigned(node=self.node, term=term, reason=reason))
-
-    def _look(self, question: _Look) -> None:
-        def answer(error: str | None) -> None:
-            if error is None:
-                looked = _Looked(ref=question.ref, answer=_answer(self._users.read, question.query))
-            else:
-                looked = _Looked(ref=question.ref, refused=error)
-            self.context.send(question.reply_to, looked)
-
-        self.read(answer)
 
 
 # -- the front door ------------------------------------------------------------------------------------------
@@ -311,7 +195,7 @@ class Group(Actor):
         make: Callable[[], ReplicatedMachine],
         config: RaftConfig,
         link_policy: LinkPolicy,
-        observe: Any = None,
+        observe: Observer | None = None,
     ) -> None:
         super().__init__()
         self.id = name
@@ -334,7 +218,7 @@ class Group(Actor):
             ApplyCommand: self._apply,
             ReadState: self._read,
             Outcome: self._outcome,
-            _Looked: self._looked,
+            Looked: self._looked,
             LeaderClaim: self._claimed,
             LeaderResigned: self._claims.resigned,
             Terminated: self._terminated,
@@ -363,7 +247,7 @@ class Group(Actor):
             self.context.spawn(Disk, disk, actor, storage, restart=msgspec.structs.replace(RESTARTS, delay_s=0.0))
             storage = disk
         self.context.spawn(
-            _GroupMember, actor, self.id, member, storage, self._make, self._config, self._link_policy,
+            MachineMember, actor, self.id, member, storage, self._make, self._config, self._link_policy,
             self._observe, restart=RESTARTS,
         )  # fmt: skip
         self.context.watch(actor)
@@ -419,11 +303,10 @@ class Group(Actor):
         if isinstance(answer, RaftyardError):
             caller.promise.fail(answer)
             return
-        is_ok, value, *text = _decode(answer)
-        if is_ok:
-            caller.promise.keep(value)
-        else:
-            caller.promise.fail(MachineRaised(value, text[0]))
+        try:
+            caller.promise.keep(opened(answer))
+        except MachineRaised as error:
+            caller.promise.fail(error)
 
     # -- commands --------------------------------------------------------------------------------------------
 
@@ -609,10 +492,10 @@ class Group(Actor):
         leader = self._claims.leader or self._members[reading.tries % len(self._members)]
         reading.tries += 1
         reading.due_s = self.context.now() + READ_AGAIN_S
-        look = _Look(ref=ref, query=reading.query, reply_to=self.context.name)
+        look = Look(ref=ref, query=reading.query, reply_to=self.context.name)
         self.context.send(node_actor(self.id, reading.member or leader), look)
 
-    def _looked(self, message: _Looked) -> None:
+    def _looked(self, message: Looked) -> None:
         reading = self._readings.get(message.ref)
         if reading is None:
             return

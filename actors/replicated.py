@@ -4,7 +4,7 @@
         bank.call({"pay": 5, "from": "ann", "to": "bob"})
         bank.read("balances")
 
-The actors behind it are in group.py.
+The actors behind it are in group.py and machine.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any, Self
 from .control import VOTERS
 from .errors import Conflict, InvalidRequest, NoLeader, QueueFull
 from .frontdoor.home import Home
-from .group import ApplyCommand, Group, ReadState, ReplicatedMachine, StopGroup, WhoLeads
+from .group import ApplyCommand, Group, ReadState, StopGroup, WhoLeads
+from .machine import ReplicatedMachine
 from .member import Observer
 from .messages import (
     ClusterSpec,

@@ -53,6 +53,8 @@ class Diary:
     def apply(self, command: Any) -> Any:
         if command == "impossible":
             raise ValueError("not this")
+        if command == "unspeakable":
+            raise ValueError("\ud800")
         self.texts.append(command)
         return len(self.texts) if command != "odd answer" else object()
 
@@ -113,6 +115,8 @@ def test_what_the_machine_raises_is_its_answer_and_changes_nothing_for_the_other
     assert (raised.value.kind, raised.value.text) == ("ValueError", "not this")
     with pytest.raises(MachineRaised, match="TypeError"):
         group.call("odd answer")
+    with pytest.raises(MachineRaised, match=r"ValueError: \?"):
+        group.call("unspeakable")
     with pytest.raises(MachineRaised, match="KeyError"):
         group.read("impossible")
     assert group.call("b") == 3
