@@ -6,8 +6,6 @@ the demand has drifted away from the last, so that scores made with it can be ke
 
 from __future__ import annotations
 
-from math import sqrt
-
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -87,9 +85,9 @@ def _drift(now: dict[Reservation, int], then: dict[Reservation, int]) -> float:
 
 
 def _mix(fleet: Fleet, counts: dict[Reservation, int]) -> Mix:
-    # A kind weighs by how often it comes and by the root of its GPUs: by number alone, the few that need many devices
-    # at once find none left; by size alone, shares of devices are packed badly. Whole numbers, so that sums are exact.
-    weighed = {kind: count * max(1, round(10 * sqrt(kind.milli))) for kind, count in counts.items()}
+    # A kind weighs by how often it comes and by its devices: by number alone, the few that need many devices at once
+    # find none left; by the size of shares too, shares are packed worse. Whole numbers, so that sums are exact.
+    weighed = {kind: count * kind.gpus for kind, count in counts.items()}
     ordered = sorted(weighed.items(), key=lambda item: -item[1])  # equals: first seen first
     enough = COVERED * sum(weighed.values())
     kinds: list[tuple[Reservation, int]] = []
