@@ -85,9 +85,9 @@ def _drift(now: dict[Reservation, int], then: dict[Reservation, int]) -> float:
 
 
 def _mix(fleet: Fleet, counts: dict[Reservation, int]) -> Mix:
-    # A kind weighs by how often it comes and by its devices: by number alone, the few that need many devices at once
+    # A kind weighs by how often it comes and by its devices^0.75: by number alone, the few that need many at once
     # find none left; by the size of shares too, shares are packed worse. Whole numbers, so that sums are exact.
-    weighed = {kind: count * kind.gpus for kind, count in counts.items()}
+    weighed = {kind: count * round(10 * kind.gpus**0.75) for kind, count in counts.items()}
     ordered = sorted(weighed.items(), key=lambda item: -item[1])  # equals: first seen first
     enough = COVERED * sum(weighed.values())
     kinds: list[tuple[Reservation, int]] = []

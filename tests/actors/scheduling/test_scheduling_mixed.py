@@ -160,7 +160,7 @@ class Oracle:
                     self.last = dict(self.counts)
 
     def mix(self):
-        weighed = [(count * kind.gpus, kind) for kind, count in self.last.items()]
+        weighed = [(count * round(10 * kind.gpus**0.75), kind) for kind, count in self.last.items()]
         weighed.sort(key=lambda item: -item[0])
         total, taken, mix = sum(weight for weight, _ in weighed), 0, []
         while weighed and taken < COVERED * total and len(mix) < KINDS:
