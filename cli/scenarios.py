@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from raftyard.actors.scenarios import Outcome, Scenario
+    from raftyard.actors.scenarios import Campaign, Outcome, Scenario
 
 __all__ = ["scenario"]
 
@@ -43,42 +44,144 @@ def _to_file(name: str, help: str) -> Callable[[_Command], _Command]:
 @click.option(
     "--clock", type=click.Choice(["virtual", "live"]), help="Play on this clock, whatever the file says."
 )
+@click.option(
+    "--seeds", type=click.IntRange(min=1), help="A campaign: so many seeds, from --seed (else 0) on."
+)
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="With --seeds: so many processes, else one for each core."
+)
+@click.option(
+    "--dask", metavar="ADDRESS", help="With --seeds: play on this Dask cluster, such as tcp://host:8786."
+)
+@_to_file("--shrunk", "With --seeds: write the shrunk scenario of the first seed that fails there.")
 @_to_file("--events", "Write the event log there, as JSON lines.")
 @_to_file("--junit", "Write JUnit XML there, for a CI server; of all files together.")
 @_to_file("--html", "Write a timeline there: one page that opens in a browser.")
 @_to_file("--trace", "Write a Chrome trace there, which Perfetto (ui.perfetto.dev) opens.")
 @_to_file("--shiviz", "Write a log for ShiViz there: who could have known what.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell every event.")
-def _run(
-    files: tuple[str, ...],
-    seed: int | None,
-    clock: str | None,
-    junit: Path | None,
-    verbose: bool,
-    **reports: Path | None,
-) -> None:
-    """Play scenarios: files, or names of the stories that come with the program."""
+def _run(files: tuple[str, ...], **options: Any) -> None:
+    """Play scenarios: files, or names of the stories that come with the program (`raftyard scenario list`)."""
+    reports = {
+        name: options[name] for name in ("events", "html", "trace", "shiviz") if options[name] is not None
+    }
+    if options["seeds"] is not None:
+        for word in (*reports, *(name for name in ("junit", "clock") if options[name] is not None)):
+            raise click.UsageError(f"--{word} is of a single run, not of a campaign (--seeds)")
+        passed = [_campaign(file, options) for file in files]
+    else:
+        for word in ("jobs", "dask", "shrunk"):
+            if options[word] is not None:
+                raise click.UsageError(f"--{word} needs --seeds")
+        if reports and len(files) > 1:
+            raise click.UsageError(f"--{next(iter(reports))} is of one run; name one file")
+        passed = _play(files, options, reports)
+    if len(files) > 1:
+        click.echo(f"{sum(passed)} of {len(files)} passed")
+    sys.exit(0 if all(passed) else _FAILED)
+
+
+def _play(files: tuple[str, ...], options: dict[str, Any], reports: dict[str, Path]) -> list[bool]:
     from raftyard.actors.scenarios import play, told
 
-    wanted = {name: path for name, path in reports.items() if path is not None}
-    if wanted and len(files) > 1:
-        raise click.UsageError(f"--{next(iter(wanted))} is of one run; name one file")
     outcomes = []
     for file in files:
         read = _read(file)
         with _quiet():
-            outcome = play(read, seed=seed, clock=clock, with_messages=bool(wanted.keys() - {"events"}))
+            with_messages = bool(reports.keys() - {"events"})
+            outcome = play(read, seed=options["seed"], clock=options["clock"], with_messages=with_messages)
         outcomes.append(outcome)
-        click.echo(told(outcome, with_events=verbose))
-        _write(outcome, wanted)
-    if junit is not None:
+        click.echo(told(outcome, with_events=options["verbose"]))
+        _write(outcome, reports)
+    if options["junit"] is not None:
         from raftyard.actors.scenarios.reports import junit_xml
 
-        _save(junit, junit_xml(outcomes))
-    failed = sum(not outcome.passed for outcome in outcomes)
-    if len(files) > 1:
-        click.echo(f"{len(files) - failed} of {len(files)} passed")
-    sys.exit(_FAILED if failed else 0)
+        _save(options["junit"], junit_xml(outcomes))
+    return [outcome.passed for outcome in outcomes]
+
+
+def _campaign(file: str, options: dict[str, Any]) -> bool:
+    from raftyard.actors.scenarios import run_campaign
+
+    scenario = _read(file)
+    text = Path(scenario.file).read_text(encoding="utf-8")
+    first = options["seed"] or 0
+    seeds = range(first, first + options["seeds"])
+    shown = _Progress(scenario.title)
+    with _executor(options["dask"], options["jobs"]) as executor:
+        campaign = run_campaign(text, scenario.file, seeds, executor, progress=shown.show)
+    shown.end()
+    click.echo(f"{'passed' if campaign.passed else 'FAILED'}  {scenario.title}")
+    click.echo(
+        f"  {campaign.done} of {campaign.seeds} seeds from {first}, {campaign.rate:.1f} a second, "
+        f"{campaign.virtual_s:.0f} s of virtual time, {campaign.cpu_s:.1f} s of CPU"
+    )
+    if not campaign.passed:
+        seed, promise, reason = campaign.failures[0]
+        click.echo(f"  seed {seed} broke {promise}: {reason}")
+        _shrink(scenario, seed, options["shrunk"])
+    return campaign.passed
+
+
+def _shrink(scenario: Scenario, seed: int, wanted: Path | None) -> None:
+    """Write the shrunk scenario as a file, and tell how it fails."""
+    from raftyard.actors.scenarios import as_yaml, play, read_scenario_file, shrink, told
+
+    path = wanted or Path(f"{Path(scenario.file).name.split('.')[0]}-seed-{seed}.scenario.yaml")
+    with _quiet():
+        smaller, _ = shrink(scenario, seed)
+        _save(path, as_yaml(smaller, seed).encode())
+        again = play(read_scenario_file(path))
+    click.echo(f"  shrunk from {len(scenario.steps)} steps to {len(smaller.steps)}: {path}")
+    click.echo(told(again))
+
+
+@contextmanager
+def _executor(dask: str | None, jobs: int | None) -> Iterator[Any]:
+    """Processes of this machine, or a Dask cluster."""
+    if dask is None:
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+
+        # Started anew rather than copied: a copy of a process with threads may never get a lock.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(jobs or os.cpu_count(), mp_context=context) as pool:
+            yield pool
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        click.echo("raftyard: --dask needs Dask: pip install 'raftyard[campaign]'", err=True)
+        sys.exit(_WRONG)
+    try:
+        client = Client(dask, timeout="10s")
+    except (OSError, ValueError) as error:
+        click.echo(f"raftyard: no Dask scheduler answers at {dask}: {error}", err=True)
+        sys.exit(_WRONG)
+    try:
+        yield client.get_executor(pure=False)
+    finally:
+        client.close()
+
+
+class _Progress:
+    """A line that is written over, on a terminal only: how many seeds, how fast, how long to go."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._is_shown = sys.stderr.isatty()
+
+    def show(self, campaign: Campaign) -> None:
+        if self._is_shown:
+            share = campaign.done / campaign.seeds
+            bar = "#" * round(30 * share)
+            rate = f"{campaign.done} seeds, {campaign.rate:.1f}/s, {campaign.left_s:.0f} s left"
+            text = f"[{bar:<30}] {share:4.0%}  {rate}"
+            click.echo(f"\r{text:<90}", nl=False, err=True)
+
+    def end(self) -> None:
+        if self._is_shown:
+            click.echo("\r" + " " * 90 + "\r", nl=False, err=True)
 
 
 @contextmanager
@@ -156,6 +259,33 @@ def _check(files: tuple[str, ...]) -> None:
     sys.exit(_WRONG if wrong else 0)
 
 
+@scenario.command("list")
+def _list() -> None:
+    """List the stories that come with the program."""
+    from raftyard.actors.scenarios import describe_stories
+
+    found = describe_stories()
+    width = max(len(name) for name, _, _ in found)
+    for name, title, _ in found:
+        click.echo(f"{name:<{width}}  {title}")
+
+
+@scenario.command("show")
+@click.argument("name")
+@click.option("--file", "whole", is_flag=True, help="The whole file, to begin one's own with.")
+def _show(name: str, whole: bool) -> None:
+    """Tell what a story is about, and what to watch."""
+    import textwrap
+
+    story = _read(name)
+    if whole:
+        click.echo(Path(story.file).read_text(encoding="utf-8"), nl=False)
+        return
+    click.echo(f"{story.title}\n")
+    click.echo(textwrap.fill(story.about, width=100))
+    click.echo(f"\nplay it: raftyard scenario run {name} -v")
+
+
 @scenario.command("schema")
 def _schema() -> None:
     """Print the JSON Schema of scenario files, for editors."""
@@ -165,10 +295,13 @@ def _schema() -> None:
 
 
 def _read(file: str) -> Scenario:
-    from raftyard.actors.scenarios import WrongScenario, read_scenario_file
+    from raftyard.actors.scenarios import WrongScenario, find_scenario, read_scenario_file
 
     try:
-        return read_scenario_file(file)
+        return read_scenario_file(find_scenario(file))
+    except FileNotFoundError as error:
+        click.echo(f"raftyard: {error}", err=True)
+        sys.exit(_WRONG)
     except WrongScenario as error:
         click.echo(str(error), err=True)
         sys.exit(_WRONG)

@@ -79,8 +79,10 @@ class VirtualGround:
 
             virtual.run_until(has_ended, (until_ns - virtual.now_ns) / 1e9)
             return stopped
-        while virtual.now_ns < until_ns and not alarm():
+        while not alarm():
             virtual.run(until_ns=min(until_ns, virtual.now_ns + SLICE_NS))
+            if virtual.now_ns >= until_ns:
+                break
         return False
 
     def view(self) -> View:

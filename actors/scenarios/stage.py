@@ -103,6 +103,7 @@ class Stage:
         # Its clusters are started before it answers, and their nodes before they do.
         self.system.ask(ORCHESTRATOR, ListClusters(), ANSWER_S)
         self.system.ask(cluster_actor(CLUSTER), DescribeConnections(), ANSWER_S)
+        self.ground.run(self.now_ns, None)
         return self
 
     def __exit__(

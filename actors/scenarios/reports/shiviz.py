@@ -34,7 +34,9 @@ def shiviz_log(events: Sequence[Event], messages: Sequence[Sent] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _moments(events: Sequence[Event], messages: Sequence[Sent]) -> Iterator[tuple[int, int, int, str, int, str]]:
+def _moments(
+    events: Sequence[Event], messages: Sequence[Sent]
+) -> Iterator[tuple[int, int, int, str, int, str]]:
     """(time, the handled message, before or after it, host, number of the message, what happened)."""
     for event in events:
         if event.node is not None:
@@ -42,4 +44,11 @@ def _moments(events: Sequence[Event], messages: Sequence[Sent]) -> Iterator[tupl
     for number, sent in enumerate(messages):
         # What was handled gives the order where no time passes.
         yield sent.sent_ns, sent.sent_in, 1, sent.source, number, f"send {sent.kind} to {sent.target}"
-        yield sent.received_ns, sent.received_in, 0, sent.target, number, f"receive {sent.kind} from {sent.source}"
+        yield (
+            sent.received_ns,
+            sent.received_in,
+            0,
+            sent.target,
+            number,
+            f"receive {sent.kind} from {sent.source}",
+        )

@@ -1,0 +1,122 @@
+"""Campaigns: one scenario on thousands of seeds, on any executor; the first seed that fails is shrunk.
+
+    with ProcessPoolExecutor() as pool:
+        campaign = run_campaign(text, "file.yaml", range(10_000), pool)
+
+Nothing but texts and numbers goes to the workers, so an executor of another machine (Dask's) does as well.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from .reading import read_scenario
+from .running import play
+
+__all__ = ["Campaign", "run_campaign"]
+
+BATCH = 20
+WINDOW = 64
+"""So many batches wait or run at a time; a campaign of a million seeds needs no more memory than one of a thousand."""
+
+Progress = Callable[["Campaign"], None]
+
+
+class Campaign(msgspec.Struct, kw_only=True):
+    """How far a campaign is. `failures`: (seed, promise, reason) of each seed that failed."""
+
+    seeds: int
+    done: int = 0
+    cpu_s: float = 0.0
+    virtual_s: float = 0.0
+    wall_s: float = 0.0
+    failures: list[tuple[int, str, str]] = []
+
+    @property
+    def passed(self) -> bool:
+        return not self.failures
+
+    @property
+    def rate(self) -> float:
+        """Seeds a second."""
+        return self.done / self.wall_s if self.wall_s else 0.0
+
+    @property
+    def left_s(self) -> float:
+        """How long the rest takes at this rate."""
+        return (self.seeds - self.done) / self.rate if self.rate else 0.0
+
+
+class _Result(msgspec.Struct, frozen=True):
+    done: int
+    cpu_s: float
+    virtual_s: float
+    failures: list[tuple[int, str, str]]
+
+
+def run_campaign(
+    text: str,
+    file: str,
+    seeds: range,
+    executor: Executor | Any,
+    *,
+    stop_at: int | None = 1,
+    progress: Progress = lambda _: None,
+) -> Campaign:
+    """Play a scenario's text on these seeds. Ends early once `stop_at` of them have failed (None: never).
+
+    `executor` has `submit` as `concurrent.futures` have it. Raises what the workers raise.
+    """
+    campaign = Campaign(seeds=len(seeds), failures=[])
+    began = time.monotonic()
+    batches = _batches(seeds)
+    running: set[Future[bytes]] = {
+        executor.submit(play_batch, text, file, first, last) for first, last in islice(batches, WINDOW)
+    }
+    while running:
+        finished, running = wait(running, return_when=FIRST_COMPLETED)
+        for future in finished:
+            result = msgspec.msgpack.decode(future.result(), type=_Result)
+            campaign.done += result.done
+            campaign.cpu_s += result.cpu_s
+            campaign.virtual_s += result.virtual_s
+            campaign.failures += result.failures
+        campaign.wall_s = time.monotonic() - began
+        progress(campaign)
+        if stop_at is not None and len(campaign.failures) >= stop_at:
+            for future in running:
+                future.cancel()
+            break
+        more = islice(batches, len(finished))
+        running |= {executor.submit(play_batch, text, file, first, last) for first, last in more}
+    campaign.failures.sort()
+    return campaign
+
+
+def _batches(seeds: range) -> Iterator[tuple[int, int]]:
+    for first in range(seeds.start, seeds.stop, BATCH):
+        yield first, min(first + BATCH, seeds.stop)
+
+
+def play_batch(text: str, file: str, first: int, last: int) -> bytes:
+    """In a worker: play the seeds from `first` to before `last`; what came of it, as msgpack."""
+    logging.getLogger("raftyard").setLevel(logging.CRITICAL + 1)
+    scenario = read_scenario(text, file)
+    done, cpu_s, virtual_s = 0, 0.0, 0.0
+    failures: list[tuple[int, str, str]] = []
+    for seed in range(first, last):
+        outcome = play(scenario, seed=seed)
+        done += 1
+        cpu_s += outcome.cpu_s
+        virtual_s += outcome.t_ns / 1e9
+        if outcome.failure is not None:
+            failures.append((seed, outcome.failure.promise, outcome.failure.reason.splitlines()[0]))
+            break
+    return msgspec.msgpack.encode(_Result(done, cpu_s, virtual_s, failures))

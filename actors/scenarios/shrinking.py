@@ -1,0 +1,122 @@
+"""Shrinks a scenario that fails: leaves out steps and kinds of random faults while the same promise is broken."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import yaml
+
+from .format import Scenario, Step
+from .running import Failure, Outcome, play
+
+__all__ = ["as_yaml", "shrink"]
+
+
+def shrink(
+    scenario: Scenario,
+    seed: int,
+    *,
+    most_runs: int = 200,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> tuple[Scenario, Outcome]:
+    """The smallest scenario that was found to break the same promise with this seed, and how it fails.
+
+    Kinds of random faults are left out first, then ever fewer steps at a time. `progress(runs, steps left)`.
+    """
+    outcome = play(scenario, seed=seed)
+    assert outcome.failure is not None, f"seed {seed} does not fail"
+    shrinker = _Shrinker(seed, _promise(outcome.failure), most_runs, progress)
+    candidates = _fewer_faults(scenario)
+    while candidates and shrinker.may_try:
+        candidate = candidates.pop(0)
+        if (found := shrinker.fails(candidate)) is not None:
+            scenario, outcome = candidate, found
+            candidates = _fewer_faults(scenario)
+    many = max(1, len(scenario.steps) // 2)
+    while shrinker.may_try:
+        at, before = 0, len(scenario.steps)
+        while at < len(scenario.steps) and shrinker.may_try:
+            candidate = _without(scenario, at, many)
+            if (found := shrinker.fails(candidate)) is not None:
+                scenario, outcome = candidate, found
+            else:
+                at += many
+        if many == 1 and len(scenario.steps) == before:
+            break
+        many = max(1, many // 2)
+    return scenario, outcome
+
+
+class _Shrinker:
+    """Plays candidates, and counts."""
+
+    def __init__(self, seed: int, promise: str, most_runs: int, progress: Callable[[int, int], None]) -> None:
+        self._seed = seed
+        self._promise = promise
+        self._most_runs = most_runs
+        self._progress = progress
+        self._runs = 0
+
+    @property
+    def may_try(self) -> bool:
+        return self._runs < self._most_runs
+
+    def fails(self, candidate: Scenario) -> Outcome | None:
+        """How it breaks the same promise, or None."""
+        if not candidate.steps and candidate.chaos is None:
+            return None
+        self._runs += 1
+        found = play(candidate, seed=self._seed)
+        self._progress(self._runs, len(candidate.steps))
+        return found if found.failure is not None and _promise(found.failure) == self._promise else None
+
+
+def _promise(failure: Failure) -> str:
+    """The promise; of a step that failed without its number, which changes when others are left out."""
+    return re.sub(r"^step \d+ ", "step ", failure.promise)
+
+
+def _without(scenario: Scenario, at: int, many: int) -> Scenario:
+    """Numbered anew, as they will be in a file: what a step draws depends on its number."""
+    left = scenario.steps[:at] + scenario.steps[at + many :]
+    steps = tuple(msgspec.structs.replace(step, number=number) for number, step in enumerate(left, start=1))
+    return msgspec.structs.replace(scenario, steps=steps)
+
+
+def _fewer_faults(scenario: Scenario) -> list[Scenario]:
+    """The same scenario without its chaos, and with each kind of random fault left out."""
+    if scenario.chaos is None:
+        return []
+    found = [msgspec.structs.replace(scenario, chaos=None)] if scenario.steps else []
+    for verb in scenario.chaos.faults:
+        faults = {name: weight for name, weight in scenario.chaos.faults.items() if name != verb}
+        if faults:
+            chaos = msgspec.structs.replace(scenario.chaos, faults=faults)
+            found.append(msgspec.structs.replace(scenario, chaos=chaos))
+    return found
+
+
+def as_yaml(scenario: Scenario, seed: int, about: str = "") -> str:
+    """A scenario as a file that can be played again."""
+    head: dict[str, Any] = {"scenario": scenario.title, "version": 1, "seed": seed, "clock": scenario.clock}
+    if about or scenario.about:
+        head["about"] = about or scenario.about
+    cluster = msgspec.to_builtins(scenario.cluster)
+    if cluster:
+        head["cluster"] = cluster
+    if scenario.always or scenario.conditions:
+        head["always"] = [*scenario.always, *(condition.text for condition in scenario.conditions)]
+    if scenario.steps:
+        head["steps"] = [_step(step) for step in scenario.steps]
+    if scenario.chaos is not None:
+        head["chaos"] = msgspec.to_builtins(scenario.chaos)
+    return str(yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=100))
+
+
+def _step(step: Step) -> dict[str, Any]:
+    words = msgspec.to_builtins(msgspec.structs.replace(step, condition=None))
+    kept = {word: words[word] for word in ("at", "for", "within", "name", "repeat") if word in words}
+    return {step.verb: msgspec.to_builtins(step.argument)} | kept

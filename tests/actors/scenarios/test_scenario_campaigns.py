@@ -1,0 +1,93 @@
+"""Campaigns: many seeds on any executor, and what fails is shrunk to a file that fails again."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import pytest
+from scenario_texts import ISOLATION, scenario
+
+from raftyard.actors.scenarios import as_yaml, play, read_scenario, run_campaign, shrink
+
+# Who leads is chance, so it is node_0 on one seed of five.
+CHANCE = (
+    "scenario: luck\nversion: 1\nsteps:\n  - eventually: leader is not None\n  - expect: leader != 'node_0'\n"
+)
+
+
+class Here:
+    """An executor that does it at once."""
+
+    def submit(self, function: Any, *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(function(*arguments))
+        return future
+
+
+def test_a_campaign_plays_every_seed_and_counts():
+    shown = []
+    campaign = run_campaign(
+        ISOLATION, "f.yaml", range(10, 35), Here(), progress=lambda c: shown.append(c.done)
+    )
+    assert campaign.passed and (campaign.done, campaign.seeds) == (25, 25)
+    assert shown[-1] == 25 and campaign.virtual_s == pytest.approx(200) and campaign.left_s == 0
+
+
+def test_a_campaign_ends_with_the_first_seed_that_fails_unless_told_otherwise():
+    first = run_campaign(CHANCE, "f.yaml", range(5000), Here())
+    assert not first.passed and first.done < 5000
+    seed, promise, _ = first.failures[0]
+    assert promise == "step 2 (expect: leader != 'node_0')"
+    assert not play(read_scenario(CHANCE), seed=seed).passed
+    every = run_campaign(CHANCE, "f.yaml", range(60), Here(), stop_at=None)
+    assert len(every.failures) == 3, "one for each batch of 20, which ends with it"
+
+
+def test_a_campaign_runs_on_processes_with_the_same_result():
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        campaign = run_campaign(CHANCE, "f.yaml", range(40), pool, stop_at=None)
+    assert campaign.failures == run_campaign(CHANCE, "f.yaml", range(40), Here(), stop_at=None).failures
+
+
+def test_a_campaign_runs_on_a_dask_cluster_with_the_same_result():
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, protocol="tcp"
+        ) as local,
+        distributed.Client(local.scheduler_address) as client,
+    ):
+        campaign = run_campaign(CHANCE, "f.yaml", range(40), client.get_executor(pure=False), stop_at=None)
+    assert campaign.failures == run_campaign(CHANCE, "f.yaml", range(40), Here(), stop_at=None).failures
+
+
+def test_a_failing_scenario_is_shrunk_to_the_steps_that_it_needs():
+    long = scenario(
+        """
+        - eventually: leader is not None
+        - log: nothing to see here
+        - submit: {container: {name: web, replicas: 10}}
+          within: 5s
+        - isolate: follower
+          for: 2s
+        - wait: 3s
+        - crash: leader
+        - loss: 5%
+        - wait: 5s
+        - expect: count(n.role == 'down' for n in nodes) == 0
+        """,
+        "always: [raft]",
+    )
+    smaller, outcome = shrink(long, 1)
+    assert [step.verb for step in smaller.steps] == ["eventually", "crash", "expect"]
+    again = play(read_scenario(as_yaml(smaller, 1)))
+    assert again.failure is not None and outcome.failure is not None
+    assert (again.digest, again.failure.reason) == (outcome.digest, outcome.failure.reason)
+
+
+def test_kinds_of_random_faults_are_left_out_too():
+    text = "scenario: t\nversion: 1\nalways: [happened('link-cut') == 0]\nchaos:\n  for: 20s\n"
+    smaller, _ = shrink(read_scenario(text + "  faults: {cut: 1, crash: 5, loss: 5}\n"), 1)
+    assert smaller.chaos is not None and set(smaller.chaos.faults) == {"cut"}

@@ -1,0 +1,64 @@
+"""The stories of the package: each passes on any seed, says what to watch, and can be written and read again."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from raftyard.actors.scenarios import (
+    as_yaml,
+    describe_stories,
+    find_scenario,
+    play,
+    read_scenario,
+    read_scenario_file,
+    stories,
+    told,
+)
+
+SEED = int(os.environ.get("RAFTYARD_SEED", "0"))
+CAMPAIGN = 100 if os.environ.get("RAFTYARD_CAMPAIGN") == "full" else 5
+NAMES = list(stories())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_story_passes(name: str):
+    outcome = play(read_scenario_file(stories()[name]), seed=SEED)
+    assert outcome.passed, told(outcome)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("name", NAMES)
+def test_a_story_passes_on_many_seeds(name: str):
+    read = read_scenario_file(stories()[name])
+    for seed in range(SEED, SEED + CAMPAIGN):
+        print(f"replay: raftyard scenario run {name} --seed {seed}")
+        outcome = play(read, seed=seed)
+        assert outcome.passed, told(outcome)
+
+
+def test_there_are_twenty_and_each_says_what_to_watch():
+    described = describe_stories()
+    assert len(described) >= 20
+    assert all("Watch" in about or "watch" in about for _, _, about in described)
+    assert all(len(about.split()) >= 40 for _, _, about in described)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_story_written_anew_is_the_same_story(name: str):
+    read = read_scenario_file(stories()[name])
+    again = read_scenario(as_yaml(read, 5))
+    assert [str(step) for step in again.steps] == [str(step) for step in read.steps]
+    assert (again.cluster, again.always, again.chaos, again.seed) == (
+        read.cluster,
+        read.always,
+        read.chaos,
+        5,
+    )
+
+
+def test_a_story_is_found_by_its_name_and_a_wrong_name_is_answered_with_the_nearest():
+    assert find_scenario("election") == str(stories()["election"])
+    with pytest.raises(FileNotFoundError, match="did you mean 'election'?"):
+        find_scenario("electoin")
