@@ -9,6 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+pytest_plugins = ["pytester"]
+
 PASSES = "scenario: a leader is found\nversion: 1\nseed: 3\nsteps:\n  - eventually: leader is not None\n"
 FAILS = "scenario: two leaders\nversion: 1\nsteps:\n  - eventually: {leaders: 2}\n    within: 2s\n"
 FIXTURE = """\
@@ -26,43 +28,50 @@ def test_of_three(cluster):
 """
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-
-
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    return tmp_path
+def folder(pytester: pytest.Pytester) -> Path:
+    """A folder with nothing in it, where pytest is run in this process."""
+    pytester.makeini("[pytest]\n")
+    return pytester.path
 
 
-def test_scenario_files_are_tests_whose_failure_is_their_story(folder: Path):
+def test_scenario_files_are_tests_whose_failure_is_their_story(pytester: pytest.Pytester, folder: Path):
     (folder / "one.scenario.yaml").write_text(PASSES)
     (folder / "two.scenario.yaml").write_text(FAILS)
     (folder / "wrong.scenario.yaml").write_text("scenario: x\nversion: 1\nsteps:\n  - heel: all\n")
     (folder / "plain.yaml").write_text("no scenario")
-    ran = run(folder, "--scenario-seed", "7", "--junit-xml", "report.xml")
-    assert ran.returncode == 1
-    assert "2 failed, 1 passed" in ran.stdout
-    assert "FAILED  two leaders" in ran.stdout and "--seed 7" in ran.stdout
-    assert "wrong.scenario.yaml:4:5: unknown word 'heel'; did you mean 'heal'?" in ran.stdout
-    assert "Traceback" not in ran.stdout and "runtest" not in ran.stdout
+    ran = pytester.runpytest_inprocess("--scenario-seed", "7", "--junit-xml", "report.xml")
+    ran.assert_outcomes(passed=1, failed=2)
+    text = ran.stdout.str()
+    assert "FAILED  two leaders" in text and "--seed 7" in text
+    assert "wrong.scenario.yaml:4:5: unknown word 'heel'; did you mean 'heal'?" in text
+    assert "Traceback" not in text and "runtest" not in text
     report = ElementTree.parse(folder / "report.xml")
     assert {p.get("value") for p in report.iterfind(".//property[@name='seed']")} == {"7"}
 
 
-def test_seeds_by_option_with_xdist_and_the_fixture(folder: Path):
+def test_seeds_by_option_for_files_and_for_the_fixture(pytester: pytest.Pytester, folder: Path):
     (folder / "one.scenario.yaml").write_text(PASSES)
     (folder / "test_mine.py").write_text(FIXTURE)
-    ran = run(folder, "-n2", "--scenario-seeds", "3")
-    assert "9 passed" in ran.stdout, ran.stdout
-    assert "3 passed" in run(folder).stdout
+    pytester.runpytest_inprocess("--scenario-seeds", "2").assert_outcomes(passed=6)
+
+
+def run(folder: Path, *words: str) -> str:
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words],
+        cwd=folder,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+    return ran.stdout
+
+
+@pytest.mark.campaign
+def test_it_works_with_xdist(folder: Path):
+    (folder / "one.scenario.yaml").write_text(PASSES)
+    (folder / "test_mine.py").write_text(FIXTURE)
+    assert "9 passed" in run(folder, "-n2", "--scenario-seeds", "3")
 
 
 def test_the_plugin_loads_nothing_heavy_where_it_is_not_used(folder: Path):
@@ -73,5 +82,4 @@ def test_the_plugin_loads_nothing_heavy_where_it_is_not_used(folder: Path):
         "    assert len(ours) <= 4, ours\n"
         "    assert not {'numpy', 'pykka', 'msgspec', 'yaml'} & set(sys.modules)\n"
     )
-    ran = run(folder)
-    assert "1 passed" in ran.stdout, ran.stdout
+    assert "1 passed" in run(folder)
