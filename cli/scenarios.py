@@ -5,6 +5,7 @@ Exit codes: 0 passed, 1 a promise was broken or a step failed, 2 a file is wrong
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
@@ -149,12 +150,12 @@ def _executor(dask: str | None, jobs: int | None) -> Iterator[Any]:
             yield pool
         return
     try:
-        from distributed import Client
+        distributed = importlib.import_module("distributed")
     except ImportError:
         click.echo("raftyard: --dask needs Dask: pip install 'raftyard[campaign]'", err=True)
         sys.exit(_WRONG)
     try:
-        client = Client(dask, timeout="10s")
+        client = distributed.Client(dask, timeout="10s")
     except (OSError, ValueError) as error:
         click.echo(f"raftyard: no Dask scheduler answers at {dask}: {error}", err=True)
         sys.exit(_WRONG)

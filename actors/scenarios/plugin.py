@@ -10,6 +10,9 @@
 It is part of every pytest run where Raftyard is installed, so it loads nothing before it is needed.
 """
 
+# Types are checked where pytest is not installed, too.
+# mypy: disable-error-code="import-not-found,misc,untyped-decorator"
+
 from __future__ import annotations
 
 from collections.abc import Iterator
