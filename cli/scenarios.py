@@ -83,14 +83,20 @@ def _run(files: tuple[str, ...], **options: Any) -> None:
 
 
 def _play(files: tuple[str, ...], options: dict[str, Any], reports: dict[str, Path]) -> list[bool]:
-    from raftyard.actors.scenarios import play, told
+    from raftyard.actors.scenarios import WrongScenario, play, told
 
     outcomes = []
     for file in files:
         read = _read(file)
         with _quiet():
             with_messages = bool(reports.keys() - {"events"})
-            outcome = play(read, seed=options["seed"], clock=options["clock"], with_messages=with_messages)
+            try:
+                outcome = play(
+                    read, seed=options["seed"], clock=options["clock"], with_messages=with_messages
+                )
+            except WrongScenario as error:
+                click.echo(str(error), err=True)
+                sys.exit(_WRONG)
         outcomes.append(outcome)
         click.echo(told(outcome, with_events=options["verbose"]))
         _write(outcome, reports)

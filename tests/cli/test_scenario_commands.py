@@ -50,6 +50,41 @@ def test_a_wrong_file_ends_with_2_and_every_mistake(files):
         ]
 
 
+def test_what_needs_the_virtual_clock_is_not_played_live():
+    shown = run("run", "slow-disk", "--clock", "live")
+    assert shown.exit_code == 2
+    assert shown.output.endswith("it has simulated disks, which need the virtual clock\n")
+
+
+def test_stories_are_listed_shown_and_played_by_name():
+    names = [line.split()[0] for line in run("list").output.splitlines()]
+    assert "isolated-leader" in names
+    shown = run("show", "isolated-leader")
+    assert "Watch" in shown.output and "raftyard scenario run isolated-leader" in shown.output
+    assert run("show", "isolated-leader", "--file").output.startswith("scenario: ")
+    assert run("run", "silenced-leader", "--seed", 1).exit_code == 0
+    wrong = run("run", "isolated-leder")
+    assert (wrong.exit_code, wrong.output) == (
+        2,
+        "raftyard: no file and no story 'isolated-leder'; did you mean 'isolated-leader'?\n",
+    )
+
+
+def test_a_campaign_tells_what_failed_and_writes_it_smaller(files, tmp_path):
+    shown = run(
+        "run", files["fails"], "--seeds", 3, "--jobs", 1, "--shrunk", tmp_path / "small.scenario.yaml"
+    )
+    assert shown.exit_code == 1
+    assert "seed 0 broke step 1 (eventually: {leaders: 2})" in shown.output
+    assert run("run", tmp_path / "small.scenario.yaml").exit_code == 1
+
+
+def test_options_that_do_not_go_together_are_named(files):
+    assert "--jobs needs --seeds" in run("run", files["passes"], "--jobs", 2).output
+    assert "not of a campaign" in run("run", files["passes"], "--seeds", 2, "--html", "x.html").output
+    assert "is of one run" in run("run", files["passes"], files["fails"], "--html", "x.html").output
+
+
 def test_several_files_are_counted(files):
     shown = run("run", files["passes"], files["fails"])
     assert shown.exit_code == 1
