@@ -11,6 +11,7 @@
 # simulation.py the Python face: links.py, members.py, services.py, conditions.py on a stage (stage.py)
 # ground.py     virtual or live: inside.py and picture.py are what conditions see there (views.py)
 # watch.py      looks at the promises: checkers/, one a file         histories.py   what clients asked and heard
+# wording.py    a user's words for wrong values
 # telling.py    how a run is told to people                         reports/       the same for machines and browsers
 # tracing.py    the messages between nodes                          library.py     the stories/ that come with it
 # campaign.py   thousands of seeds                                  shrinking.py   the fewest steps that still fail

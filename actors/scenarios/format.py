@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from .document import Mistake
 from .quantities import Duration, Share
 
 __all__ = [
@@ -271,7 +270,6 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """Conditions among `always`, compiled."""
     chaos: Chaos | None = None
     file: str = "scenario"
-    mistakes: tuple[Mistake, ...] = ()
 
 
 def shown_argument(argument: Any) -> str:

@@ -27,6 +27,7 @@ from .format import (
     Scenario,
     Step,
 )
+from .wording import choice_of, plainly, shown
 
 __all__ = ["read_scenario", "read_scenario_file"]
 
@@ -138,10 +139,10 @@ class _Reader:
         if not isinstance(chaos, Chaos):
             return None
         for verb in chaos.faults:
-            if verb not in CHAOS_FAULTS:
+            if verb not in FAULTS:
                 self._wrong(
                     ("chaos", "faults", verb),
-                    f"no random fault {verb!r}{nearest(verb, CHAOS_FAULTS)}",
+                    f"no random fault {verb!r}{nearest(verb, FAULTS)}",
                     key=True,
                 )
             elif verb == "disk" and not self.has_disks:
@@ -298,7 +299,7 @@ class _Reader:
         if get_origin(kind) is Annotated:
             return self._annotated(value, kind, path)
         if get_origin(kind) in (Union, UnionType):
-            return self._converted(value, _choice(value, get_args(kind)), path)
+            return self._converted(value, choice_of(value, get_args(kind)), path)
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             return self._struct(value, kind, path)
         if get_origin(kind) is list and isinstance(value, list):
@@ -316,7 +317,7 @@ class _Reader:
         try:
             return msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
-            self._wrong(path, _plainly(error, value))
+            self._wrong(path, plainly(error, value))
             return _WRONG
 
     def _annotated(self, value: Any, kind: Any, path: Path) -> Any:
@@ -325,12 +326,12 @@ class _Reader:
             try:
                 return msgspec.convert(value, kind)
             except msgspec.ValidationError:
-                self._wrong(path, f"{_shown(value)} is not {extra['means']}")
+                self._wrong(path, f"{shown(value)} is not {extra['means']}")
                 return _WRONG
         try:
             converted = msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
-            self._wrong(path, _plainly(error, value))
+            self._wrong(path, plainly(error, value))
             return _WRONG
         match extra.get("is"):
             case "target":
@@ -352,7 +353,7 @@ class _Reader:
     def _struct(self, value: Any, kind: type[msgspec.Struct], path: Path) -> Any:
         if not isinstance(value, dict):
             words = ", ".join(field.encode_name for field in msgspec.structs.fields(kind))
-            self._wrong(path, f"expected a mapping with {words}, got {_shown(value)}")
+            self._wrong(path, f"expected a mapping with {words}, got {shown(value)}")
             return _WRONG
         fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
         for key in value:
@@ -373,58 +374,8 @@ class _Reader:
         return kind(**found)
 
 
-CHAOS_FAULTS = FAULTS
-
-
 def _next_name(nodes: list[str]) -> str:
     number = 0
     while f"node_{number}" in nodes:
         number += 1
     return f"node_{number}"
-
-
-def _choice(value: Any, kinds: tuple[Any, ...]) -> Any:
-    """Which of several types a value means."""
-    if value is None and type(None) in kinds:
-        return type(None)
-    for kind in kinds:
-        plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
-        plain = get_origin(plain) or plain
-        is_struct = isinstance(plain, type) and issubclass(plain, msgspec.Struct)
-        if isinstance(value, dict) and (is_struct or plain is dict):
-            return kind
-        if isinstance(value, list) and (plain is list or get_origin(plain) in (Union, UnionType)):
-            return kind
-    left = [kind for kind in kinds if not _is_struct(kind) and kind is not type(None)]
-    if not isinstance(value, list | dict):
-        left = [kind for kind in left if get_origin(kind) not in (list, dict)] or left
-    return left[0] if len(left) == 1 else Union[tuple(left or kinds)]  # noqa: UP007 - made from a tuple
-
-
-def _is_struct(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
-
-
-def _shown(value: Any) -> str:
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return repr(value[:60])
-        case list():
-            return "a list"
-        case dict():
-            return "a mapping"
-        case _:
-            return str(value)
-
-
-def _plainly(error: msgspec.ValidationError, value: Any) -> str:
-    text = str(error).split(" - at `")[0]
-    words = {"`str`": "a text", "`int`": "a whole number", "`bool`": "true or false", "`array`": "a list"}
-    words |= {"`object`": "a mapping", "`null`": "nothing", "`float`": "a number", "Expected": "expected"}
-    for python, plain in words.items():
-        text = text.replace(python, plain)
-    return re.sub(r", got .*", "", text) + f", got {_shown(value)}"

@@ -33,7 +33,7 @@ class Broken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Watch:
-    """The checkers of one run. `inside` None: the live clock, where nobody can look into another's state."""
+    """The checkers of one run. On the live clock (`is_live`) nobody looks into another's state."""
 
     def __init__(
         self, names: Iterable[str], inside: Inside, recorder: Recorder, history: History, *, is_live: bool
