@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import msgspec
@@ -30,6 +31,11 @@ class Lanes(msgspec.Struct, frozen=True, kw_only=True):
     spans: tuple[Span, ...]
     replicas: tuple[tuple[int, str, int], ...]
     end_ns: int
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """node_2 before node_10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 _BEGINS = {"leader-elected": "leader", "node-crashed": "down", "node-paused": "paused", "node-down": "silent"}
@@ -87,4 +93,5 @@ def lanes_of(events: Iterable[Event], cluster: str = CLUSTER) -> Lanes:
             replicas.append((event.t_ns, of, 0))
     for what, of in tuple(open_spans):
         close(what, of, end_ns)
-    return Lanes(nodes=tuple(nodes), spans=tuple(spans), replicas=tuple(replicas), end_ns=end_ns)
+    in_order = tuple(sorted(nodes, key=_by_number))
+    return Lanes(nodes=in_order, spans=tuple(spans), replicas=tuple(replicas), end_ns=end_ns)

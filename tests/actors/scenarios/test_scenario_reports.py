@@ -51,7 +51,7 @@ def test_lanes_show_who_led_and_where_the_replicas_were(outcome: Outcome):
     assert sorted(led) == sorted(elected) and len(led) == 2
     last = {node: count for _, node, count in lanes.replicas}
     assert sum(last.values()) == 10
-    assert sorted(lanes.nodes) == [f"node_{number}" for number in range(5)]
+    assert list(lanes.nodes) == [f"node_{number}" for number in range(5)]
 
 
 def test_crashes_and_pauses_are_spans():
