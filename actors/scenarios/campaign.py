@@ -107,11 +107,21 @@ def _batches(seeds: range) -> Iterator[tuple[int, int]]:
 
 def play_batch(text: str, file: str, first: int, last: int) -> bytes:
     """In a worker: play the seeds from `first` to before `last`; what came of it, as msgpack."""
-    logging.getLogger("raftyard").setLevel(logging.CRITICAL + 1)
+    # What an actor logs when it is crashed on purpose is no news. The worker may be somebody's thread: it is put back.
+    logger = logging.getLogger("raftyard")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        return msgspec.msgpack.encode(_played(text, file, range(first, last)))
+    finally:
+        logger.setLevel(level)
+
+
+def _played(text: str, file: str, seeds: range) -> _Result:
     scenario = read_scenario(text, file)
     done, cpu_s, virtual_s = 0, 0.0, 0.0
     failures: list[tuple[int, str, str]] = []
-    for seed in range(first, last):
+    for seed in seeds:
         outcome = play(scenario, seed=seed)
         done += 1
         cpu_s += outcome.cpu_s
@@ -119,4 +129,4 @@ def play_batch(text: str, file: str, first: int, last: int) -> bytes:
         if outcome.failure is not None:
             failures.append((seed, outcome.failure.promise, outcome.failure.reason.splitlines()[0]))
             break
-    return msgspec.msgpack.encode(_Result(done, cpu_s, virtual_s, failures))
+    return _Result(done, cpu_s, virtual_s, failures)

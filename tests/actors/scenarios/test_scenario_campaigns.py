@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
@@ -32,6 +33,12 @@ def test_a_campaign_plays_every_seed_and_counts():
     campaign = run_campaign(SHORT, "f.yaml", range(10, 35), Here(), progress=lambda c: shown.append(c.done))
     assert campaign.passed and (campaign.done, campaign.seeds) == (25, 25)
     assert shown[-1] == 25 and campaign.virtual_s == pytest.approx(25) and campaign.left_s == 0
+
+
+def test_a_campaign_leaves_the_logging_of_its_process_as_it_was():
+    before = logging.getLogger("raftyard").level
+    run_campaign(SHORT, "f.yaml", range(2), Here())
+    assert logging.getLogger("raftyard").level == before
 
 
 def test_a_campaign_ends_with_the_first_seed_that_fails_unless_told_otherwise():
