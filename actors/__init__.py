@@ -23,11 +23,13 @@ if typing.TYPE_CHECKING:
         QueueFull as QueueFull,
         RaftyardError as RaftyardError,
         SessionExpired as SessionExpired,
+        StaleVersion as StaleVersion,
         TimedOut as TimedOut,
         Unavailable as Unavailable,
         UnknownCall as UnknownCall,
         UnknownCluster as UnknownCluster,
         UnknownNode as UnknownNode,
+        UnknownService as UnknownService,
     )
     from .group import (
         Answered as Answered,
@@ -42,17 +44,24 @@ if typing.TYPE_CHECKING:
         ORCHESTRATOR as ORCHESTRATOR,
         AddNodeRequest as AddNodeRequest,
         AskNode as AskNode,
+        ChangeService as ChangeService,
         CreateClusterRequest as CreateClusterRequest,
         DescribeCall as DescribeCall,
         DescribeCluster as DescribeCluster,
         DescribeConnections as DescribeConnections,
+        DescribeService as DescribeService,
+        DescribeServices as DescribeServices,
+        DescribeTasks as DescribeTasks,
         LinkPolicy as LinkPolicy,
         ListClusters as ListClusters,
         RemoveClusterRequest as RemoveClusterRequest,
         RemoveNodeRequest as RemoveNodeRequest,
+        RemoveService as RemoveService,
+        RollBackService as RollBackService,
         SetConnections as SetConnections,
         SetLinkPolicyRequest as SetLinkPolicyRequest,
         SubmitServiceCall as SubmitServiceCall,
+        UpdateNodeRequest as UpdateNodeRequest,
         cluster_actor as cluster_actor,
     )
     from .node import Node as Node
@@ -93,17 +102,18 @@ _NAMES = {
     "agent": "Agent",
     "cluster": "Cluster ClusterSettings Home Ports",
     "errors": (
-        "Conflict InvalidRequest MachineRaised NoLeader PortInUse QueueFull RaftyardError SessionExpired TimedOut "
-        "Unavailable UnknownCall UnknownCluster UnknownNode"
+        "Conflict InvalidRequest MachineRaised NoLeader PortInUse QueueFull RaftyardError SessionExpired StaleVersion "
+        "TimedOut Unavailable UnknownCall UnknownCluster UnknownNode UnknownService"
     ),
     "group": "Answered ApplyCommand Group ReadState",
     "link": "Link",
     "machine": "MachineMember ReplicatedMachine",
     "member": "Member Observer",
     "messages": (
-        "ORCHESTRATOR AddNodeRequest AskNode CreateClusterRequest DescribeCall DescribeCluster DescribeConnections "
-        "LinkPolicy ListClusters RemoveClusterRequest RemoveNodeRequest SetConnections SetLinkPolicyRequest "
-        "SubmitServiceCall cluster_actor"
+        "ORCHESTRATOR AddNodeRequest AskNode ChangeService CreateClusterRequest DescribeCall DescribeCluster "
+        "DescribeConnections DescribeService DescribeServices DescribeTasks LinkPolicy ListClusters "
+        "RemoveClusterRequest RemoveNodeRequest RemoveService RollBackService SetConnections "
+        "SetLinkPolicyRequest SubmitServiceCall UpdateNodeRequest cluster_actor"
     ),
     "node": "Node",
     "orchestrator": "Orchestrator OrchestratorSettings first_cluster start_orchestrator",

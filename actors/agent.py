@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .messages import AgentReport, Message, RunTasks
-from .state.records import Assignments
+from .messages import AgentReport, Heeded, Message, RunTasks
+from .state.records import AssignedTasks, Assignments
 from .state.runs import REPORT, collect, expand, pack
+from .state.specs import Simulated
 from .state.task_states import TaskState
 from .system import Actor
 
@@ -26,6 +27,9 @@ SAY_AGAIN_S = 0.3
 LIVES_A_START = 1 << 20
 """Incarnations of an agent in one start of the program; the next start's come after them."""
 
+RUNS_AT_ONCE = Simulated()
+"""How a replica behaves of which nothing is said: it runs as soon as it is started, until it is stopped."""
+
 Ids = npt.NDArray[np.int64]
 
 
@@ -33,10 +37,23 @@ class _SayAgain(Message, frozen=True, kw_only=True, gc=False):
     """To itself: if nobody has said what to run, ask again."""
 
 
-class Agent(Actor):
-    """One node's replicas. They are simulated: a replica is running as soon as it is started. `node` is its actor.
+class _Advance(Message, frozen=True, kw_only=True, gc=False):
+    """To itself: these simulated tasks have come so far; `then` is how they go on."""
 
-    `starts` counts the starts of the program on the same data: an agent of an earlier one runs nothing any more.
+    tasks: tuple[int, ...]
+    state: int
+    then: Simulated | None
+
+
+class _RepeatChange(Message, frozen=True, kw_only=True, gc=False):
+    """To itself: if nobody has heeded what changed by itself, say it again."""
+
+
+class Agent(Actor):
+    """One node's replicas, simulated: one is running as soon as it is started, unless its service says how it behaves.
+
+    `node` is the node's actor. `starts` counts the starts of the program on the same data: an agent of an earlier one
+    runs nothing any more.
     """
 
     def __init__(self, node: str, starts: int = 0) -> None:
@@ -45,10 +62,15 @@ class Agent(Actor):
         self._node = node
         self._version = NOTHING_YET
         self._running: Ids = np.zeros(0, dtype=np.int64)
+        """What is assigned, in whatever state."""
+        self._states: dict[int, int] = {}
+        """Of those that do not simply run."""
         # What was stopped on the way to each version: told with every report until the leader has it in the log.
         self._stopped_ids: dict[int, Ids] = {}
         self._started = 0
         self._stopped = 0
+        self._change = 0
+        self._heeded = 0
 
     def on_start(self) -> None:
         """Be asked for the first version; the leader may believe that a life before this one still runs its own."""
@@ -59,9 +81,16 @@ class Agent(Actor):
         match message:
             case RunTasks():
                 self._run_tasks(message)
+            case _Advance():
+                self._advance(message)
+            case Heeded() if message.incarnation == self._incarnation():
+                self._heeded = max(self._heeded, message.change)
             case _SayAgain() if self._version == NOTHING_YET:
                 self._report(self._node)
                 self.context.after(SAY_AGAIN_S, _SayAgain())
+            case _RepeatChange() if self._change > self._heeded:
+                self._report(self._node)
+                self.context.after(SAY_AGAIN_S, _RepeatChange())
 
     def _run_tasks(self, message: RunTasks) -> None:
         """Reach the version that is asked for; an older one than the present is answered with the present one."""
@@ -72,25 +101,81 @@ class Agent(Actor):
         self._report(message.reply_to)
 
     def _report(self, to: str) -> None:
-        incarnation = self._starts * LIVES_A_START + self.context.incarnation
         self.context.send(
-            to, AgentReport(version=self._version, incarnation=incarnation, updates=self._updates())
+            to,
+            AgentReport(
+                version=self._version,
+                incarnation=self._incarnation(),
+                updates=self._updates(),
+                change=self._change,
+            ),
         )
+
+    def _incarnation(self) -> int:
+        return self._starts * LIVES_A_START + self.context.incarnation
 
     def _reach(self, assignments: Assignments) -> None:
         wanted = _task_ids(assignments)
         stopped = np.setdiff1d(self._running, wanted, assume_unique=True)
+        for run in assignments.runs:
+            if run.simulate != RUNS_AT_ONCE:
+                self._behave(run)
         self._started += wanted.size - (self._running.size - stopped.size)
         self._stopped += stopped.size
         if stopped.size:
             self._stopped_ids[assignments.version] = stopped
+            for task in stopped.tolist() if self._states else ():
+                self._states.pop(task, None)
         self._running = wanted
         self._version = assignments.version
+
+    # -- replicas that behave in some way
+
+    def _behave(self, run: AssignedTasks) -> None:
+        """Start those of a run that are new."""
+        ids = np.arange(run.first_task, run.first_task + run.count)
+        new = tuple(np.setdiff1d(ids, self._running, assume_unique=True).tolist())
+        if not new:
+            return
+        how = run.simulate
+        if how.fails_to_start:
+            self._states.update(dict.fromkeys(new, int(TaskState.STARTING)))
+            self.context.after(how.start_s, _Advance(tasks=new, state=TaskState.FAILED, then=None))
+        elif how.start_s:
+            self._states.update(dict.fromkeys(new, int(TaskState.STARTING)))
+            self.context.after(how.start_s, _Advance(tasks=new, state=TaskState.RUNNING, then=how))
+        else:
+            self._run_for(new, how)
+
+    def _run_for(self, tasks: tuple[int, ...], how: Simulated) -> None:
+        """They run from now on."""
+        self._states.update(dict.fromkeys(tasks, int(TaskState.RUNNING)))
+        if how.run_s is not None:
+            end = TaskState.FAILED if how.exit_code else TaskState.COMPLETE
+            self.context.after(how.run_s, _Advance(tasks=tasks, state=end, then=None))
+
+    def _advance(self, message: _Advance) -> None:
+        """Those that were not stopped meanwhile come further, and somebody has to hear of it."""
+        tasks = tuple([task for task in message.tasks if task in self._states])
+        if not tasks:
+            return
+        if message.then is not None:
+            self._run_for(tasks, message.then)
+        else:
+            self._states.update(dict.fromkeys(tasks, int(message.state)))
+        is_silent = self._change <= self._heeded
+        self._change += 1
+        self._report(self._node)
+        if is_silent:
+            self.context.after(SAY_AGAIN_S, _RepeatChange())
 
     def _updates(self) -> bytes:
         ids = np.concatenate((self._running, *self._stopped_ids.values()))
         states = np.full(ids.size, int(TaskState.RUNNING), dtype=np.int64)
         states[self._running.size :] = int(TaskState.SHUTDOWN)
+        if self._states:
+            told = [self._states.get(task, int(TaskState.RUNNING)) for task in self._running.tolist()]
+            states[: self._running.size] = told
         return pack(collect(ids, states), REPORT)
 
     def statistics(self) -> dict[str, int | float | str]:

@@ -31,6 +31,7 @@ from .frontdoor import (
     Questions,
     Recut,
     Retry,
+    Services,
 )
 from .frontdoor.addresses import new_node, resolve
 from .link import Link
@@ -41,12 +42,16 @@ from .messages import (
     Addresses,
     AskNode,
     CallsFinished,
+    ChangeService,
     ClusterSpec,
     ClusterView,
     DescribeCall,
     DescribeCluster,
     DescribeConnections,
     DescribeNode,
+    DescribeService,
+    DescribeServices,
+    DescribeTasks,
     Happened,
     Heard,
     LeaderClaim,
@@ -61,12 +66,15 @@ from .messages import (
     Recorded,
     Registry,
     RemoveNodeRequest,
+    RemoveService,
+    RollBackService,
     SetConnections,
     SetLinkPolicyRequest,
     StartNode,
     SubmitServiceCall,
     TellAgain,
     TransferRequest,
+    UpdateNodeRequest,
     agent_actor,
     disk_actor,
     link_actor,
@@ -121,6 +129,7 @@ class Cluster(Actor):
         self._courier = Courier(self, self._claims, settings.queue_limit)
         self._questions = Questions(self, self._claims)
         self._calls = Calls(self, self._courier, self._questions)
+        self._resources = Services(self, home, self._courier, self._questions)
         self._cables = Cables(self, home, self._lay_link)
         self._view: ClusterView | None = None
         self._registry: tuple[ClusterSpec, ...] | None = None
@@ -144,6 +153,13 @@ class Cluster(Actor):
             CallsFinished: self._calls.finished,
             SubmitServiceCall: self._calls.submit,
             DescribeCall: self._calls.describe,
+            DescribeServices: self._resources.list,
+            DescribeService: self._resources.describe,
+            DescribeTasks: self._resources.tasks,
+            ChangeService: self._resources.change,
+            RemoveService: self._resources.remove,
+            RollBackService: self._resources.roll_back,
+            UpdateNodeRequest: self._resources.update_node,
             DescribeCluster: self._describe,
             AskNode: self._ask_node,
             AddNodeRequest: self._add_node,
@@ -454,7 +470,14 @@ class Cluster(Actor):
                 {"status": "ok", "id": spec.name, "address": spec.address, "capacity": spec.capacity}
             )
 
-        command = commands.AddNode(name=spec.name, host=spec.host, port=spec.port, capacity=spec.capacity)
+        command = commands.AddNode(
+            name=spec.name,
+            host=spec.host,
+            port=spec.port,
+            capacity=spec.capacity,
+            labels=tuple(sorted(request.labels.items())),
+            resources=request.resources,
+        )
         self._change(command, done)
         return promise
 

@@ -5,9 +5,11 @@
     ├── UnknownCluster       no cluster of that id
     ├── UnknownNode          no node of that name or address in the cluster
     ├── UnknownCall          no service call of that id is remembered
+    ├── UnknownService       no service of that name
     ├── Conflict             the request contradicts what is there
     │   ├── PortInUse        somebody listens on that port already
-    │   └── SessionExpired   a machine's members have forgotten the session of a command
+    │   ├── SessionExpired   a machine's members have forgotten the session of a command
+    │   └── StaleVersion     somebody else changed it since it was read
     ├── MachineRaised        the user's own machine raised it: `kind` and `text`
     └── Unavailable          not now; `retry_after_s` says when to ask again
         ├── NoLeader         only a leader can answer, and there is none
@@ -28,11 +30,13 @@ __all__ = [
     "QueueFull",
     "RaftyardError",
     "SessionExpired",
+    "StaleVersion",
     "TimedOut",
     "Unavailable",
     "UnknownCall",
     "UnknownCluster",
     "UnknownNode",
+    "UnknownService",
 ]
 
 
@@ -64,8 +68,16 @@ class UnknownCall(RaftyardError):
     """No service call of that id is remembered."""
 
 
+class UnknownService(RaftyardError):
+    """No service of that name in the cluster."""
+
+
 class Conflict(RaftyardError):
     """The request contradicts what is there."""
+
+
+class StaleVersion(Conflict):
+    """Somebody else changed it since it was read."""
 
 
 class PortInUse(Conflict):

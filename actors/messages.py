@@ -24,6 +24,7 @@ __all__ = [
     "Beat",
     "BeatReply",
     "CallsFinished",
+    "ChangeService",
     "ClusterSpec",
     "ClusterView",
     "CreateClusterRequest",
@@ -33,8 +34,12 @@ __all__ = [
     "DescribeConnections",
     "DescribeLink",
     "DescribeNode",
+    "DescribeService",
+    "DescribeServices",
     "DescribeState",
+    "DescribeTasks",
     "Happened",
+    "Heeded",
     "Heard",
     "LeaderClaim",
     "LeaderResigned",
@@ -47,11 +52,14 @@ __all__ = [
     "NodeSpec",
     "NodeStatus",
     "Outcome",
+    "Question",
     "RecordClusters",
     "Recorded",
     "Registry",
     "RemoveClusterRequest",
     "RemoveNodeRequest",
+    "RemoveService",
+    "RollBackService",
     "Report",
     "RestoreLink",
     "RunTasks",
@@ -63,6 +71,7 @@ __all__ = [
     "SubmitServiceCall",
     "TellAgain",
     "TransferRequest",
+    "UpdateNodeRequest",
     "agent_actor",
     "cluster_actor",
     "disk_actor",
@@ -202,13 +211,24 @@ class Assign(Message, frozen=True, kw_only=True, gc=False):
 
 class Report(Message, frozen=True, kw_only=True, gc=False):
     """A node's word on its tasks at `version` of its assignments, -1 before it has any; `incarnation` counts the lives
-    of its agent; `updates` as in the command `ReportTasks`."""
+    of its agent; `updates` as in the command `ReportTasks`; `change` counts what changed by itself, said until heeded.
+    """
 
     node: str
     incarnation: int
     term: int
     version: int
     updates: bytes
+    change: int = 0
+
+
+class Heeded(Message, frozen=True, kw_only=True, gc=False):
+    """The leader to a node, and that to its agent: what changed by itself up to `change` is in the log."""
+
+    leader: str
+    term: int
+    incarnation: int
+    change: int
 
 
 class Beat(Message, frozen=True, kw_only=True, gc=False):
@@ -244,6 +264,7 @@ class AgentReport(Message, frozen=True, kw_only=True, gc=False):
     version: int
     incarnation: int
     updates: bytes
+    change: int = 0
 
 
 # -- a node and its cluster (one host) -----------------------------------------------------------------------
@@ -362,14 +383,22 @@ class DescribeNode(Message, frozen=True, kw_only=True, gc=False):
     with_loads: bool = False
 
 
+class Question(Message, frozen=True, kw_only=True, gc=False):
+    """`about` is what is asked for (control/answers.py has the list), `name` of what; a list from `offset`, at most
+    `limit`."""
+
+    about: str
+    name: str | None = None
+    offset: int = 0
+    limit: int = 100
+
+
 class DescribeState(Message, frozen=True, kw_only=True, gc=False):
-    """Ask any node for the replicated state, read linearizably: `call` names one service call, None the last one. With
-    the detail "state" all is summed up, with "service" `call` names a service."""
+    """Ask any node for the replicated state, read linearizably; `question` says what of it (control/answers.py)."""
 
     ref: int = 0
     reply_to: str | None = None
-    call: str | None = None
-    detail: str = "call"
+    question: Question
 
 
 class NodeAnswer(Message, frozen=True, kw_only=True, gc=False):
@@ -420,12 +449,17 @@ class RemoveClusterRequest(Message, frozen=True, kw_only=True, gc=False):
 
 
 class AddNodeRequest(Message, frozen=True, kw_only=True, gc=False):
-    """To a Cluster: a node joins. What is None is chosen: the next free name, the next free port."""
+    """To a Cluster: a node joins. What is None is chosen: the next free name, the next free port.
+
+    `resources`: what it has beside slots (cpu_milli, memory_mib, gpus, custom ones). In a cluster that is being made
+    neither they nor labels count yet; `UpdateNodeRequest` sets them."""
 
     name: str | None = None
     host: str | None = None
     port: int | None = None
     capacity: int | None = None
+    labels: dict[str, str] = {}
+    resources: dict[str, int] = {}
 
 
 class RemoveNodeRequest(Message, frozen=True, kw_only=True, gc=False):
@@ -446,6 +480,60 @@ class DescribeCall(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: one service call, or the last one."""
 
     call: str | None = None
+
+
+class DescribeServices(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: its services with their specs, from `offset`, at most `limit`."""
+
+    offset: int = 0
+    limit: int = 100
+
+
+class DescribeService(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: one service, why what waits waits, and its earlier specs."""
+
+    service: str
+
+
+class DescribeTasks(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: the tasks of one service, or of all, by id; from `offset`, at most `limit`."""
+
+    service: str | None = None
+    offset: int = 0
+    limit: int = 100
+
+
+class ChangeService(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: the service is to be as the JSON `body` says; with `is_patch` only what the body names changes.
+
+    `version`, where given, must be the one that the service has now, 0 for one that does not exist yet."""
+
+    service: str
+    body: Any
+    version: int | None = None
+    is_patch: bool = False
+
+
+class RemoveService(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: stop a service and forget it."""
+
+    service: str
+    version: int | None = None
+
+
+class RollBackService(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: give a service the spec from before its last update, or that of `to_version`."""
+
+    service: str
+    version: int | None = None
+    to_version: int | None = None
+
+
+class UpdateNodeRequest(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: what a node is for and has, as the JSON `body` says (`{"availability": "drain"}`)."""
+
+    node: str
+    body: Any
 
 
 class DescribeCluster(Message, frozen=True, kw_only=True, gc=False):
@@ -515,6 +603,7 @@ EVENT_KINDS = {
     "membership-changed": "voters, learners",
     "node-added": "name, capacity",
     "node-removed": "name, replicas (that have to move)",
+    "node-updated": "name, availability, labels, replicas",
     "node-moved": "name, host, port; its program was started on another port",
     "node-down": "name, replicas; the leader stopped hearing from it",
     "node-ready": "name, replicas; the leader hears from it again",
@@ -523,6 +612,8 @@ EVENT_KINDS = {
     "call-executed": "call, placed, pending",
     "call-failed": "call, reason",
     "service-set": "service, replicas, version",
+    "service-update": "service, state (of its update), version, failures, message",
+    "service-removed": "service, replicas (that stop)",
     "tasks-placed": "service, replicas, runs [node, first slot, last slot]",
     "tasks-lost": "service, replicas, runs; their node is down, and others take their place",
     "tasks-stopped": "service, replicas, runs",

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any
 
-from .control import ControlLoop, ControlTick
+from .control import ControlLoop, ControlTick, answers
 from .member import Member, Observer
 from .messages import (
     Addresses,
@@ -26,6 +26,7 @@ from .messages import (
     DescribeState,
     Happened,
     Heard,
+    Heeded,
     LeaderClaim,
     LeaderResigned,
     LinkPolicy,
@@ -74,7 +75,13 @@ class _Machine:
         """The answer is what a session remembers, so it is short; `outcome` has the whole until the next command."""
         self.outcome = outcome = self.state.apply(index, self._term(), commands.decode(command))
         is_finished = outcome.call is not None and outcome.call.executed_index is not None
-        return {"ok": outcome.ok, "reason": outcome.reason, "is_finished": is_finished}
+        return {
+            "ok": outcome.ok,
+            "code": outcome.code,
+            "reason": outcome.reason,
+            "version": outcome.version,
+            "is_finished": is_finished,
+        }
 
     def snapshot(self) -> bytes:
         return self.state.snapshot()
@@ -122,6 +129,7 @@ class Node(Member):
                 ControlTick: self._tick,
                 Assign: self._assigned,
                 Beat: self._beaten,
+                Heeded: self._heeded_by_leader,
                 BeatReply: self._beat_answered,
                 Report: self._reported,
                 AgentReport: self._agent_reported,
@@ -266,6 +274,10 @@ class Node(Member):
             self._worker_load = message.load
             self.send_to_node(message.leader, BeatReply(node=self.node, term=message.term))
 
+    def _heeded_by_leader(self, message: Heeded) -> None:
+        if self._follows(message.leader, message.term):
+            self.context.send(self._agent, message)
+
     def _follows(self, leader: str, term: int) -> bool:
         """Whether a leader's word counts: one of an older term than the newest heard of is deposed."""
         if term < self._assigner[1] or term < self.raft.term:
@@ -282,6 +294,7 @@ class Node(Member):
                 term=max(self._assigner[1], self.raft.term),
                 version=message.version,
                 updates=message.updates,
+                change=message.change,
             )
             self.send_to_node(leader, report)
 
@@ -340,6 +353,9 @@ class Node(Member):
             "applied_index": self.applied,
             "last_index": raft.last_index,
         }
+        record = self.state.node(self.node)
+        if record is not None and not worker:
+            value |= {"availability": record.availability, "labels": dict(record.labels)}
         if question.with_log:
             value["log"] = self._log(question.log)
         if question.with_services:
@@ -377,22 +393,13 @@ class Node(Member):
 
     def _describe_state(self, question: DescribeState) -> None:
         def answer(error: str | None) -> None:
-            value = None if error else self._read_state(question)
+            value = None if error else answers.answer(self.state, question.question, self.address_of)
             if question.reply_to is not None:
                 self.context.send(
                     question.reply_to, NodeAnswer(ref=question.ref, node=self.node, value=value, error=error)
                 )
 
         self.read(answer)
-
-    def _read_state(self, question: DescribeState) -> dict[str, Any] | None:
-        if question.detail == "state":
-            return views.state_view(self.state, self.address_of)
-        if question.detail == "service":
-            service = None if question.call is None else self.state.service(question.call)
-            return None if service is None else {"replicas": service.replicas, "version": service.version}
-        call = self.state.last_call() if question.call is None else self.state.call(question.call)
-        return None if call is None else views.call_view(call, self.address_of)
 
     def _transfer(self, request: TransferRequest) -> None:
         self.step(TransferLeadership(target=request.target, ref=self.new_ref()))

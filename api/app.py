@@ -11,6 +11,7 @@ from falcon import Request, Response
 from .clusters import ClusterListResource, ClusterResource, ClusterViewResource
 from .connections import ConnectionsResource, NodeConnectionsResource
 from .environ import TAG
+from .named_services import NamedServiceResource, RollbackResource, ServiceListResource, TaskListResource
 from .nodes import NodeListResource, NodeQuestionResource, NodeResource, PeerResource, RemovableNodeResource
 from .ports import Clusters, NodePort
 from .problems import add_problem_handlers
@@ -33,6 +34,11 @@ def orchestrator_routes(clusters: Clusters) -> Routes:
         "/clusters/{cluster}/state": ClusterViewResource(clusters, "state"),
         "/clusters/{cluster}/service": ServiceResource(clusters),
         "/clusters/{cluster}/service/{call}": CallResource(clusters),
+        "/clusters/{cluster}/services": ServiceListResource(clusters),
+        "/clusters/{cluster}/services/{name}": NamedServiceResource(clusters),
+        "/clusters/{cluster}/services/{name}/rollback": RollbackResource(clusters),
+        "/clusters/{cluster}/services/{name}/tasks": TaskListResource(clusters),
+        "/clusters/{cluster}/tasks": TaskListResource(clusters),
         "/clusters/{cluster}/connections": ConnectionsResource(clusters),
         "/clusters/{cluster}/nodes": NodeListResource(clusters),
         "/clusters/{cluster}/nodes/{node}": RemovableNodeResource(clusters),

@@ -12,7 +12,19 @@ from falcon import Request
 from .addresses import canonical_address
 from .nearest import did_you_mean
 from .ports import FieldError, Invalid, Malformed, TooLarge, UnsupportedMedia
-from .shapes import Matrix, NewCluster, NewNode, NewPeer, RemoveNode, Row, ServiceCall
+from .shapes import (
+    Matrix,
+    NewCluster,
+    NewNode,
+    NewPeer,
+    NodePatch,
+    RemoveNode,
+    RollBack,
+    Row,
+    ServiceBody,
+    ServiceCall,
+    ServicePatch,
+)
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -180,4 +192,8 @@ NEW_PEER: Body[NewPeer] = Body(NewPeer, _struct_of(NewPeer))
 REMOVE_NODE: Body[RemoveNode] = Body(RemoveNode, _struct_of(RemoveNode))
 ROW: Body[Row] = Body(Row, _as_row)
 MATRIX: Body[Matrix] = Body(Matrix, _as_matrix)
+ROLL_BACK: Body[RollBack] = Body(RollBack, _struct_of(RollBack))
+NODE_PATCH: Body[dict[str, Any]] = Body(NodePatch, _as_it_is)
+SERVICE_SPEC: Body[dict[str, Any]] = Body(ServiceBody, _as_it_is)
+SERVICE_PATCH: Body[dict[str, Any]] = Body(ServicePatch, _as_it_is)
 SERVICE_CALL: Body[dict[str, Any]] = Body(ServiceCall, _as_it_is)

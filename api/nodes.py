@@ -9,7 +9,7 @@ from falcon import Request, Response
 
 from .addresses import address, canonical_address
 from .answers import answer
-from .body import NEW_NODE, NEW_PEER, REMOVE_NODE, invalid
+from .body import NEW_NODE, NEW_PEER, NODE_PATCH, REMOVE_NODE, invalid
 from .ports import Answer, Clusters, Invalid
 from .query import check_names, log_range, page
 from .shapes import (
@@ -20,6 +20,7 @@ from .shapes import (
     NewNode,
     NewPeer,
     NodeDetail,
+    NodeFacts,
     NodeList,
     RemoveNode,
 )
@@ -66,9 +67,14 @@ class NodeResource:
 
 
 class RemovableNodeResource(NodeResource):
-    """/clusters/{cluster}/nodes/{node}, where a node can be removed, too"""
+    """/clusters/{cluster}/nodes/{node}, where a node can be changed and removed, too"""
 
-    gives: ClassVar[dict[str, Any]] = {"GET": NodeDetail, "DELETE": Done}
+    takes: ClassVar[dict[str, Any]] = {"PATCH": NODE_PATCH}
+    gives: ClassVar[dict[str, Any]] = {"GET": NodeDetail, "PATCH": NodeFacts, "DELETE": Done}
+
+    def on_patch(self, req: Request, resp: Response, cluster: str, node: str) -> None:
+        """Another availability, other labels or resources: {"availability": "drain"}."""
+        answer(resp, self._clusters.update_node(cluster, canonical_address(node), NODE_PATCH.read(req)))
 
     def on_delete(self, req: Request, resp: Response, cluster: str, node: str) -> None:
         """The node leaves."""

@@ -116,6 +116,37 @@ class Clusters(Protocol):
     def call(self, cluster: str, call_id: str) -> Answer:
         """The service call of that `service_id`."""
 
+    def services(self, cluster: str, page: Page) -> Answer:
+        """`{"metadata": {"count": n}, "results": [shapes.ServiceSummary, …]}`, in the order in which they were made."""
+
+    def service(self, cluster: str, name: str) -> Answer:
+        """shapes.ServiceDetail. `NotFound`."""
+
+    def put_service(
+        self, cluster: str, name: str, body: Mapping[str, Any], version: int | None
+    ) -> Answer:
+        """Make the service or give it another spec; return it as `service` does, with `is_new`. What is wrong with
+        the body is `Invalid` with a path; a `version` that is not the present one (0: none) is `Conflict`."""
+
+    def patch_service(
+        self, cluster: str, name: str, body: Mapping[str, Any], version: int | None
+    ) -> Answer:
+        """Change the part of the spec that `body` names. `NotFound`, and as `put_service`."""
+
+    def remove_service(self, cluster: str, name: str, version: int | None) -> Answer:
+        """Stop and forget it. Returns `{"status": "ok", …}`."""
+
+    def roll_back_service(
+        self, cluster: str, name: str, version: int | None, to_version: int | None
+    ) -> Answer:
+        """Give it the spec from before its last update, or that of `to_version`; return it as `service` does."""
+
+    def tasks(self, cluster: str, service: str | None, page: Page) -> Answer:
+        """`{"metadata": {"count": n}, "results": [shapes.TaskView, …]}` of one service or of all, by id."""
+
+    def update_node(self, cluster: str, node: str, body: Mapping[str, Any]) -> Answer:
+        """Another availability, other labels or resources; return shapes.NodeFacts. `Invalid`, `Conflict`."""
+
     def nodes(self, cluster: str, page: Page) -> Answer:
         """`{"metadata": {"count": n}, "results": [{"address", "accessible", "stats"}, …]}`; n counts all of them."""
 

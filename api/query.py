@@ -90,6 +90,14 @@ def page(req: Request) -> Page:
     return Page(offset, limit)
 
 
+def version(req: Request) -> int | None:
+    """`?version=3`: only if that is still the version."""
+    if not req.query_string:
+        return None
+    check_names(req, "version")
+    return _whole(req, "version", 0)
+
+
 def _whole(req: Request, name: str, default: int) -> int:
     text = req.get_param(name)
     if text is None:

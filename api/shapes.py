@@ -28,6 +28,9 @@ class NewNode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     host: Host = "localhost"
     port: Port | None = None
     capacity: Capacity | None = None
+    labels: dict[str, str] = {}
+    resources: dict[str, Count] = {}
+    """What it has beside slots: cpu_milli, memory_mib, gpus, and custom resources by name."""
     spawn: bool = True
 
 
@@ -64,6 +67,22 @@ Row = dict[str, int]
 
 ServiceCall = dict[str, Any]
 """One of the three documented bodies; the implementation of ports.Clusters reads it."""
+
+
+class RollBack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """To which version; None is the one before the last update. May be left out."""
+
+    to_version: Count | None = None
+
+
+ServiceBody = dict[str, Any]
+"""A service's spec, `{"image": "nginx:1.27", "replicas": 3, …}`; the implementation of ports.Clusters reads it."""
+
+ServicePatch = dict[str, Any]
+"""The part of a spec that is to change (RFC 7386): `{"replicas": 5}`; null takes a field away."""
+
+NodePatch = dict[str, Any]
+"""`{"availability": "drain", "labels": {…}, "resources": {…}}`; the implementation of ports.Clusters reads it."""
 
 
 class LogEntryView(msgspec.Struct, kw_only=True):
@@ -139,6 +158,86 @@ class NodeList(msgspec.Struct, kw_only=True):
 
     metadata: Metadata
     results: list[NodeView]
+
+
+class NodeFacts(msgspec.Struct, kw_only=True):
+    """What a node is for, and what it has."""
+
+    id: str
+    availability: str
+    """active, pause (nothing new) or drain (what it has moves)."""
+    status: str
+    labels: dict[str, str]
+    resources: dict[str, int]
+    taken: dict[str, int]
+
+
+class ServiceSummary(msgspec.Struct, kw_only=True):
+    """A service: what is desired, and how much of it runs."""
+
+    name: str
+    version: int
+    """Counts every change; send it as ?version= to change only what you have seen."""
+    mode: str
+    replicas: int
+    placed: int
+    pending: int
+    spec: dict[str, Any]
+    reason: str | None = None
+    """Why replicas wait."""
+
+
+class EarlierSpec(msgspec.Struct, kw_only=True):
+    """A spec that another one has replaced."""
+
+    version: int
+    spec: dict[str, Any]
+
+
+class Waiting(msgspec.Struct, kw_only=True):
+    """Why replicas wait: nodes counted by what keeps them from taking one, and each node's own reason."""
+
+    replicas: int
+    summary: str
+    nodes: dict[str, str]
+
+
+class ServiceDetail(ServiceSummary, kw_only=True):
+    """The same with where it runs, why the rest waits, and its earlier specs, the newest first."""
+
+    load_distribution: dict[str, int]
+    earlier: list[EarlierSpec]
+    waiting: Waiting | None = None
+
+
+class ServiceList(msgspec.Struct, kw_only=True):
+    """Services of a cluster."""
+
+    metadata: Metadata
+    results: list[ServiceSummary]
+
+
+class TaskView(msgspec.Struct, kw_only=True):
+    """One attempt to run a replica in a slot."""
+
+    id: int
+    service: str
+    slot: int
+    node: str
+    state: str
+    """ASSIGNED, RUNNING, …: the fourteen states of SwarmKit, only ever forward."""
+    desired: str
+    version: int
+    """The version of the service that it was made from."""
+    age_s: float
+    """Since its state changed last."""
+
+
+class TaskList(msgspec.Struct, kw_only=True):
+    """Tasks of a cluster or of a service."""
+
+    metadata: Metadata
+    results: list[TaskView]
 
 
 class Done(msgspec.Struct, kw_only=True):

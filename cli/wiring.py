@@ -15,15 +15,22 @@ from raftyard.actors.messages import (
     ORCHESTRATOR,
     AddNodeRequest,
     AskNode,
+    ChangeService,
     CreateClusterRequest,
     DescribeCall,
     DescribeCluster,
     DescribeConnections,
+    DescribeService,
+    DescribeServices,
+    DescribeTasks,
     ListClusters,
     RemoveClusterRequest,
     RemoveNodeRequest,
+    RemoveService,
+    RollBackService,
     SetConnections,
     SubmitServiceCall,
+    UpdateNodeRequest,
     cluster_actor,
 )
 from raftyard.actors.system import ActorCrashed, AskTimeout, MailboxFull, NoSuchActor, System, SystemClosed
@@ -97,6 +104,41 @@ class ActorClusters:
         """One service call by its id."""
         return self._ask_cluster(cluster, DescribeCall(call=call_id))
 
+    # -- services and tasks -------------------------------------------------------------------------------------------
+
+    def services(self, cluster: str, page: ports.Page) -> Answer:
+        """A page of the services."""
+        return self._ask_cluster(cluster, DescribeServices(offset=page.offset, limit=page.limit))
+
+    def service(self, cluster: str, name: str) -> Answer:
+        """One service."""
+        return self._ask_cluster(cluster, DescribeService(service=name))
+
+    def put_service(self, cluster: str, name: str, body: Mapping[str, Any], version: int | None) -> Answer:
+        """Make a service, or give it another spec."""
+        return self._ask_cluster(cluster, ChangeService(service=name, body=dict(body), version=version))
+
+    def patch_service(self, cluster: str, name: str, body: Mapping[str, Any], version: int | None) -> Answer:
+        """Change a part of a spec."""
+        change = ChangeService(service=name, body=dict(body), version=version, is_patch=True)
+        return self._ask_cluster(cluster, change)
+
+    def remove_service(self, cluster: str, name: str, version: int | None) -> Answer:
+        """Stop a service and forget it."""
+        return self._ask_cluster(cluster, RemoveService(service=name, version=version))
+
+    def roll_back_service(
+        self, cluster: str, name: str, version: int | None, to_version: int | None
+    ) -> Answer:
+        """Give a service an earlier spec again."""
+        order = RollBackService(service=name, version=version, to_version=to_version)
+        return self._ask_cluster(cluster, order)
+
+    def tasks(self, cluster: str, service: str | None, page: ports.Page) -> Answer:
+        """A page of the tasks."""
+        question = DescribeTasks(service=service, offset=page.offset, limit=page.limit)
+        return self._ask_cluster(cluster, question)
+
     # -- nodes --------------------------------------------------------------------------------------------------------
 
     def nodes(self, cluster: str, page: ports.Page) -> Answer:
@@ -117,6 +159,10 @@ class ActorClusters:
     def remove_node(self, cluster: str, node: str) -> Answer:
         """Its replicas move, it leaves the membership, its port closes."""
         return self._ask_cluster(cluster, RemoveNodeRequest(address=node))
+
+    def update_node(self, cluster: str, node: str, body: Mapping[str, Any]) -> Answer:
+        """Another availability, other labels or resources."""
+        return self._ask_cluster(cluster, UpdateNodeRequest(node=node, body=dict(body)))
 
     def node(self, cluster: str, node: str, log: ports.LogRange) -> Answer:
         """What a node says of itself, with its log."""
@@ -234,7 +280,14 @@ def _wanted(request: ports.NewCluster) -> tuple[AddNodeRequest, ...]:
 
 
 def _node_request(node: ports.NewNode, capacity: int | None) -> AddNodeRequest:
-    return AddNodeRequest(name=node.id, host=node.host, port=node.port, capacity=node.capacity or capacity)
+    return AddNodeRequest(
+        name=node.id,
+        host=node.host,
+        port=node.port,
+        capacity=node.capacity or capacity,
+        labels=dict(node.labels),
+        resources=dict(node.resources),
+    )
 
 
 def _problem(error: errors.RaftyardError) -> ports.Problem:
@@ -243,8 +296,10 @@ def _problem(error: errors.RaftyardError) -> ports.Problem:
     match error:
         case errors.InvalidRequest(path=path):
             return ports.Invalid(text, hint, errors=(ports.FieldError(path=path, message=text),))
-        case errors.UnknownCluster() | errors.UnknownNode() | errors.UnknownCall():
+        case errors.UnknownCluster() | errors.UnknownNode() | errors.UnknownCall() | errors.UnknownService():
             return ports.NotFound(text, hint)
+        case errors.StaleVersion():
+            return ports.Conflict(text, hint, code="stale-version")
         case errors.PortInUse(host=host, port=port):
             return ports.PortInUse(host, port)
         case errors.Conflict():

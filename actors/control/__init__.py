@@ -3,6 +3,7 @@
 # General layout:
 #   loop.py         compares desired with observed, proposes the difference, waits, looks again
 #   liveness.py     which nodes are heard, which have fallen silent
+#   answers.py      what it tells of services, tasks and nodes
 #   membership.py   who should vote, given the nodes there are
 """
 

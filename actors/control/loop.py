@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..messages import Assign, Beat, ClusterSpec, ClusterView, Message, NodeSpec, Report
+from ..messages import Assign, Beat, ClusterSpec, ClusterView, Heeded, Message, NodeSpec, Report
 from ..raft import sessions
 from ..raft.events import Accepted, Propose, Refused
 from ..scheduling.reconcile import plan_call, plan_repair
@@ -22,6 +22,7 @@ from ..state.commands import (
     ExecuteCall,
     FailCall,
     MoveNodes,
+    PassTime,
     PlaceTasks,
     ReportTasks,
     SetNodeStatus,
@@ -63,6 +64,7 @@ class ControlLoop:
         self.first_index = host.raft.last_index
         """Everything committed before this leader is applied once its own first entry is."""
         self._told = 0
+        self._clock_began_ms: int | None = None
         self._proposal = 0
         self._until: int | None = None
         self._reports: dict[str, Report] = {}
@@ -105,6 +107,19 @@ class ControlLoop:
         if updates:
             self._reports[report.node] = msgspec.structs.replace(report, updates=updates)
             self._host.look_again()
+        else:
+            self._heed(report)
+
+    def _heed(self, report: Report) -> None:
+        """What the agent said of its own accord need not be said again."""
+        if report.change:
+            heeded = Heeded(
+                leader=self._host.node,
+                term=self.term,
+                incarnation=report.incarnation,
+                change=report.change,
+            )
+            self._host.send_to_node(report.node, heeded)
 
     def accepted(self, accepted: Accepted) -> None:
         """The loop's proposal is in the log up to this index: the next round waits until that is applied."""
@@ -153,6 +168,7 @@ class ControlLoop:
         self._proposal, self._until = 0, None
         for node, report in self._proposed_reports.items():
             self._settled[node] = report.version
+            self._heed(report)
         self._proposed_reports = {}
         return True
 
@@ -169,16 +185,26 @@ class ControlLoop:
         for name, report in self._proposed_reports.items():
             missing.append(ReportTasks(node=name, incarnation=report.incarnation, updates=report.updates))
         head = state.head()
+        now_ms = self._clock_ms()
         if head is not None:
             missing.append(self._work(head))
         else:
-            repair = plan_repair(state)
+            repair = plan_repair(state, now_ms)
             if repair is not None:
                 missing.append(PlaceTasks(term=self.term, made_at=state.applied_index, plan=repair))
+        if now_ms > state.clock_ms() and (missing or state.waits_for_time(now_ms)):
+            missing.insert(0, PassTime(term=self.term, clock_ms=now_ms))
         if missing and len(state.untold) >= UNTOLD_KEPT and self._told > state.untold.floor:
             # It rides with what is proposed anyway: a cluster that is idle stays so.
             missing.append(Told(index=self._told))
         return missing
+
+    def _clock_ms(self) -> int:
+        """How late it is on the cluster's clock: as late as the log says, and the time since this leader began."""
+        now_ms = self._host.context.now_ns() // NS_PER_MS
+        if self._clock_began_ms is None:
+            self._clock_began_ms = now_ms - self._host.state.clock_ms()
+        return now_ms - self._clock_began_ms
 
     def _work(self, call: CallRecord) -> Command:
         """Carry out the oldest call. One that cannot be planned fails, so that those behind it are not held up."""

@@ -6,6 +6,7 @@
 #   courier.py      commands on their way into the log: sent again until they are applied
 #   questions.py    questions to nodes, and the answers that came in time
 #   calls.py        service calls: taken, carried to the leader, waited for, told
+#   services.py     services, tasks and nodes as resources: read from the leader, changed by commands
 #   cables.py       which links are up, and how well they carry
 #   addresses.py    which node an address means, and the address of a new one
 #   ports.py        the ports that nodes listen on
@@ -19,6 +20,7 @@ from .courier import CHANGE_S, Applied, Courier, Retry
 from .home import Home
 from .ports import NodePorts, Ports
 from .questions import Answers, Expired, Questions
+from .services import Services
 
 __all__ = [
     "CHANGE_S",
@@ -35,4 +37,5 @@ __all__ = [
     "Questions",
     "Recut",
     "Retry",
+    "Services",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..messages import DescribeState, Message, NodeAnswer, node_actor
+from ..messages import DescribeState, Message, NodeAnswer, Question, node_actor
 from ..system import Timer
 from .claims import Claims
 from .host import Host
@@ -70,7 +70,11 @@ class Questions:
 
     def ask_leader(self, detail: str, call: str | None, done: Done) -> None:
         """A linearizable answer from whoever leads; `done` gets the value, or NoLeader when there is none in time."""
-        self._ask_leader(detail, call, done, self._host.context.now() + ANSWER_S)
+        self.ask_about(Question(about=detail, name=call), done)
+
+    def ask_about(self, question: Question, done: Done) -> None:
+        """The same, for any question that the leader answers."""
+        self._ask_leader(question, done, self._host.context.now() + ANSWER_S)
 
     def answered(self, answer: NodeAnswer) -> None:
         """A node's answer; one that comes late or twice is left aside."""
@@ -98,7 +102,7 @@ class Questions:
             question.timer.cancel()
             question.done(question.answers)
 
-    def _ask_leader(self, detail: str, call: str | None, done: Done, until: float) -> None:
+    def _ask_leader(self, question: Question, done: Done, until: float) -> None:
         leader = self._claims.leader
         if leader is None:
             done(self._claims.no_leader())
@@ -111,11 +115,11 @@ class Questions:
                 done(answer.value)
             elif self._host.context.now() < until:
                 # The leader was lost meanwhile, or is not sure that it leads: ask whoever leads a moment later.
-                self.later(0.05, lambda: self._ask_leader(detail, call, done, until))
+                self.later(0.05, lambda: self._ask_leader(question, done, until))
             else:
                 done(self._claims.no_leader())
 
         def message(ref: int, _: str) -> DescribeState:
-            return DescribeState(ref=ref, reply_to=me, detail=detail, call=call)
+            return DescribeState(ref=ref, reply_to=me, question=question)
 
         self.ask((leader,), message, answered, within_s=0.5)

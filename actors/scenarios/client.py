@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..messages import DescribeState, Message, NodeAnswer, node_actor
+from ..messages import DescribeState, Message, NodeAnswer, Question, node_actor
 from ..system import Actor, Promise
 
 __all__ = ["CLIENT", "Client", "ReadService"]
@@ -35,7 +35,7 @@ class Client(Actor):
                 self._ref += 1
                 self._open[self._ref] = promise = self.context.promise()
                 question = DescribeState(
-                    ref=self._ref, reply_to=self.context.name, detail="service", call=message.service
+                    ref=self._ref, reply_to=self.context.name, question=Question(about="service", name=message.service)
                 )
                 self.context.send(node_actor(message.cluster, message.node), question)
                 return promise

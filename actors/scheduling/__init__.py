@@ -3,7 +3,8 @@
 # General layout
 #
 # reconcile.py   plans: desired against observed      placement.py   which node takes how many of the same
-# reasons.py     why replicas wait, node by node
+# updating.py    how a rolling update goes on
+# reasons.py     why replicas wait, node by node      moving.py      which replicas may not stay where they are
 #
 # Replicas of all kinds, one at a time, with several resources and GPUs:
 #
@@ -15,7 +16,7 @@
 from .fleet import Fleet, Reservation
 from .placement import spread, take_away
 from .placer import PROFILES, Placed, Placer, Unplaced
-from .reasons import Explanation, explain
+from .reasons import Explanation, explain, why_update_waits
 from .reconcile import plan_call, plan_repair
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "plan_repair",
     "spread",
     "take_away",
+    "why_update_waits",
 ]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 
 from ..state.machine import ClusterState
-from ..state.records import NodeRecord, Pending
+from ..state.needs import needs_of
+from ..state.obstacles import ROOM, detail, in_counts, obstacles
+from ..state.records import Pending, ServiceRecord
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,30 +25,54 @@ def explain(state: ClusterState, service: str) -> Explanation | None:
     pending = next((waiting for waiting in state.pending() if waiting.service == service), None)
     if record is None or pending is None:
         return None
-    free = state.free_slots()
-    size = record.slots_per_replica
-    nodes = tuple((node, *_obstacle(node, int(free[node.number]), size)) for node in state.nodes())
-    return Explanation(
-        pending=pending,
-        summary=_summary([kind for _, kind, _ in nodes]),
-        nodes=tuple((node.name, detail) for node, _, detail in nodes),
+    kinds = _kinds(state, record)
+    return Explanation(pending=pending, summary=_summary(kinds), nodes=_details(state, record, kinds))
+
+
+def why_update_waits(state: ClusterState, service: str) -> str:
+    """Why an update does not go on, where new replicas have to start before old ones stop and no node has room for one;
+    empty where it goes on."""
+    record, policy = state.service(service), state.active_update(service)
+    if record is None or policy is None or policy.order != "start-first" or record.spec.is_global:
+        return ""
+    tasks = state.wanted(service)
+    if bool((tasks.versions == record.template).all()):
+        return ""
+    kinds = _kinds(state, record)
+    if ROOM in kinds.values():
+        return ""
+    return f"start-first needs room for one replica more: {_summary(kinds)}; make room, or choose stop-first"
+
+
+def _kinds(state: ClusterState, record: ServiceRecord) -> dict[int, str]:
+    """The first obstacle of each present node, by number."""
+    table, place = state.node_table(), record.spec.where
+    held = np.bincount(state.wanted(record.name).nodes, minlength=table.ready.size)
+    kinds = {node.number: ROOM for node in state.nodes()}
+    for obstacle in obstacles(table, state.room(), needs_of(record.spec), place, held):
+        for number in np.flatnonzero(obstacle.nodes).tolist():
+            kinds[number] = obstacle.kind
+    return kinds
+
+
+def _details(
+    state: ClusterState, record: ServiceRecord, kinds: dict[int, str]
+) -> tuple[tuple[str, str], ...]:
+    table, room, place = state.node_table(), state.room(), record.spec.where
+    held = np.bincount(state.wanted(record.name).nodes, minlength=table.ready.size)
+    needs = needs_of(record.spec)
+    return tuple(
+        [
+            (node.name, detail(table, room, needs, place, held, node.number, kinds[node.number]))
+            for node in state.nodes()
+        ]
     )
 
 
-def _obstacle(node: NodeRecord, free: int, size: int) -> tuple[str, str]:
-    """(kind, detail) of what keeps a node from taking one more replica of `size` slots."""
-    if node.status != "ready":
-        return "down", "down"
-    if free < size:
-        return "too few free slots", f"{free} of {node.capacity} slots free, {size} needed"
-    return "room for the next plan", f"{free} of {node.capacity} slots free"
-
-
-def _summary(kinds: list[str]) -> str:
+def _summary(kinds: dict[int, str]) -> str:
     """As SwarmKit words it: `no suitable node (too few free slots on 3 nodes; down on 1 node)`."""
     if not kinds:
         return "no suitable node (there is none)"
-    counts = {kind: kinds.count(kind) for kind in sorted(set(kinds))}
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    told = "; ".join(f"{kind} on {count} node{'s' if count > 1 else ''}" for kind, count in ordered)
-    return told if "room for the next plan" in counts else f"no suitable node ({told})"
+    found = list(kinds.values())
+    told = in_counts([(kind, found.count(kind)) for kind in dict.fromkeys(found)])
+    return told if ROOM in found else f"no suitable node ({told})"

@@ -2,7 +2,7 @@
 
 Both compare what is desired with what runs on ready nodes and move no more than the difference: a lost
 replica starts anew in its slot, a missing one in the lowest unused slot, and of too many the lost ones go
-first.
+first. A replica that may not stay where it is leaves it (`moving.py`), and starts anew like a missing one.
 """
 
 from __future__ import annotations
@@ -12,12 +12,19 @@ from collections.abc import Iterable
 import msgspec
 import numpy as np
 
-from ..state.commands import Plan, ServiceCall, ServicePlan
+from ..state import restarts
+from ..state.commands import Plan, ServiceCall, ServicePlan, ServiceRequest
 from ..state.machine import ClusterState
-from ..state.records import CallRecord
-from ..state.runs import PLAN, Ints, Mask, collect, expand, pack
+from ..state.needs import Needs, needs_of
+from ..state.nodes import Room
+from ..state.records import CallRecord, Wanted
+from ..state.runs import PLAN, REPORT, Ints, Mask, collect, expand, pack
+from ..state.services import at_a_time
+from ..state.specs import ServiceSpec
 from ..state.task_states import TaskState
-from .placement import spread, take_away
+from .moving import leaving
+from .placement import spread_over, take_away_over
+from .updating import Step, next_step
 
 MAX_RUNS = 60_000
 """Runs in one plan: 720 kB, below the 1 MB that a log entry may have. The next plan takes up the rest."""
@@ -28,122 +35,242 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     replicas: int
-    slots_per_replica: int
+    spec: ServiceSpec
+
+    @property
+    def needs(self) -> Needs:
+        return needs_of(self.spec)
 
 
 class _Running(msgspec.Struct, frozen=True, kw_only=True):
-    """What a service has: slots in ascending order, with the node of each and whether it runs there yet."""
+    """What a service has, by slot: its tasks, whether they run yet, and those on nodes that are down."""
 
-    slots: Ints
-    nodes: Ints
-    is_running: Mask
+    tasks: Wanted
     is_lost: Mask
+
+    @property
+    def slots(self) -> Ints:
+        return self.tasks.slots
+
+    def alive(self) -> Ints:
+        """The nodes of those that are not lost."""
+        return self.tasks.nodes[~self.is_lost]
+
+    def without(self, gone: Mask) -> _Running:
+        kept = {name: getattr(self.tasks, name)[~gone] for name in Wanted.__struct_fields__}
+        return _Running(tasks=Wanted(**kept), is_lost=self.is_lost[~gone])
 
 
 def plan_call(state: ClusterState, call: CallRecord | ServiceCall) -> Plan:
     """The plan for a call's services: what is too many stops, what is missing starts where there is room."""
-    return _plan(
-        state,
-        [
-            Target(name=r.name, replicas=r.replicas, slots_per_replica=r.slots_per_replica)
-            for r in call.services
-        ],
-    )
+    return _plan(state, [_asked(state, request) for request in call.services], state.clock_ms())
 
 
-def plan_repair(state: ClusterState) -> Plan | None:
-    """The plan that brings every service nearer to what is desired; None where nothing can be done."""
+def plan_repair(state: ClusterState, now_ms: int | None = None) -> Plan | None:
+    """The plan that brings every service nearer to what is desired; None where nothing can be done.
+
+    now_ms: how late it is on the cluster's clock, for what waits; None = as late as the state knows.
+    """
     unsettled = state.unsettled()
     if not unsettled:
         return None
-    plan = _plan(
-        state,
-        [Target(name=s.name, replicas=s.replicas, slots_per_replica=s.slots_per_replica) for s in unsettled],
-    )
-    return plan or None
+    targets = [Target(name=s.name, replicas=s.replicas, spec=s.spec) for s in unsettled]
+    return _plan(state, targets, state.clock_ms() if now_ms is None else now_ms) or None
 
 
-def _plan(state: ClusterState, targets: Iterable[Target]) -> Plan:
+def _asked(state: ClusterState, request: ServiceRequest) -> Target:
+    known = state.service(request.name)
+    spec = ServiceSpec() if known is None else known.spec
+    kept = msgspec.structs.replace(spec.reservations, slots=request.slots_per_replica)
+    spec = msgspec.structs.replace(spec, replicas=request.replicas, reservations=kept)
+    return Target(name=request.name, replicas=request.replicas, spec=spec)
+
+
+def _plan(state: ClusterState, targets: Iterable[Target], now_ms: int) -> Plan:
     """Stops of every service first: what they give up is free for the starts."""
-    free = state.free_slots().copy()
-    ready = state.ready_nodes()
-    room = MAX_RUNS
-    parts: list[tuple[Target, _Running, Ints]] = []
+    room, runs_left = state.room(), MAX_RUNS
+    parts: list[tuple[Target, _Running, Ints, Ints]] = []
     for target in targets:
-        running = _running(state, target.name, ready)
-        stops, running = _stops(target, running, free, room)
-        room -= len(stops)
-        parts.append((target, running, stops))
+        running = _running(state, target.name)
+        retires, running = _retires(state, target, running, room, runs_left, now_ms)
+        stops, running = _stops(state, target, running, room, runs_left - len(retires), now_ms)
+        runs_left -= len(stops) + len(retires)
+        parts.append((target, running, stops, retires))
     services: list[ServicePlan] = []
-    for target, running, stops in parts:
-        starts = _starts(target, running, free, room)
-        room -= len(starts)
-        if len(starts) or len(stops):
+    for target, running, stops, retires in parts:
+        starts = _starts(state, target, running, room, runs_left, now_ms)
+        runs_left -= len(starts)
+        if len(starts) or len(stops) or len(retires):
             services.append(
-                ServicePlan(service=target.name, starts=pack(starts, PLAN), stops=pack(stops, PLAN))
+                ServicePlan(
+                    service=target.name,
+                    starts=pack(starts, PLAN),
+                    stops=pack(stops, PLAN),
+                    retires=pack(retires, REPORT),
+                )
             )
     return Plan(services=tuple(services))
 
 
-def _running(state: ClusterState, service: str, ready: Mask) -> _Running:
-    slots, nodes, states = state.running(service)
-    return _Running(slots=slots, nodes=nodes, is_running=states == TaskState.RUNNING, is_lost=~ready[nodes])
+def _running(state: ClusterState, service: str) -> _Running:
+    tasks = state.wanted(service)
+    return _Running(tasks=tasks, is_lost=~state.node_table().ready[tasks.nodes])
 
 
-def _stops(target: Target, running: _Running, free: Ints, room: int) -> tuple[Ints, _Running]:
-    """Runs (first slot, count) to stop, and what then still runs; `free` gains what they give up."""
-    surplus = running.slots.size - target.replicas
-    if surplus <= 0:
+def _give_back(state: ClusterState, room: Room, running: _Running, gone: Mask) -> None:
+    """What these replicas took is free for others; on a node that is down nothing is."""
+    nodes, kinds = running.tasks.nodes[gone & ~running.is_lost], running.tasks.needs[gone & ~running.is_lost]
+    for kind in np.flatnonzero(np.bincount(kinds)).tolist():
+        room.take(state.needs(kind), -np.bincount(nodes[kinds == kind], minlength=room.open.size))
+
+
+# what leaves
+
+
+def _retires(
+    state: ClusterState, target: Target, running: _Running, room: Room, limit: int, now_ms: int
+) -> tuple[Ints, _Running]:
+    """Runs (first task id, count) of those that may not stay, and what then still runs."""
+    chosen = leaving(state, target.name, target.spec, target.replicas, running.tasks, running.is_lost, now_ms)
+    step = _update(state, target, running.tasks, running.is_lost | chosen, now_ms)
+    chosen |= step.leaves
+    if not chosen.any() or limit <= 0:
+        return np.zeros((0, 2), dtype=np.int64), running
+    runs = collect(np.sort(running.tasks.ids[chosen]))[:limit]
+    chosen = np.isin(running.tasks.ids, expand(runs[:, 0], runs[:, 1]))
+    _give_back(state, room, running, chosen)
+    return runs, running.without(chosen)
+
+
+def _update(state: ClusterState, target: Target, tasks: Wanted, is_gone: Mask, now_ms: int) -> Step:
+    record = state.service(target.name)
+    if record is None or record.update is None:
+        return Step(leaves=np.zeros(tasks.slots.size, dtype=bool))
+    return next_step(state, record, target.replicas, tasks, is_gone, now_ms)
+
+
+def _stops(
+    state: ClusterState, target: Target, running: _Running, room: Room, limit: int, now_ms: int
+) -> tuple[Ints, _Running]:
+    """Runs (first slot, count) to stop, and what then still runs; `room` gains what they give up."""
+    extra = _update(state, target, running.tasks, running.is_lost, now_ms).extra
+    surplus = running.slots.size - target.replicas - extra
+    if surplus <= 0 or target.spec.is_global or limit <= 0:
         return np.zeros((0, 2), dtype=np.int64), running
     chosen = running.is_lost & (np.cumsum(running.is_lost[::-1])[::-1] <= surplus)
     surplus -= int(chosen.sum())
-    chosen |= _fullest(target, running, free, surplus)
-    runs = collect(running.slots[chosen])[:room]
+    chosen |= _fullest(state, target, running, room, surplus)
+    runs = collect(running.slots[chosen])[:limit]
     chosen = np.isin(running.slots, expand(runs[:, 0], runs[:, 1]))
-    gone = running.nodes[chosen & ~running.is_lost]
-    free += np.bincount(gone, minlength=free.size) * target.slots_per_replica
-    left = ~chosen
-    return runs, _Running(
-        slots=running.slots[left],
-        nodes=running.nodes[left],
-        is_running=running.is_running[left],
-        is_lost=running.is_lost[left],
-    )
+    _give_back(state, room, running, chosen)
+    return runs, running.without(chosen)
 
 
-def _fullest(target: Target, running: _Running, free: Ints, count: int) -> Mask:
+def _fullest(state: ClusterState, target: Target, running: _Running, room: Room, count: int) -> Mask:
     """Replicas on the fullest nodes; of a node's, those not running yet first, then the highest slots."""
     alive = np.flatnonzero(~running.is_lost)
-    nodes = running.nodes[alive]
+    nodes = running.tasks.nodes[alive]
+    free = room.free("slots")
     held = np.bincount(nodes, minlength=free.size)
-    leaving = take_away(free, held, count, target.slots_per_replica)
-    order = np.lexsort((-running.slots[alive], running.is_running[alive], nodes))
+    leaving = take_away_over(_levels(state, target), free, held, count, target.needs.slots)
+    is_running = running.tasks.states[alive] == TaskState.RUNNING
+    order = np.lexsort((-running.slots[alive], is_running, nodes))
     rank = np.arange(alive.size) - (np.cumsum(held) - held)[nodes[order]]
     chosen = np.zeros(running.slots.size, dtype=bool)
     chosen[alive[order[rank < leaving[nodes[order]]]]] = True
     return chosen
 
 
-def _starts(target: Target, running: _Running, free: Ints, room: int) -> Ints:
-    """Runs (first slot, count, node number) to start, node after node; `free` loses what they take."""
-    alive = int(np.count_nonzero(~running.is_lost))
-    placed = spread(free, target.replicas - alive, target.slots_per_replica)
-    count = int(placed.sum())
-    if not count or room <= 0:
+# what starts
+
+
+def _starts(
+    state: ClusterState, target: Target, running: _Running, room: Room, limit: int, now_ms: int
+) -> Ints:
+    """Runs (first slot, count, node number) to start, node after node; `room` loses what they take."""
+    step = _update(state, target, running.tasks, running.is_lost, now_ms)
+    if limit <= 0 or (running.slots.size - int(running.is_lost.sum()) >= target.replicas and not step.starts):
         return np.zeros((0, 3), dtype=np.int64)
-    slots = _open_slots(running, count)
-    runs = collect(slots, np.repeat(np.arange(placed.size), placed))[:room]
-    free -= (
-        np.bincount(runs[:, 2], weights=runs[:, 1], minlength=free.size).astype(np.int64)
-        * target.slots_per_replica
-    )
+    if state.unmet(target.name):
+        return np.zeros((0, 3), dtype=np.int64)
+    again, closed = _ended_slots(state, target, running, now_ms)
+    most = _most(state, target, running, room)
+    if target.spec.is_global:
+        return _starts_everywhere(target, running, room, most, closed)[:limit]
+    alive = running.alive()
+    held = np.bincount(alive, minlength=most.size)
+    missing = at_a_time(target.spec, target.replicas - closed.size) - alive.size
+    missing = max(missing, step.starts)
+    placed = _spread(state, target, room.slots, missing, most, held, now_ms)
+    count = int(placed.sum())
+    if not count:
+        return np.zeros((0, 3), dtype=np.int64)
+    slots = _open_slots(running, again, closed, count)
+    runs = collect(slots, np.repeat(np.arange(placed.size), placed))[:limit]
+    _take(target, runs, room)
     return runs
 
 
-def _open_slots(running: _Running, count: int) -> Ints:
-    """The slots of lost replicas, lowest first, and then the lowest that nobody has."""
-    lost = running.slots[running.is_lost][:count]
-    missing = count - lost.size
-    numbers = np.arange(1, running.slots.size + missing + 1)
-    unused = numbers[~np.isin(numbers, running.slots)][:missing]
-    return np.concatenate((lost, unused))
+def _starts_everywhere(target: Target, running: _Running, room: Room, most: Ints, closed: Ints) -> Ints:
+    """One on each node that has none; its slot is the node's number, counted from 1."""
+    has = np.zeros(most.size, dtype=bool)
+    has[running.tasks.nodes] = True
+    has[closed - 1] = True
+    nodes = np.flatnonzero((most > 0) & ~has)
+    if target.spec.is_job and target.spec.max_concurrent:
+        nodes = nodes[: max(0, target.spec.max_concurrent - running.alive().size)]
+    runs = np.column_stack((nodes + 1, np.ones_like(nodes), nodes))
+    _take(target, runs, room)
+    return runs
+
+
+def _take(target: Target, runs: Ints, room: Room) -> None:
+    taken = np.bincount(runs[:, 2], weights=runs[:, 1], minlength=room.open.size).astype(np.int64)
+    room.take(target.needs, taken)
+
+
+def _most(state: ClusterState, target: Target, running: _Running, room: Room) -> Ints:
+    """int64[nodes]: how many more replicas may go to each node."""
+    place = target.spec.placement
+    most = np.where(state.node_table().allowed(place), room.fits(target.needs), 0)
+    if place.max_replicas_per_node:
+        held = np.bincount(running.alive(), minlength=most.size)
+        most = np.minimum(most, np.maximum(place.max_replicas_per_node - held, 0))
+    return most
+
+
+def _levels(state: ClusterState, target: Target) -> list[Ints]:
+    """The groups of nodes to spread over; a node without the label is in a group of its own kind."""
+    table = state.node_table()
+    return [table.attribute(name)[0].astype(np.int64) for name in target.spec.placement.preferences]
+
+
+def _open_slots(running: _Running, again: Ints, closed: Ints, count: int) -> Ints:
+    """The slots of lost replicas, lowest first, those that start again, and then the lowest that nobody has."""
+    first = np.concatenate((running.slots[running.is_lost], again))[:count]
+    missing = count - first.size
+    not_these = np.concatenate((running.slots, again, closed))
+    numbers = np.arange(1, not_these.size + missing + 1)
+    unused = numbers[~np.isin(numbers, not_these)][:missing]
+    return np.concatenate((first, unused))
+
+
+def _ended_slots(state: ClusterState, target: Target, running: _Running, now_ms: int) -> tuple[Ints, Ints]:
+    """Slots whose task ended by itself: those that start again now, and those that do not, or not yet."""
+    rows = state.restarts(target.name)
+    rows = rows[(rows[:, restarts.KIND] != restarts.RUNS) & ~np.isin(rows[:, restarts.SLOT], running.slots)]
+    is_ready = rows[:, restarts.READY] <= now_ms
+    return rows[is_ready, restarts.SLOT], rows[~is_ready, restarts.SLOT]
+
+
+def _spread(
+    state: ClusterState, target: Target, free: Ints, count: int, most: Ints, held: Ints, now_ms: int
+) -> Ints:
+    """Where so many go; nodes that fail this service often take what is left over."""
+    levels, size = _levels(state, target), target.needs.slots
+    faulty = state.faulty_nodes(target.name, now_ms)
+    if not faulty.any():
+        return spread_over(levels, free, count, size, most, held)
+    placed = spread_over(levels, free, count, size, np.where(faulty, 0, most), held)
+    left = count - int(placed.sum())
+    return placed + spread_over(levels, free - placed * size, left, size, most - placed, held + placed)

@@ -108,10 +108,10 @@ def _name(container: Mapping[str, Any], path: str) -> str:
                 container[field], f"{path}.{field}", number_allowed=field in ("id", "uniq_id")
             )
     if "name" in container:
-        return _given_name(container["name"], f"{path}.name")
+        return service_name(container["name"], f"{path}.name")
     for field in ("id", "uniq_id"):
         if field in container:
-            return _given_name(f"id-{container[field]}", f"{path}.{field}")
+            return service_name(f"id-{container[field]}", f"{path}.{field}")
     for field in ("description", "label"):
         if field in container:
             return _slug(container[field], f"{path}.{field}")
@@ -131,7 +131,8 @@ def _check_naming_field(value: object, path: str, *, number_allowed: bool) -> No
     raise InvalidCall(path, f"expected {wanted}, got {_kind(value)}", "write it in double quotes")
 
 
-def _given_name(name: str, path: str) -> str:
+def service_name(name: str, path: str) -> str:
+    """The name, if a service may have it. Raises InvalidCall."""
     if len(name) > MAX_NAME:
         raise InvalidCall(path, f"the name has {len(name)} characters", f"use at most {MAX_NAME}")
     if not _NAME.fullmatch(name) or name in (".", ".."):

@@ -11,6 +11,8 @@ from typing import Literal
 
 import msgspec
 
+from .specs import ServiceSpec
+
 MAX_QUEUED_CALLS = 10_000
 """Calls that may wait in the state; the 10,001st is refused, so that an outage cannot fill the memory."""
 
@@ -20,6 +22,10 @@ MAX_REPLICAS = 10_000_000
 
 MAX_CAPACITY = 1_000_000_000
 """Slots that one node may have."""
+
+
+Availability = Literal["active", "pause", "drain"]
+"""Whether a node takes load: yes; nothing new; nothing at all, and what it has moves."""
 
 
 class ServiceRequest(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -45,11 +51,14 @@ class ServicePlan(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """What changes for one service. Both byte strings are made and read by `runs.py`.
 
     starts: runs of (first slot, count, node number), little-endian int32. stops: runs of (first slot, count).
+    retires: runs of (first task id, count), int64: tasks that end although their slot is wanted; a start in the same
+    plan may take their place. All stops and retires come before all starts.
     """
 
     service: str
     starts: bytes = b""
     stops: bytes = b""
+    retires: bytes = b""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -78,6 +87,25 @@ class AddNode(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="a
     port: int | None
     capacity: int
     labels: tuple[tuple[str, str], ...] = ()
+    resources: dict[str, int] = {}
+    platform: tuple[str, str] = ("", "")
+
+
+class UpdateNode(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="update-node"):
+    """What a node is for, and what it has. None leaves it as it is.
+
+    drain_parallel: how many replicas of one service may be on the move at a time, 0 = all. drain_deadline_s: after so
+    long the rest goes at once.
+    """
+
+    name: str
+    availability: Availability | None = None
+    labels: tuple[tuple[str, str], ...] | None = None
+    capacity: int | None = None
+    resources: dict[str, int] | None = None
+    platform: tuple[str, str] | None = None
+    drain_parallel: int = 0
+    drain_deadline_s: float | None = None
 
 
 class RemoveNode(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="remove-node"):
@@ -132,6 +160,38 @@ class PlaceTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag
     plan: Plan
 
 
+class PutService(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="put-service"):
+    """Make a service, or give it another spec. Where `version` is told and is not the present one it is refused; 0
+    is the version of a service that does not exist."""
+
+    name: str
+    spec: ServiceSpec
+    version: int | None = None
+
+
+class RemoveService(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="remove-service"):
+    """Stop all of a service's replicas and forget it."""
+
+    name: str
+    version: int | None = None
+
+
+class RollBackService(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="roll-back-service"):
+    """Give a service an earlier spec again: that of `to_version`, or the one before the last update."""
+
+    name: str
+    version: int | None = None
+    to_version: int | None = None
+
+
+class PassTime(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="pass-time"):
+    """The leader's word on how late it is: `clock_ms` counts the time in which the cluster had leaders, so that it
+    never jumps, whichever machine leads. What waited for this time happens."""
+
+    term: int
+    clock_ms: int
+
+
 class ReportTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="report-tasks"):
     """What a node's agent saw: runs of (first task id, count, state), little-endian int64 (`runs.py`)."""
 
@@ -168,6 +228,11 @@ class RemoveCluster(msgspec.Struct, frozen=True, kw_only=True, array_like=True, 
 
 Command = (
     AddNode
+    | UpdateNode
+    | PutService
+    | RemoveService
+    | RollBackService
+    | PassTime
     | RemoveNode
     | MoveNodes
     | SetNodeStatus

@@ -18,11 +18,7 @@ def check(replicas: Replicas) -> None:
     assert len(t) == live.size, f"{len(t)} tasks counted, {live.size} found"
     assert np.all(t.state[live] < TaskState.COMPLETE), "a task that has ended is still kept"
     wanted = replicas.wanted(live)
-    used = np.bincount(t.node[wanted], weights=t.size[wanted], minlength=nodes.used.size)
-    assert np.array_equal(used.astype(np.int64), nodes.used), (
-        f"slots used: counted {nodes.used}, found {used}"
-    )
-    assert np.all(nodes.used <= nodes.capacity), f"over capacity: {nodes.used} of {nodes.capacity}"
+    _check_capacity(replicas, wanted)
     removed = np.array([record.status == "removed" for record in nodes.records], dtype=bool)
     assert not np.any(removed[t.node[live]]), "a task is on a node that was removed"
     places = t.service[wanted].astype(np.int64) * (MAX_SLOT + 1) + t.slot[wanted]
@@ -32,24 +28,39 @@ def check(replicas: Replicas) -> None:
     _check_indexes(replicas)
 
 
+def _check_capacity(replicas: Replicas, wanted: Rows) -> None:
+    t, nodes = replicas.tasks, replicas.nodes
+    found = {name: [0] * nodes.ready.size for name in nodes.resources}
+    for node, kind in zip(t.node[wanted].tolist(), t.needs[wanted].tolist(), strict=True):
+        needs = replicas.needs.all[kind]
+        for name, units in (("slots", needs.slots), *needs.more):
+            found[name][node] += units
+    assert found == nodes.used_columns(), f"taken: counted {nodes.used_columns()}, found {found}"
+    assert not nodes.overdrawn(), f"over capacity: {nodes.overdrawn()}"
+    assert np.array_equal(
+        nodes.open, [r.status == "ready" and r.availability == "active" for r in nodes.records]
+    )
+
+
 def _check_counts(replicas: Replicas, placed: Rows, lost: Rows) -> None:
-    t, many = replicas.tasks, len(replicas.services.all)
+    t, many = replicas.tasks, replicas.services.next_number
     on_ready, on_down = (
         np.bincount(t.service[placed], minlength=many),
         np.bincount(t.service[lost], minlength=many),
     )
-    for service in replicas.services.all:
+    for service in replicas.services.all.values():
         found = (int(on_ready[service.number]), int(on_down[service.number]))
         assert found == (service.placed, service.lost), f"{service.name}: {found} found, {service} counted"
+        if not service.is_removed:
+            belonging = replicas.belonging(service)
+            assert belonging == (service.replicas, service.misplaced), f"{service}: {belonging} found"
     unsettled = [service.number for service in replicas.services.unsettled()]
-    assert unsettled == [s.number for s in replicas.services.all if not s.is_settled], (
-        f"unsettled: {unsettled}"
-    )
+    assert unsettled == [s.number for s in replicas.services if not s.is_settled], f"unsettled: {unsettled}"
 
 
 def _check_indexes(replicas: Replicas) -> None:
     t = replicas.tasks
-    for service in replicas.services.all:
+    for service in replicas.services.all.values():
         found = t.of_service(service.number)
         assert np.array_equal(found, np.flatnonzero(t.service == service.number)), (
             f"{service.name}: tasks not found"

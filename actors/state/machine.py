@@ -12,42 +12,20 @@ from collections.abc import Generator
 import msgspec
 import numpy as np
 
-from . import commands as c, invariants
-from .call_queue import CallQueue, QueuedCall, Result
+from . import commands as c, invariants, node_commands, service_commands, snapshots
+from .call_queue import Result
 from .changes import Change
-from .nodes import NodeTable
+from .node_commands import no_such_node
+from .outcomes import refused, stale_term
 from .plans import parse
 from .reading import Reading
-from .records import ClusterRecord, Happening, NodeRecord, Outcome
+from .records import ClusterRecord, Outcome
 from .replicas import Replicas
 from .runs import REPORT, unpack
-from .services import Service, ServiceTable
-from .tasks import TaskTable
-from .untold import Untold
+from .service_commands import set_by_call
+from .services import Service
+from .snapshots import SnapshotError as SnapshotError
 from .waiting import why_waiting
-
-SNAPSHOT_FORMAT = 2
-"""Format 1 had no untold events: what was not told when it was written stays so."""
-LARGE_COLUMN = 1 << 18
-"""Bytes that take long enough to copy for a pause after them."""
-
-
-class SnapshotError(ValueError):
-    """These bytes are not a snapshot that this program reads."""
-
-
-class _Snapshot(msgspec.Struct, kw_only=True):
-    format: int
-    applied_index: int
-    nodes: tuple[NodeRecord, ...]
-    node_versions: bytes
-    services: tuple[Service, ...]
-    tasks: dict[str, bytes]
-    next_task: int
-    calls: tuple[QueuedCall, ...]
-    clusters: tuple[ClusterRecord, ...]
-    untold: tuple[Happening, ...] = ()
-    told: int = 0
 
 
 class ClusterState(Reading):
@@ -58,25 +36,36 @@ class ClusterState(Reading):
     def apply(self, index: int, term: int, command: c.Command) -> Outcome:
         """Carry out the command of entry (index, term): deterministic, and refusals are values."""
         change = Change(index)
+        replicas = self._replicas
         match command:
             case c.ReportTasks():
                 outcome = self._report_tasks(change, command)
             case c.PlaceTasks():
                 outcome = self._place_tasks(change, term, command)
+            case c.PassTime():
+                outcome = self._pass_time(change, term, command)
             case c.SubmitCall():
                 outcome = self._submit_call(change, command.call)
             case c.ExecuteCall():
                 outcome = self._execute_call(change, term, command)
             case c.FailCall():
                 outcome = self._fail_call(change, term, command)
+            case c.PutService():
+                outcome = service_commands.put_service(replicas, change, command)
+            case c.RemoveService():
+                outcome = service_commands.remove_service(replicas, change, command)
+            case c.RollBackService():
+                outcome = service_commands.roll_back_service(replicas, change, command)
             case c.AddNode():
-                outcome = self._add_node(change, command)
+                outcome = node_commands.add_node(replicas, change, command)
+            case c.UpdateNode():
+                outcome = node_commands.update_node(replicas, change, command)
             case c.RemoveNode():
-                outcome = self._remove_node(change, command)
+                outcome = node_commands.remove_node(replicas, change, command)
             case c.MoveNodes():
-                outcome = self._move_nodes(change, command)
+                outcome = node_commands.move_nodes(replicas, change, command)
             case c.SetNodeStatus():
-                outcome = self._set_node_status(change, term, command)
+                outcome = node_commands.set_node_status(replicas, change, term, command)
             case c.Told():
                 self.untold.told(min(command.index, index))
                 outcome = Outcome()
@@ -86,6 +75,7 @@ class ClusterState(Reading):
                 outcome = self._write_cluster(change, command.id, command.nodes, "cluster-replaced")
             case c.RemoveCluster():
                 outcome = self._remove_cluster(change, command)
+        replicas.look_over()
         self.applied_index = index
         self._replicas.tasks.close_up()
         return self._with_change(outcome, change)
@@ -102,85 +92,6 @@ class ClusterState(Reading):
             self.untold.add(change.index, events)
         return msgspec.structs.replace(outcome, assignments=nodes.names(present), events=events)
 
-    # nodes
-
-    def _add_node(self, change: Change, command: c.AddNode) -> Outcome:
-        nodes = self._replicas.nodes
-        known = nodes.find(command.name)
-        if known is not None:
-            return self._add_known_node(known, command)
-        taken = nodes.at(command.host, command.port)
-        if taken is not None:
-            address = f"{command.host}:{command.port}"
-            return _refused("address-taken", f"{address} is {taken.name}'s address; choose another port")
-        if not 0 <= command.capacity <= c.MAX_CAPACITY:
-            return _refused(
-                "invalid", f"{command.name}: capacity {command.capacity}; use 0 to {c.MAX_CAPACITY}"
-            )
-        record = NodeRecord(
-            number=len(nodes.records),
-            name=command.name,
-            host=command.host,
-            port=command.port,
-            capacity=command.capacity,
-            labels=command.labels,
-        )
-        nodes.add(record, change.index)
-        change.emit("node-added", name=record.name, capacity=record.capacity)
-        return Outcome(nodes=True)
-
-    @staticmethod
-    def _add_known_node(known: NodeRecord, command: c.AddNode) -> Outcome:
-        same = (known.host, known.port, known.capacity, known.labels)
-        if same == (command.host, command.port, command.capacity, command.labels):
-            return Outcome(duplicate=True)
-        return _refused("exists", f"{command.name} is a node already; remove it first or choose another name")
-
-    def _remove_node(self, change: Change, command: c.RemoveNode) -> Outcome:
-        number = self._replicas.nodes.number(command.name)
-        if number is None:
-            return self._no_such_node(command.name)
-        if len(self._replicas.nodes.present()) == 1:
-            return _refused("last-node", f"{command.name} is the last node; remove the cluster instead")
-        replicas = self._replicas.remove_node(change, number)
-        change.emit("node-removed", name=command.name, replicas=replicas)
-        return Outcome(nodes=True, services=bool(replicas))
-
-    def _move_nodes(self, change: Change, command: c.MoveNodes) -> Outcome:
-        nodes = self._replicas.nodes
-        moved = {
-            name: (host, port)
-            for name, host, port in command.addresses
-            if (record := nodes.find(name)) is not None and (record.host, record.port) != (host, port)
-        }
-        if not moved:
-            return Outcome(duplicate=True)
-        after = [moved.get(record.name, (record.host, record.port)) for record in nodes.present()]
-        with_port = [address for address in after if address[1] is not None]
-        if len(with_port) > len(dict.fromkeys(with_port)):
-            return _refused("address-taken", "two nodes would have the same address; choose another port")
-        nodes.move(moved)
-        for name, (host, port) in moved.items():
-            change.emit("node-moved", name=name, host=host, port=port)
-        return Outcome(nodes=True)
-
-    def _set_node_status(self, change: Change, term: int, command: c.SetNodeStatus) -> Outcome:
-        if command.term != term:
-            return _stale(term, command.term)
-        number = self._replicas.nodes.number(command.name)
-        if number is None:
-            return self._no_such_node(command.name)
-        ready = command.status == "ready"
-        if bool(self._replicas.nodes.ready[number]) == ready:
-            return Outcome(duplicate=True)
-        replicas = self._replicas.set_node_ready(number, ready)
-        change.emit("node-ready" if ready else "node-down", name=command.name, replicas=replicas)
-        return Outcome(nodes=True, services=bool(replicas))
-
-    def _no_such_node(self, name: str) -> Outcome:
-        known = len(self._replicas.nodes.present())
-        return _refused("unknown-node", f"there is no node {name} among the {known} of this cluster")
-
     # calls
 
     def _submit_call(self, change: Change, call: c.ServiceCall) -> Outcome:
@@ -188,10 +99,10 @@ class ClusterState(Reading):
         if same is not None:
             return Outcome(call=same.record(), duplicate=True)
         if len(self._queue) >= c.MAX_QUEUED_CALLS:
-            return _refused("queue-full", f"{len(self._queue)} service calls wait already; retry later")
+            return refused("queue-full", f"{len(self._queue)} service calls wait already; retry later")
         fault = _fault_of(call)
         if fault:
-            return _refused("invalid", fault)
+            return refused("invalid", fault)
         queued = self._queue.submit(call, change.index)
         change.emit("call-submitted", call=call.id, services=tuple(request.name for request in call.services))
         if queued.absorbed:
@@ -200,17 +111,17 @@ class ClusterState(Reading):
 
     def _execute_call(self, change: Change, term: int, command: c.ExecuteCall) -> Outcome:
         if command.term != term:
-            return _stale(term, command.term)
+            return stale_term(term, command.term)
         known = self._queue.find(command.call_id)
         if known is not None and known.executed_index is not None:
             return Outcome(call=known.record(), duplicate=True)
         if known is None or known is not self._queue.head():
-            return _refused("not-the-oldest", f"call {command.call_id} is not the oldest that waits")
+            return refused("not-the-oldest", f"call {command.call_id} is not the oldest that waits")
         plan = parse(command.plan)
         if plan is None:
-            return _refused("malformed", f"the plan for call {command.call_id} cannot be read")
+            return refused("malformed", f"the plan for call {command.call_id} cannot be read")
         for request in known.call.services:
-            self._set_service(change, request)
+            set_by_call(self._replicas, change, request)
         self._replicas.carry_out(change, plan)
         ended = self._queue.finish(self._result(change.index, known.call.services))
         record = ended.record()
@@ -225,56 +136,54 @@ class ClusterState(Reading):
             index=index,
             placed=sum(min(service.placed, service.replicas) for service in services),
             pending=sum(service.pending for service in services),
-            reason=_why(services, self._replicas.nodes),
+            reason=_why(services, self._replicas),
             shares=self._replicas.shares([service.number for service in services]),
         )
 
     def _fail_call(self, change: Change, term: int, command: c.FailCall) -> Outcome:
         if command.term != term:
-            return _stale(term, command.term)
+            return stale_term(term, command.term)
         head = self._queue.head()
         if head is None or head.call.id != command.call_id:
-            return _refused("not-the-oldest", f"call {command.call_id} is not the oldest that waits")
+            return refused("not-the-oldest", f"call {command.call_id} is not the oldest that waits")
         ended = self._queue.finish(Result(status="failed", index=change.index, reason=command.reason))
         change.emit("call-failed", call=command.call_id, reason=command.reason)
         return Outcome(call=ended.record(), queue=True)
 
-    # services and tasks
+    # tasks and time
 
-    def _set_service(self, change: Change, request: c.ServiceRequest) -> None:
-        service = self._replicas.services.find(request.name) or self._replicas.services.add(request.name)
-        before = (service.replicas, service.size, service.description)
-        wanted = (request.replicas, request.slots_per_replica, request.description)
-        if before == wanted and service.version:
-            return
-        service.replicas, service.size, service.description = wanted
-        service.version += 1
-        service.updated_index = change.index
-        self._replicas.services.settle(service)
-        change.emit("service-set", service=service.name, replicas=service.replicas, version=service.version)
+    def _pass_time(self, change: Change, term: int, command: c.PassTime) -> Outcome:
+        if command.term != term:
+            return stale_term(term, command.term)
+        if command.clock_ms <= self._replicas.clock_ms:
+            return Outcome(duplicate=True)
+        self._replicas.clock_ms = command.clock_ms
+        node_commands.set_deadlines(self._replicas)
+        self._replicas.end_updates(change)
+        return Outcome()
 
     def _place_tasks(self, change: Change, term: int, command: c.PlaceTasks) -> Outcome:
         if command.term != term:
-            return _stale(term, command.term)
+            return stale_term(term, command.term)
         plan = parse(command.plan)
         if plan is None:
-            return _refused("malformed", "the plan cannot be read")
+            return refused("malformed", "the plan cannot be read")
         self._replicas.carry_out(change, plan)
         return Outcome(services=bool(change.nodes))
 
     def _report_tasks(self, change: Change, command: c.ReportTasks) -> Outcome:
         number = self._replicas.nodes.number(command.node)
         if number is None:
-            return self._no_such_node(command.node)
+            return no_such_node(self._replicas, command.node)
         known = self._replicas.nodes.records[number].incarnation
         if command.incarnation < known:
             started = f"{command.node} runs in incarnation {known}"
-            return _refused(
+            return refused(
                 "stale-incarnation", f"{started}; this report is of incarnation {command.incarnation}"
             )
         updates = unpack(command.updates, 3, REPORT)
         if updates is None:
-            return _refused("malformed", f"the report of {command.node} cannot be read")
+            return refused("malformed", f"the report of {command.node} cannot be read")
         if command.incarnation > known:
             self._replicas.node_restarted(number, command.incarnation)
         reached, failed = self._replicas.report(change, number, updates)
@@ -286,7 +195,7 @@ class ClusterState(Reading):
 
     def _create_cluster(self, change: Change, command: c.CreateCluster) -> Outcome:
         if command.id in self._clusters:
-            return _refused("exists", f"cluster {command.id} exists already; PUT replaces it")
+            return refused("exists", f"cluster {command.id} exists already; PUT replaces it")
         return self._write_cluster(change, command.id, command.nodes, "cluster-created")
 
     def _write_cluster(self, change: Change, id: str, nodes: tuple[c.ClusterNode, ...], kind: str) -> Outcome:
@@ -296,7 +205,7 @@ class ClusterState(Reading):
 
     def _remove_cluster(self, change: Change, command: c.RemoveCluster) -> Outcome:
         if self._clusters.pop(command.id, None) is None:
-            return _refused("unknown-cluster", f"there is no cluster {command.id}")
+            return refused("unknown-cluster", f"there is no cluster {command.id}")
         change.emit("cluster-removed", id=command.id)
         return Outcome(clusters=True)
 
@@ -313,43 +222,20 @@ class ClusterState(Reading):
 
     def snapshot_slices(self) -> Generator[None, None, bytes]:
         """The same bit by bit: yields after a few milliseconds of work where there are many tasks, and returns it."""
-        nodes, tasks = self._replicas.nodes, self._replicas.tasks
-        columns = {}
-        for name in tasks.column_names():
-            columns[name] = tasks.column(name)
-            if len(columns[name]) > LARGE_COLUMN:
-                yield
-        return msgspec.msgpack.encode(
-            _Snapshot(
-                format=SNAPSHOT_FORMAT,
-                applied_index=self.applied_index,
-                nodes=tuple(nodes.records),
-                node_versions=nodes.versions.astype("<i8").tobytes(),
-                services=tuple(self._replicas.services.all),
-                tasks=columns,
-                next_task=tasks.next_id,
-                calls=self._queue.dump(),
-                clusters=tuple(self._clusters.values()),
-                untold=self.untold.dump(),
-                told=self.untold.floor,
+        return (
+            yield from snapshots.write(
+                self.applied_index, self._replicas, self._queue, tuple(self._clusters.values()), self.untold
             )
         )
 
     def restore(self, data: bytes) -> None:
         """Become the state that `snapshot` wrote. Raises SnapshotError, and then nothing has changed."""
-        try:
-            saved = msgspec.msgpack.decode(data, type=_Snapshot)
-        except msgspec.DecodeError as error:
-            raise SnapshotError(f"not a snapshot of a cluster's state: {error}") from error
-        if not 1 <= saved.format <= SNAPSHOT_FORMAT:
-            raise SnapshotError(
-                f"a snapshot of format {saved.format}; this program reads formats 1 to {SNAPSHOT_FORMAT}"
-            )
-        self._replicas = _restored(saved)
+        saved = snapshots.read(data)
         self.applied_index = saved.applied_index
-        self._queue = CallQueue(saved.calls)
+        self._replicas = saved.replicas
+        self._queue = saved.queue
         self._clusters = {cluster.id: cluster for cluster in saved.clusters}
-        self.untold = Untold(saved.untold, saved.applied_index if saved.format == 1 else saved.told)
+        self.untold = saved.untold
 
     def digest(self) -> str:
         """SHA-256 of the snapshot: members that applied the same entries have the same."""
@@ -360,30 +246,10 @@ class ClusterState(Reading):
         invariants.check(self._replicas)
 
 
-def _restored(saved: _Snapshot) -> Replicas:
-    tasks = TaskTable()
-    try:
-        tasks.load(saved.tasks, saved.next_task)
-        versions = np.frombuffer(saved.node_versions, dtype="<i8").astype(np.int64)
-    except (KeyError, ValueError) as error:
-        raise SnapshotError(f"the snapshot's columns cannot be read: {error}") from error
-    replicas = Replicas(NodeTable(saved.nodes, versions), ServiceTable(saved.services), tasks)
-    replicas.recount()
-    return replicas
-
-
-def _refused(code: str, reason: str) -> Outcome:
-    return Outcome(ok=False, code=code, reason=reason)
-
-
-def _stale(term: int, claimed: int) -> Outcome:
-    return _refused("stale-term", f"decided by the leader of term {claimed}, but the entry is of term {term}")
-
-
-def _why(services: list[Service], nodes: NodeTable) -> str:
+def _why(services: list[Service], replicas: Replicas) -> str:
     """Why replicas of these services wait: the first ten by name."""
     short = [service for service in services if service.pending]
-    told = [why_waiting(service.pending, service.replicas, service.size, nodes) for service in short[:10]]
+    told = [why_waiting(service, replicas) for service in short[:10]]
     if len(services) > 1:
         told = [f"{service.name}: {why}" for service, why in zip(short, told, strict=False)]
     if len(short) > 10:

@@ -4,25 +4,99 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
+from . import constraints
+from .needs import SLOTS, Needs, where_unset
 from .records import NodeRecord
-from .runs import Ints
+from .runs import Ints, Mask
+from .specs import Placement
+
+
+class Room:
+    """What is free on each node, resource by resource, for a plan to count with. `open` nodes take new replicas."""
+
+    def __init__(self, names: list[str], free: Ints, is_open: Mask) -> None:
+        self._names = names
+        self._free = free
+        self.open = is_open
+
+    @property
+    def slots(self) -> Ints:
+        """int64[nodes]: free slots; 0 where no new replica may go."""
+        return np.where(self.open, self._free[0], 0)
+
+    def fits(self, needs: Needs) -> Ints:
+        """int64[nodes]: how many replicas of these needs there is room for."""
+        most = self._free[0] // needs.slots
+        for name, units in needs.more:
+            free = self._free[self._names.index(name)] if name in self._names else where_unset(name)
+            most = np.minimum(most, free // units)
+        fits: Ints = np.where(self.open, np.maximum(most, 0), 0)
+        return fits
+
+    def free(self, resource: str) -> Ints:
+        """int64[nodes]: units free of a resource, on whatever node."""
+        if resource in self._names:
+            return self._free[self._names.index(resource)]
+        return np.full(self.open.size, where_unset(resource), dtype=np.int64)
+
+    def take(self, needs: Needs, replicas: Ints) -> None:
+        """So many replicas more on each node, or fewer where negative."""
+        self._free[0] -= replicas * needs.slots
+        for name, units in needs.more:
+            if name not in self._names:
+                self._names.append(name)
+                new = np.full((1, self.open.size), where_unset(name), dtype=np.int64)
+                self._free = np.concatenate((self._free, new))
+            self._free[self._names.index(name)] -= replicas * units
+
+    def copy(self) -> Room:
+        return Room(list(self._names), self._free.copy(), self.open)
 
 
 class NodeTable:
-    """Records by number and, beside them, columns that plans compute with. Numbers are never used again."""
+    """Records by number and, beside them, columns that plans compute with. Numbers are never used again.
 
-    def __init__(self, records: tuple[NodeRecord, ...] = (), versions: Ints | None = None) -> None:
+    ready: the node answers. open: it answers, and its availability lets new replicas in.
+    """
+
+    def __init__(
+        self,
+        records: tuple[NodeRecord, ...] = (),
+        versions: Ints | None = None,
+        resources: tuple[str, ...] = (),
+    ) -> None:
         self.records = list(records)
         self._numbers: dict[str, int] = {}
         self._addresses: dict[tuple[str, int | None], int] = {}
         for record in records:
             if record.status != "removed":
                 self._name(record)
-        self.capacity = np.array([record.capacity for record in records], dtype=np.int64)
-        self.used = np.zeros(len(records), dtype=np.int64)
+        count = len(records)
+        self.resources: list[str] = [SLOTS]
+        self._capacity = np.array([[record.capacity for record in records]], dtype=np.int64).reshape(1, count)
+        self._used = np.zeros((1, count), dtype=np.int64)
         self.ready = np.array([record.status == "ready" for record in records], dtype=bool)
-        self.versions = np.zeros(len(records), dtype=np.int64) if versions is None else versions
+        self.open = np.array([_is_open(record) for record in records], dtype=bool)
+        self.draining = np.array([record.availability == "drain" for record in records], dtype=bool)
+        self.versions = np.zeros(count, dtype=np.int64) if versions is None else versions
+        self._attributes: dict[str, tuple[npt.NDArray[np.int32], list[str]]] = {}
+        self._allowed: dict[Placement, Mask] = {}
+        for name in resources:
+            self._resource(name)
+
+    @property
+    def capacity(self) -> Ints:
+        """int64[nodes]: slots."""
+        slots: Ints = self._capacity[0]
+        return slots
+
+    @property
+    def used(self) -> Ints:
+        """int64[nodes]: slots taken."""
+        slots: Ints = self._used[0]
+        return slots
 
     def _name(self, record: NodeRecord) -> None:
         self._numbers[record.name] = record.number
@@ -48,22 +122,43 @@ class NodeTable:
     def names(self, numbers: list[int]) -> tuple[str, ...]:
         return tuple(self.records[number].name for number in numbers)
 
+    # changes
+
     def add(self, record: NodeRecord, index: int) -> None:
         self.records.append(record)
         self._name(record)
-        self.capacity = np.append(self.capacity, record.capacity)
-        self.used = np.append(self.used, 0)
-        self.ready = np.append(self.ready, True)
+        for name in record.resources:
+            self._resource(name)
+        column = np.array([[_capacity(record, name)] for name in self.resources], dtype=np.int64)
+        self._capacity = np.concatenate((self._capacity, column), axis=1)
+        self._used = np.concatenate((self._used, np.zeros_like(column)), axis=1)
+        self.ready = np.append(self.ready, record.status == "ready")
+        self.open = np.append(self.open, _is_open(record))
+        self.draining = np.append(self.draining, record.availability == "drain")
         self.versions = np.append(self.versions, index)
+        self._forget_attributes()
 
     def remove(self, number: int) -> None:
         """Keep the name, for what calls remember, and nothing else."""
         record = self.records[number]
         del self._numbers[record.name]
         self._addresses.pop((record.host, record.port), None)
-        self.records[number] = msgspec.structs.replace(record, status="removed")
-        self.capacity[number] = self.used[number] = 0
-        self.ready[number] = False
+        self.set(msgspec.structs.replace(record, status="removed", availability="active"))
+        self._capacity[:, number] = self._used[:, number] = 0
+
+    def set(self, record: NodeRecord) -> None:
+        """Another record for the same node: how it is, what it has, what it is for."""
+        number, before = record.number, self.records[record.number]
+        self.records[number] = record
+        self.ready[number] = record.status == "ready"
+        self.open[number] = _is_open(record)
+        self.draining[number] = record.availability == "drain"
+        if (record.capacity, record.resources) != (before.capacity, before.resources):
+            for name in record.resources:
+                self._resource(name)
+            self._capacity[:, number] = [_capacity(record, name) for name in self.resources]
+        if (record.labels, record.platform) != (before.labels, before.platform):
+            self._forget_attributes()
 
     def move(self, addresses: dict[str, tuple[str, int | None]]) -> None:
         """Give nodes other addresses, all at once: they may trade theirs."""
@@ -75,15 +170,114 @@ class NodeTable:
             (record.host, record.port): record.number for record in present if record.port is not None
         }
 
-    def set_ready(self, number: int, ready: bool) -> None:
-        self.records[number] = msgspec.structs.replace(
-            self.records[number], status="ready" if ready else "down"
-        )
-        self.ready[number] = ready
-
     def set_incarnation(self, number: int, incarnation: int) -> None:
         self.records[number] = msgspec.structs.replace(self.records[number], incarnation=incarnation)
 
+    # what is taken
+
+    def take(self, needs: Needs, replicas: Ints) -> None:
+        """So many replicas more on each node, or fewer where negative."""
+        self._used[0] += replicas * needs.slots
+        for name, units in needs.more:
+            # The row first: a new resource makes the table anew.
+            row = self._resource(name)
+            self._used[row] += replicas * units
+
+    def forget_taken(self) -> None:
+        self._used[:] = 0
+
+    def room(self) -> Room:
+        """What is free now; the caller's own copy."""
+        return Room(list(self.resources), self._capacity - self._used, self.open.copy())
+
     def free(self) -> Ints:
-        """Free slots by node number; nothing is free on a node that is not ready."""
-        return np.where(self.ready, self.capacity - self.used, 0)
+        """Free slots by node number; nothing is free on a node that takes no new replicas."""
+        return np.where(self.open, self.capacity - self.used, 0)
+
+    def overdrawn(self) -> list[tuple[str, str]]:
+        """(node, resource) wherever more is taken than there is: never, unless by our own mistake."""
+        rows, nodes = np.nonzero(self._used > self._capacity)
+        return [
+            (self.records[node].name, self.resources[row])
+            for row, node in zip(rows.tolist(), nodes.tolist(), strict=True)
+        ]
+
+    def taken(self, number: int) -> dict[str, int]:
+        """Units taken of each resource on one node, without those of which nothing is."""
+        used = self._used[:, number].tolist()
+        return {name: units for name, units in zip(self.resources, used, strict=True) if units}
+
+    def capacities(self, record: NodeRecord) -> dict[str, int]:
+        """What a node would have of each resource, if this were its record."""
+        return {name: _capacity(record, name) for name in self.resources}
+
+    def used_columns(self) -> dict[str, list[int]]:
+        """For a check: units taken by resource and node."""
+        return {name: self._used[row].tolist() for row, name in enumerate(self.resources)}
+
+    def _resource(self, name: str) -> int:
+        """The row of a resource; a new one where nobody had heard of it."""
+        if name not in self.resources:
+            self.resources.append(name)
+            new = np.array([[_capacity(record, name) for record in self.records]], dtype=np.int64)
+            # A node that is being added has no column yet.
+            new = new[:, : self._capacity.shape[1]]
+            self._capacity = np.concatenate((self._capacity, new))
+            self._used = np.concatenate((self._used, np.zeros_like(new)))
+        return self.resources.index(name)
+
+    # what nodes are
+
+    def attribute(self, name: str) -> tuple[npt.NDArray[np.int32], list[str]]:
+        """(int32[nodes], values): which of the values each node has, so that a rule looks at each value once."""
+        if name not in self._attributes:
+            values: dict[str, int] = {}
+            codes = [values.setdefault(_attribute(name, record), len(values)) for record in self.records]
+            self._attributes[name] = (np.array(codes, dtype=np.int32), list(values))
+        return self._attributes[name]
+
+    def allowed(self, placement: Placement) -> Mask:
+        """bool[nodes]: where the constraints and platforms let replicas be; not to be changed."""
+        if placement not in self._allowed:
+            if len(self._allowed) > 10_000:
+                self._allowed.clear()
+            self._allowed[placement] = self.meeting(placement) & self.on_platform(placement)
+        return self._allowed[placement]
+
+    def meeting(self, placement: Placement) -> Mask:
+        """bool[nodes]: where every constraint is met."""
+        fits = np.ones(len(self.records), dtype=bool)
+        for rule in placement.constraints:
+            parsed = constraints.parse(rule)
+            codes, values = self.attribute(parsed.attribute)
+            fits &= np.array([parsed.is_met(value) for value in values], dtype=bool)[codes]
+        return fits
+
+    def on_platform(self, placement: Placement) -> Mask:
+        """bool[nodes]: where one of the platforms is."""
+        if not placement.platforms:
+            return np.ones(len(self.records), dtype=bool)
+        fits = [
+            any(platform.os in ("", os) and platform.arch in ("", arch) for platform in placement.platforms)
+            for os, arch in (record.platform for record in self.records)
+        ]
+        return np.array(fits, dtype=bool)
+
+    def _forget_attributes(self) -> None:
+        self._attributes.clear()
+        self._allowed.clear()
+
+
+def _is_open(record: NodeRecord) -> bool:
+    return record.status == "ready" and record.availability == "active"
+
+
+def _capacity(record: NodeRecord, resource: str) -> int:
+    if record.status == "removed":
+        return 0
+    return record.capacity if resource == SLOTS else record.resources.get(resource, where_unset(resource))
+
+
+def _attribute(name: str, record: NodeRecord) -> str:
+    os, arch = record.platform
+    return constraints.value_of(name, record.name, dict(record.labels), os, arch)

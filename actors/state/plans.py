@@ -5,18 +5,20 @@ from __future__ import annotations
 import msgspec
 
 from .commands import MAX_REPLICAS, Plan
-from .runs import PLAN, Ints, overlap, unpack
+from .runs import PLAN, REPORT, Ints, overlap, unpack
 
 MAX_SLOT = 2 * MAX_REPLICAS
 """The lowest unused slots are taken first, so that a number beyond this is a mistake."""
 
 
 class ParsedPlan(msgspec.Struct, frozen=True):
-    """One service's part: starts are rows (first slot, count, node number), stops (first slot, count)."""
+    """One service's part: starts are rows (first slot, count, node number), stops (first slot, count), retires (first
+    task id, count)."""
 
     service: str
     starts: Ints
     stops: Ints
+    retires: Ints
 
 
 def parse(plan: Plan) -> tuple[ParsedPlan, ...] | None:
@@ -24,9 +26,12 @@ def parse(plan: Plan) -> tuple[ParsedPlan, ...] | None:
     parts: list[ParsedPlan] = []
     for part in plan.services:
         starts, stops = unpack(part.starts, 3, PLAN), unpack(part.stops, 2, PLAN)
-        if starts is None or stops is None or not (_is_sound(starts) and _is_sound(stops)):
+        retires = unpack(part.retires, 2, REPORT)
+        if starts is None or stops is None or retires is None:
             return None
-        parts.append(ParsedPlan(part.service, starts, stops))
+        if not (_is_sound(starts) and _is_sound(stops)) or overlap(retires[:, 0], retires[:, 1]):
+            return None
+        parts.append(ParsedPlan(part.service, starts, stops, retires))
     return tuple(parts)
 
 

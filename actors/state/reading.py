@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import history, restarts
 from .call_queue import CallQueue, QueuedCall
-from .nodes import NodeTable
+from .depending import unmet
+from .history import Past
+from .needs import Needs
+from .nodes import NodeTable, Room
 from .records import (
     AssignedTasks,
     Assignments,
@@ -15,13 +19,16 @@ from .records import (
     Pending,
     ServiceRecord,
     TaskRecord,
+    Wanted,
 )
 from .replicas import Replicas
 from .runs import Ints, Mask, collect
 from .services import ServiceTable
+from .specs import UpdatePolicy
 from .task_states import TaskState
 from .tasks import Rows, TaskTable
 from .untold import Untold
+from .updates import policy_of
 from .waiting import why_waiting
 
 
@@ -49,9 +56,29 @@ class Reading:
         """int64[nodes]: free slots by node number; 0 where a node is down or was removed."""
         return self._replicas.nodes.free()
 
-    def ready_nodes(self) -> Mask:
-        """bool[nodes], by node number."""
-        return self._replicas.nodes.ready
+    def room(self) -> Room:
+        """What is free on each node, resource by resource; the caller's own copy."""
+        return self._replicas.nodes.room()
+
+    def node_table(self) -> NodeTable:
+        """The nodes in columns, to read and not to change."""
+        return self._replicas.nodes
+
+    def waits_for_time(self, now_ms: int) -> bool:
+        """Whether something happens in the state once it hears that it is so late."""
+        clock_ms, replicas = self._replicas.clock_ms, self._replicas
+        unsettled = replicas.services.unsettled()
+        return any(
+            record.availability == "drain" and record.drain_deadline_s is not None and record.drain_ms is None
+            for record in self.nodes()
+        ) or any(
+            service.held > service.done and restarts.any_due(service.restarts, clock_ms, now_ms)
+            for service in unsettled
+        ) or any(replicas.is_updated(service, now_ms) for service in unsettled)
+
+    def clock_ms(self) -> int:
+        """The cluster's own time, as the last leader told it."""
+        return self._replicas.clock_ms
 
     def load_of(self, name: str) -> int:
         """Slots taken on a node; 0 for an unknown one."""
@@ -61,8 +88,8 @@ class Reading:
     # services and tasks
 
     def services(self) -> tuple[ServiceRecord, ...]:
-        """In order of creation; a service that was scaled to 0 is still one."""
-        return tuple(service.record() for service in self._replicas.services.all)
+        """In order of creation; a service that was scaled to 0 is still one, one that was removed is not."""
+        return tuple(service.record() for service in self._replicas.services)
 
     def service(self, name: str) -> ServiceRecord | None:
         service = self._replicas.services.find(name)
@@ -79,17 +106,73 @@ class Reading:
 
     def running(self, service: str) -> tuple[Ints, Ints, Ints]:
         """(slots, node numbers, states) of a service's tasks that are wanted running, by slot."""
+        found = self.wanted(service)
+        return found.slots, found.nodes, found.states
+
+    def wanted(self, service: str) -> Wanted:
+        """A service's tasks that are wanted running, by slot; none for an unknown one."""
         found, t = self._replicas.services.find(service), self._replicas.tasks
+        rows = np.zeros(0, np.int64)
+        if found is not None:
+            rows = self._replicas.wanted(t.of_service(found.number))
+            rows = rows[np.argsort(t.slot[rows], kind="stable")]
+        return Wanted(
+            ids=t.id[rows],
+            slots=t.slot[rows].astype(np.int64),
+            nodes=t.node[rows].astype(np.int64),
+            states=t.state[rows].astype(np.int64),
+            versions=t.version[rows].astype(np.int64),
+            needs=t.needs[rows].astype(np.int64),
+            updated_ms=t.updated[rows],
+        )
+
+    def restarts(self, service: str) -> Ints:
+        """Slots whose tasks ended by themselves, as rows of `restarts.py`."""
+        found = self._replicas.services.find(service)
+        return restarts.rows_of(b"" if found is None else found.restarts)
+
+    def history(self, service: str, limit: int = 100) -> tuple[Past, ...]:
+        """Tasks that ended by themselves, the newest first."""
+        found = self._replicas.services.find(service)
+        return history.newest(b"" if found is None else found.history, limit)
+
+    def faulty_nodes(self, service: str, now_ms: int) -> Mask:
+        """bool[nodes]: where the service's tasks failed often of late."""
+        found, nodes = self._replicas.services.find(service), self._replicas.nodes.ready.size
         if found is None:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
-        rows = self._replicas.wanted(t.of_service(found.number))
-        rows = rows[np.argsort(t.slot[rows], kind="stable")]
-        return t.slot[rows].astype(np.int64), t.node[rows].astype(np.int64), t.state[rows].astype(np.int64)
+            return np.zeros(nodes, dtype=bool)
+        return history.faulty_nodes(found.history, found.template, now_ms, nodes)
+
+    def active_update(self, service: str) -> UpdatePolicy | None:
+        """How the service's replicas are being replaced; None where they are not."""
+        found = self._replicas.services.find(service)
+        if found is None or found.update is None or not found.update.is_active:
+            return None
+        return policy_of(found)
+
+    def unmet(self, service: str) -> tuple[str, ...]:
+        """What the service waits for before its first replica starts, in words."""
+        found = self._replicas.services.find(service)
+        return () if found is None else unmet(found, self._replicas)
+
+    def needs(self, number: int) -> Needs:
+        """What tasks of that number of needs take."""
+        return self._replicas.needs.all[number]
 
     def tasks_of(self, node: str) -> tuple[TaskRecord, ...]:
         """Every task of a node that has not ended, by id."""
         number = self._replicas.nodes.number(node)
         return () if number is None else self._task_records(self._replicas.tasks.of_node(number))
+
+    def task_page(self, service: str | None, offset: int, limit: int) -> tuple[int, tuple[TaskRecord, ...]]:
+        """(how many there are, those from `offset` on, at most `limit`), by id; of one service, or of all."""
+        t = self._replicas.tasks
+        if service is None:
+            rows = np.flatnonzero(t.service >= 0)
+        else:
+            found = self._replicas.services.find(service)
+            rows = np.zeros(0, np.int64) if found is None else t.of_service(found.number)
+        return int(rows.size), self._task_records(rows[offset : offset + limit])
 
     def tasks_of_service(self, service: str) -> tuple[TaskRecord, ...]:
         """Every task of a service that has not ended, by id."""
@@ -98,7 +181,7 @@ class Reading:
 
     def _task_records(self, rows: Rows) -> tuple[TaskRecord, ...]:
         t, services, nodes = self._replicas.tasks, self._replicas.services.all, self._replicas.nodes.records
-        columns = (t.id, t.service, t.slot, t.node, t.state, t.desired, t.size, t.updated)
+        columns = (t.id, t.service, t.slot, t.node, t.state, t.desired, t.needs, t.version, t.updated)
         return tuple(
             TaskRecord(
                 id=id,
@@ -107,10 +190,11 @@ class Reading:
                 node=nodes[node].name,
                 state=TaskState(state),
                 desired=TaskState(desired),
-                slots=size,
-                updated_index=updated,
+                slots=self._replicas.needs.all[needs].slots,
+                version=version,
+                updated_ms=updated,
             )
-            for id, service, slot, node, state, desired, size, updated in zip(
+            for id, service, slot, node, state, desired, needs, version, updated in zip(
                 *(column[rows].tolist() for column in columns), strict=True
             )
         )
@@ -138,7 +222,7 @@ class Reading:
         rows = self._replicas.wanted(t.of_node(number))
         ids, slots = t.id[rows], t.slot[rows].astype(np.int64)
         runs = collect(
-            ids, ids - slots, t.service[rows].astype(np.int64), t.size[rows].astype(np.int64)
+            ids, ids - slots, t.service[rows].astype(np.int64), t.needs[rows].astype(np.int64)
         ).tolist()
         return Assignments(
             node=node,
@@ -149,9 +233,10 @@ class Reading:
                     first_slot=first - shift,
                     first_task=first,
                     count=count,
-                    slots_per_replica=size,
+                    slots_per_replica=self._replicas.needs.all[needs].slots,
+                    simulate=services[service].spec.simulate,
                 )
-                for first, count, shift, service, size in runs
+                for first, count, shift, service, needs in runs
             ),
         )
 
@@ -162,11 +247,9 @@ class Reading:
                 service=service.name,
                 waiting=service.pending,
                 replicas=service.replicas,
-                reason=why_waiting(
-                    service.pending, service.replicas, service.slots_per_replica, self._replicas.nodes
-                ),
+                reason=why_waiting(service, self._replicas),
             )
-            for service in self.unsettled()
+            for service in self._replicas.services.unsettled()
             if service.pending
         )
 
@@ -203,7 +286,7 @@ class Reading:
 
     def statistics(self) -> dict[str, int]:
         """Counts for /stats."""
-        nodes, services = self._replicas.nodes, self._replicas.services.all
+        nodes, services = self._replicas.nodes, self._replicas.services
         return {
             "applied_index": self.applied_index,
             "nodes": len(nodes.present()),

@@ -7,14 +7,21 @@ from typing import Any, Literal
 
 import msgspec
 
-from .commands import ClusterNode, ServiceRequest
+from .commands import Availability, ClusterNode, ServiceRequest
+from .runs import Ints
+from .specs import ServiceSpec, Simulated
 from .task_states import TaskState
 
 CallStatus = Literal["spreading pending", "spreading", "executed", "failed"]
 
 
 class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A node as agreed on. `number` is its order of joining, never used again after it leaves."""
+    """A node as agreed on. `number` is its order of joining, never used again after it leaves.
+
+    resources: units of what it has beside `capacity` slots. platform: (os, arch), empty where unknown.
+    drain_parallel: replicas of one service that may move at a time, 0 = all. drain_ms: when the drain may stop being
+    gentle, on the cluster's clock; None before the leader has set it, or where there is no deadline.
+    """
 
     number: int
     name: str
@@ -24,10 +31,41 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[tuple[str, str], ...] = ()
     status: Literal["ready", "down", "removed"] = "ready"
     incarnation: int = 0
+    availability: Availability = "active"
+    resources: dict[str, int] = {}
+    platform: tuple[str, str] = ("", "")
+    drain_parallel: int = 0
+    drain_deadline_s: float | None = None
+    drain_ms: int | None = None
+
+
+UpdateState = Literal[
+    "updating", "paused", "completed", "rollback_started", "rollback_paused", "rollback_completed"
+]
+"""Swarm's; a service that was never updated has none, which is the seventh."""
+
+
+class UpdateStatus(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """How far an update has come; times are in ms on the cluster's clock. `total` replicas are to be replaced."""
+
+    state: UpdateState
+    started_ms: int
+    total: int
+    failures: int = 0
+    message: str = ""
+    completed_ms: int | None = None
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in ("updating", "rollback_started")
 
 
 class ServiceRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A service: what is desired, and how much of it there is. Pending replicas are on no ready node."""
+    """A service: what is desired, and how much of it there is. Pending replicas are on no ready node.
+
+    version: counts every change of the spec. template: the version from which new tasks are made. misplaced: replicas
+    on nodes where they may not stay.
+    """
 
     number: int
     name: str
@@ -38,10 +76,19 @@ class ServiceRecord(msgspec.Struct, frozen=True, kw_only=True):
     placed: int
     lost: int
     updated_index: int
+    spec: ServiceSpec = ServiceSpec()
+    template: int = 0
+    misplaced: int = 0
+    earlier: tuple[tuple[int, ServiceSpec], ...] = ()
+    done: int = 0
+    completed: int = 0
+    waiting: int = 0
+    update: UpdateStatus | None = None
 
     @property
     def pending(self) -> int:
-        return max(0, self.replicas - self.placed)
+        """Replicas that should run and do not."""
+        return self.waiting
 
 
 class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +124,7 @@ class ClusterRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt to run a replica in a slot."""
+    """One attempt to run a replica in a slot, as of `updated_ms` on the cluster's clock."""
 
     id: int
     service: str
@@ -86,7 +133,20 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
     state: TaskState
     desired: TaskState
     slots: int
-    updated_index: int
+    version: int
+    updated_ms: int
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Tasks of a service that should run, in columns of equal length, by slot. `needs` are numbers (`needs.py`)."""
+
+    ids: Ints
+    slots: Ints
+    nodes: Ints
+    states: Ints
+    versions: Ints
+    needs: Ints
+    updated_ms: Ints
 
 
 class AssignedTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -97,6 +157,7 @@ class AssignedTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     first_task: int
     count: int
     slots_per_replica: int
+    simulate: Simulated = Simulated()
 
 
 class Assignments(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,13 +205,15 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What a command led to. Refusals are values: `code` for programs, `reason` for people.
 
-    call: the call concerned. assignments: names of nodes whose assignments changed, in order of joining.
+    version: that a service has now. call: the call concerned. assignments: names of nodes whose assignments
+    changed, in order of joining.
     queue, nodes, services, clusters: whether that part of the state changed.
     """
 
     ok: bool = True
     code: str = ""
     reason: str = ""
+    version: int = 0
     call: CallRecord | None = None
     duplicate: bool = False
     assignments: tuple[str, ...] = ()

@@ -6,24 +6,45 @@ replica that waits is no task: it is a slot that the next plan fills.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
+from . import history, restarts, updates as updates_of_service
 from .changes import Change
+from .needs import NeedsTable
 from .nodes import NodeTable
 from .plans import ParsedPlan
+from .records import NodeRecord
 from .runs import Ints, Mask, collect, distinct, expand
-from .services import Service, ServiceTable
+from .services import Service, ServiceTable, at_a_time
+from .specs import Placement
 from .task_states import NUMBERS, TaskState
 from .tasks import Rows, TaskTable
 
 
 class Replicas:
-    """The tables of nodes, services and tasks, changed together so that they agree (`invariants.py`)."""
+    """The tables of nodes, services and tasks, changed together so that they agree (`invariants.py`).
 
-    def __init__(self, nodes: NodeTable, services: ServiceTable, tasks: TaskTable) -> None:
+    A command ends with `look_over`: what is misplaced, and on how many nodes a global service belongs, is counted anew
+    where it may have changed.
+    """
+
+    def __init__(
+        self,
+        nodes: NodeTable,
+        services: ServiceTable,
+        tasks: TaskTable,
+        needs: NeedsTable | None = None,
+        clock_ms: int = 0,
+    ) -> None:
         self.nodes = nodes
         self.services = services
         self.tasks = tasks
+        self.needs = needs or NeedsTable()
+        self.clock_ms = clock_ms
+        """The cluster's own time, by the last leader that told it."""
+        self._suspects: dict[int, None] = {}
 
     # plans
 
@@ -33,6 +54,8 @@ class Replicas:
             service = self.services.find(part.service)
             if service is not None and part.stops.size:
                 self._stop(change, service, part.stops)
+            if service is not None and part.retires.size:
+                self._retire(change, service, part.retires)
         for part in plan:
             service = self.services.find(part.service)
             if service is not None and part.starts.size:
@@ -48,33 +71,57 @@ class Replicas:
         surplus = max(0, service.placed + service.lost - service.replicas)
         self._release(change, found[:surplus], "tasks-stopped")
 
+    def _retire(self, change: Change, service: Service, retires: Ints) -> None:
+        """End these tasks; their slots are wanted still. Ids are never used again, so that a late plan does no harm."""
+        low, many = self.tasks.between(retires[:, 0], retires[:, 1])
+        rows = expand(low, many)
+        rows = rows[self.tasks.service[rows] == service.number]
+        self._release(change, self.wanted(rows), "tasks-stopped")
+
     def _start(self, change: Change, service: Service, starts: Ints) -> None:
         """Start tasks in these slots on these nodes; what no longer fits stays pending."""
         slots = expand(starts[:, 0], starts[:, 1])
         nodes = np.repeat(starts[:, 2], starts[:, 1])
-        fits = self._on_ready_nodes(nodes)
+        fits = self._may_go(service, slots, nodes)
         current = self.wanted(self.tasks.of_service(service.number))
         held = self.tasks.slot[current].astype(np.int64)
         lost = ~self.nodes.ready[self.tasks.node[current]]
         fits &= ~_are_among(slots, held[~lost])
         replaces = _are_among(slots, held[lost])
-        room = service.replicas - service.placed - service.lost
-        fits &= replaces | (np.cumsum(fits & ~replaces) <= room)
+        taken = service.placed + (0 if service.spec.is_global else service.lost)
+        rows = restarts.rows_of(service.restarts)
+        reopened = _are_among(slots, rows[rows[:, restarts.KIND] == restarts.WAITS, restarts.SLOT])
+        fits &= ~_are_among(slots, rows[rows[:, restarts.KIND] >= restarts.GIVEN_UP, restarts.SLOT])
+        # With start-first new ones start before old ones stop.
+        surge = service.update is not None and service.update.is_active
+        policy = updates_of_service.policy_of(service)
+        more = (policy.parallelism or service.replicas) if surge and policy.order == "start-first" else 0
+        anew = fits & ~replaces & ~reopened
+        fits &= replaces | reopened | (np.cumsum(anew) <= service.replicas - service.held - taken + more)
+        fits &= replaces | (np.cumsum(fits & ~replaces) <= at_a_time(service.spec, service.replicas) - taken + more)
         slots, nodes = slots[fits], nodes[fits]
-        kept = self._within_capacity(nodes, service.size)
+        kept = self._within_capacity(service, nodes, current[~lost])
         slots, nodes = slots[kept], nodes[kept]
         self._release(change, current[lost & _are_among(held, slots)], "tasks-lost")
         self._add_tasks(change, service, slots, nodes)
 
-    def _on_ready_nodes(self, nodes: Ints) -> Mask:
+    def _may_go(self, service: Service, slots: Ints, nodes: Ints) -> Mask:
+        """Which of these starts are on nodes that let replicas of this service in."""
         known = (nodes >= 0) & (nodes < self.nodes.ready.size)
         fits = np.zeros(nodes.size, dtype=bool)
-        fits[known] = self.nodes.ready[nodes[known]]
+        may = self.nodes.open & self.nodes.allowed(service.spec.placement)
+        fits[known] = may[nodes[known]]
+        if service.spec.is_global:
+            fits &= slots == nodes + 1
         return fits
 
-    def _within_capacity(self, nodes: Ints, size: int) -> Mask:
+    def _within_capacity(self, service: Service, nodes: Ints, current: Rows) -> Mask:
         """Which of these placements fit, the earlier ones first on each node."""
-        most = self.nodes.free() // size
+        most = self.nodes.room().fits(service.needs)
+        limit = service.spec.placement.max_replicas_per_node
+        if limit:
+            held = np.bincount(self.tasks.node[current], minlength=most.size)
+            most = np.minimum(most, np.maximum(limit - held, 0))
         wanted = np.bincount(nodes, minlength=most.size)
         if np.all(wanted <= most):
             return np.ones(nodes.size, dtype=bool)
@@ -90,11 +137,15 @@ class Replicas:
             service=service.number,
             slots=slots,
             nodes=nodes,
-            size=service.size,
-            version=service.version,
-            index=change.index,
+            needs=self.needs.number(service.needs),
+            version=service.template,
+            now_ms=self.clock_ms,
         )
         self.count(rows, +1)
+        service.has_begun = True
+        if service.restarts:
+            service.set_restarts(restarts.started(service.restarts, slots))
+            self.services.settle(service)
         self._tell_tasks(change, rows, "tasks-placed")
 
     # reports
@@ -105,16 +156,66 @@ class Replicas:
         How many reached each state, by its name; and whether one ended that should have run on.
         """
         rows, states = self._newer_states(number, updates)
+        before = {"state": self.tasks.state[rows], "since": self.tasks.updated[rows]}
         self.tasks.state[rows] = states
-        self.tasks.updated[rows] = change.index
+        self.tasks.updated[rows] = self.clock_ms
         ended = rows[states >= TaskState.COMPLETE]
         failed = self.wanted(ended)
+        is_failed = _are_among(rows, failed)
+        before = {name: column[is_failed] for name, column in before.items()}
         self._tell_tasks(change, failed, "tasks-ended")
+        for service_number in distinct(self.tasks.service[failed]):
+            service, mine = self.services.all[service_number], self.tasks.service[failed] == service_number
+            failures = self._early(service, failed[mine], before["state"][mine], before["since"][mine])
+            self._ended(service, failed[mine])
+            updates_of_service.count_failures(service, change, failures, self.clock_ms)
+            self.suspect((service_number,))
         self._forget_tasks(change, ended)
         reached = np.bincount(states)
         return {TaskState(n).name: int(reached[n]) for n in np.flatnonzero(reached).tolist()}, bool(
             failed.size
         )
+
+    def _early(self, service: Service, rows: Rows, states: Ints, since: Ints) -> int:
+        """How many of these are failures of the update: they ended before they ran, or soon after."""
+        t = self.tasks
+        if service.update is None:
+            return 0
+        monitor_ms = updates_of_service.policy_of(service).monitor_s * 1_000
+        early = (states < TaskState.RUNNING) | (self.clock_ms - since <= monitor_ms)
+        done = (t.state[rows] == TaskState.COMPLETE) & service.spec.is_job
+        return int(np.count_nonzero(early & ~done & (t.version[rows] == service.template)))
+
+    def end_updates(self, change: Change) -> None:
+        """Updates that have been watched for long enough are complete."""
+        for service in self.services.unsettled():
+            if self.is_updated(service, self.clock_ms):
+                updates_of_service.complete(service, change, self.clock_ms)
+                self.services.settle(service)
+
+    def is_updated(self, service: Service, now_ms: int) -> bool:
+        """Whether the service's update is complete, if it is so late."""
+        if service.update is None or not service.update.is_active:
+            return False
+        wanted = self.wanted(self.tasks.of_service(service.number))
+        placed = wanted[self.nodes.ready[self.tasks.node[wanted]]]
+        return updates_of_service.is_complete(service, self.tasks, placed, now_ms)
+
+    def _ended(self, service: Service, rows: Rows) -> None:
+        """Tasks ended by themselves: remember them, and when their slots start again."""
+        t = self.tasks
+        slots, states = t.slot[rows].astype(np.int64), t.state[rows]
+        columns = (t.id[rows], slots, t.node[rows], t.version[rows], states, np.full(rows.size, self.clock_ms))
+        service.history = history.added(service.history, np.column_stack(columns).astype(np.int64))
+        current = t.version[rows] == service.template
+        if current.any():
+            succeeded = states[current] == TaskState.COMPLETE
+            spec = service.spec
+            service.set_restarts(
+                restarts.ended(
+                    service.restarts, slots[current], succeeded, spec.restart, spec.is_job, self.clock_ms
+                )
+            )
 
     def _newer_states(self, number: int, updates: Ints) -> tuple[Rows, Ints]:
         """The node's own tasks that a report carries forward, each once, with the furthest state told."""
@@ -137,13 +238,21 @@ class Replicas:
 
     # nodes
 
-    def set_node_ready(self, number: int, ready: bool) -> int:
-        """A node answers again, or fell silent; its replicas, which now count as placed or as lost."""
-        rows = self.wanted(self.tasks.of_node(number))
+    def set_node(self, record: NodeRecord) -> int:
+        """A node is another way now: it fell silent or answers, takes load or not, has other labels. Its replicas,
+        which now count as placed or as lost, and may be misplaced."""
+        rows = self.wanted(self.tasks.of_node(record.number))
         self.count(rows, -1)
-        self.nodes.set_ready(number, ready)
+        self.nodes.set(record)
         self.count(rows, +1)
+        self.suspect(distinct(self.tasks.service[rows]))
+        self.suspect(self.services.everywhere())
         return int(rows.size)
+
+    def add_node(self, record: NodeRecord, index: int) -> None:
+        """A node joins."""
+        self.nodes.add(record, index)
+        self.suspect(self.services.everywhere())
 
     def remove_node(self, change: Change, number: int) -> int:
         """A node leaves with everything on it; the replicas that it had."""
@@ -151,7 +260,55 @@ class Replicas:
         replicas = int(self.wanted(rows).size)
         self._forget_tasks(change, rows)
         self.nodes.remove(number)
+        self.suspect(self.services.everywhere())
         return replicas
+
+    # services
+
+    def remove_service(self, change: Change, service: Service) -> int:
+        """All of it stops; the replicas that it had."""
+        rows = self.wanted(self.tasks.of_service(service.number))
+        self._release(change, rows, "tasks-stopped")
+        self.services.remove(service)
+        return int(rows.size)
+
+    def suspect(self, numbers: Iterable[int]) -> None:
+        """These services may have replicas where they may not be, or belong on other nodes than before."""
+        self._suspects.update(dict.fromkeys(numbers))
+
+    def look_over(self) -> None:
+        """Count anew what may have changed, at the end of each command."""
+        suspects, self._suspects = self._suspects, {}
+        for number in sorted(suspects):
+            service = self.services.all.get(number)
+            if service is not None and not service.is_removed:
+                service.replicas, service.misplaced = self.belonging(service)
+                if service.spec.is_global and service.restarts:
+                    there = np.flatnonzero(self.nodes.open & self.nodes.allowed(service.spec.placement))
+                    service.set_restarts(restarts.only(service.restarts, there + 1))
+                self.services.settle(service)
+        for number in self.services.leaving():
+            if not self.tasks.of_service(number).size:
+                self.services.forget(number)
+
+    def belonging(self, service: Service) -> tuple[int, int]:
+        """(replicas that should run, replicas that are where they may not stay)."""
+        nodes, placement = self.nodes, service.spec.placement
+        if not service.spec.is_global and not nodes.draining.any() and not _is_bound(placement):
+            return service.replicas, 0
+        allowed = nodes.allowed(placement)
+        rows = self.wanted(self.tasks.of_service(service.number))
+        there = self.tasks.node[rows]
+        misplaced = (nodes.ready & (nodes.draining | ~allowed))[there]
+        replicas = service.replicas
+        if service.spec.is_global:
+            # A node that is paused keeps what it has, and gets nothing new.
+            kept = nodes.ready & allowed & ~nodes.open & ~nodes.draining
+            replicas = int(np.count_nonzero(nodes.open & allowed)) + int(np.count_nonzero(kept[there]))
+            if service.update is None or service.update.completed_ms is not None:
+                # A node that was away during the update has what it had before.
+                misplaced |= nodes.ready[there] & (self.tasks.version[rows] != service.template)
+        return replicas, int(np.count_nonzero(misplaced))
 
     # tasks
 
@@ -166,8 +323,11 @@ class Replicas:
             return
         tasks, nodes = self.tasks, self.nodes
         node = tasks.node[rows]
-        sizes = np.bincount(node, weights=tasks.size[rows], minlength=nodes.used.size)
-        nodes.used += sign * sizes.astype(np.int64)
+        kinds = tasks.needs[rows]
+        for kind in distinct(kinds):
+            nodes.take(
+                self.needs.all[kind], sign * np.bincount(node[kinds == kind], minlength=nodes.ready.size)
+            )
         ready = nodes.ready[node]
         placed, lost = np.bincount(tasks.service[rows[ready]]), np.bincount(tasks.service[rows[~ready]])
         for number in np.flatnonzero(placed).tolist():
@@ -175,15 +335,20 @@ class Replicas:
         for number in np.flatnonzero(lost).tolist():
             self.services.all[number].lost += sign * int(lost[number])
         for number in distinct(tasks.service[rows]):
-            self.services.settle(self.services.all[number])
+            service = self.services.all[number]
+            self.services.settle(service)
+            if service.misplaced or service.spec.is_global:
+                self._suspects[number] = None
 
     def recount(self) -> None:
         """Count everything anew from the tasks alone, after these were loaded."""
-        self.nodes.used[:] = 0
-        for service in self.services.all:
+        self.nodes.forget_taken()
+        for service in self.services.all.values():
             service.placed = service.lost = 0
             self.services.settle(service)
         self.count(np.flatnonzero(self.tasks.desired == TaskState.RUNNING), +1)
+        self.suspect(self.services.all)
+        self.look_over()
 
     def shares(self, services: list[int]) -> tuple[tuple[str, int], ...]:
         """(node name, replicas) of these services together, on ready nodes, in order of joining."""
@@ -202,7 +367,7 @@ class Replicas:
         self._tell_tasks(change, rows, kind)
         self.count(rows, -1)
         self.tasks.desired[rows] = TaskState.SHUTDOWN
-        self.tasks.updated[rows] = change.index
+        self.tasks.updated[rows] = self.clock_ms
         self.tasks.drop(rows[self.tasks.state[rows] < TaskState.ACCEPTED])
 
     def _forget_tasks(self, change: Change, rows: Rows) -> None:
@@ -227,3 +392,8 @@ class Replicas:
 def _are_among(numbers: Ints, others: Ints) -> Mask:
     # np.isin takes 10 µs to find that one side is empty, and most plans start in slots that nobody had.
     return np.isin(numbers, others) if numbers.size and others.size else np.zeros(numbers.size, dtype=bool)
+
+
+def _is_bound(placement: Placement) -> bool:
+    """Whether it matters on which node a replica is."""
+    return bool(placement.constraints or placement.platforms)

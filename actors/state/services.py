@@ -1,33 +1,110 @@
-"""The services of a cluster: what is desired of each, and how many of its replicas are placed and lost."""
+"""The services of a cluster: what is desired of each, and how many of its replicas are placed, lost and misplaced."""
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Iterator
 
-from .records import ServiceRecord
+import msgspec
+import numpy as np
+
+from . import restarts
+from .needs import Needs, needs_of
+from .records import ServiceRecord, UpdateStatus as UpdateStatus
+from .specs import ServiceSpec, is_same_template
+
+EARLIER_KEPT = 10
+"""Specs of a service that are remembered beside the present one."""
 
 
 class Service(msgspec.Struct, kw_only=True, array_like=True):
-    """A service; `placed` and `lost` count its tasks that should run, on ready nodes and on those down."""
+    """A service; `placed` and `lost` count its tasks that should run, on ready nodes and on those down.
+
+    replicas: how many should run: what the spec says, or for a global service the nodes that it belongs on.
+    misplaced: of those placed, how many are where they may not stay. is_removed: only its last tasks are waited for.
+    restarts, history: rows (`restarts.py`, `history.py`). held: slots that do not run because their task ended; of
+    these, `done` will not start again, `completed` because they did what they were for. previous: the template and the
+    spec to roll back to.
+    """
 
     number: int
     name: str
     replicas: int = 0
-    size: int = 1
-    description: str = ""
     version: int = 0
+    template: int = 0
     placed: int = 0
     lost: int = 0
+    misplaced: int = 0
     updated_index: int = 0
+    is_removed: bool = False
+    spec: ServiceSpec = ServiceSpec(replicas=0)
+    earlier: tuple[tuple[int, ServiceSpec], ...] = ()
+    has_begun: bool = False
+    restarts: bytes = b""
+    history: bytes = b""
+    held: int = 0
+    done: int = 0
+    completed: int = 0
+    update: UpdateStatus | None = None
+    previous: tuple[int, ServiceSpec] | None = None
+
+    @property
+    def size(self) -> int:
+        """Slots a replica."""
+        return self.spec.reservations.slots
+
+    @property
+    def needs(self) -> Needs:
+        """What a new task of it takes."""
+        return needs_of(self.spec)
 
     @property
     def is_settled(self) -> bool:
-        """Exactly what is desired is placed, and nothing is left on nodes that are down."""
-        return self.placed == self.replicas and not self.lost
+        """Exactly what is desired is placed, where it may be, and nothing is left on nodes that are down."""
+        return self.is_placed and not (self.update is not None and self.update.is_active)
+
+    @property
+    def is_placed(self) -> bool:
+        """The same, whether of the right template or not."""
+        # A task of a global service waits on its node until that comes back: nobody else has its place.
+        lost = 0 if self.spec.is_global else self.lost
+        open_slots = self.replicas - self.held
+        at_once = at_a_time(self.spec, open_slots)
+        # A job that was told to take fewer at a time lets those end that run.
+        most = open_slots if self.spec.is_job else at_once
+        return at_once <= self.placed <= most and self.held == self.done and not lost and not self.misplaced
 
     @property
     def pending(self) -> int:
-        return max(0, self.replicas - self.placed)
+        """Replicas that should run and do not, also those that wait for their restart."""
+        return max(0, at_a_time(self.spec, self.replicas - self.done) - self.placed)
+
+    def set_restarts(self, rows: bytes) -> None:
+        """What became of slots whose tasks ended."""
+        kinds = restarts.rows_of(rows)[:, restarts.KIND]
+        self.restarts = rows
+        self.held = int(np.count_nonzero(kinds != restarts.RUNS))
+        self.done = int(np.count_nonzero(kinds >= restarts.GIVEN_UP))
+        self.completed = int(np.count_nonzero(kinds == restarts.COMPLETED))
+
+    def become(self, spec: ServiceSpec, index: int, *, keeps_template: bool = False) -> None:
+        """Take on another spec, as the next version. The one before is remembered, unless a service call replaced it:
+        that changes a number, and says which."""
+        if self.version and not keeps_template:
+            self.earlier = (*self.earlier, (self.version, self.spec))[-EARLIER_KEPT:]
+        # A service call knows of nothing to wait for.
+        self.has_begun |= keeps_template
+        same = bool(self.version) and (keeps_template or is_same_template(self.spec, spec))
+        self.version += 1
+        if not same:
+            self.template = self.version
+            self.set_restarts(b"")
+        self.spec = spec
+        self.updated_index = index
+        if not spec.is_global:
+            self.replicas = spec.replicas
+            # Of fewer replicas those go first that do not run.
+            running = min(self.placed + self.lost, self.replicas)
+            self.set_restarts(restarts.trimmed(self.restarts, self.replicas - running))
 
     def record(self) -> ServiceRecord:
         return ServiceRecord(
@@ -35,36 +112,80 @@ class Service(msgspec.Struct, kw_only=True, array_like=True):
             name=self.name,
             replicas=self.replicas,
             slots_per_replica=self.size,
-            description=self.description,
+            description=self.spec.description,
             version=self.version,
             placed=self.placed,
             lost=self.lost,
             updated_index=self.updated_index,
+            spec=self.spec,
+            template=self.template,
+            misplaced=self.misplaced,
+            earlier=self.earlier,
+            done=self.done,
+            completed=self.completed,
+            waiting=self.pending,
+            update=self.update,
         )
+
+
+def at_a_time(spec: ServiceSpec, replicas: int) -> int:
+    """How many of so many may run at once: a job may be told to take fewer."""
+    return min(replicas, spec.max_concurrent) if spec.is_job and spec.max_concurrent else replicas
 
 
 class ServiceTable:
     """Services by name and by number, in order of creation, with a list of those that are not settled."""
 
-    def __init__(self, services: tuple[Service, ...] = ()) -> None:
-        self.all = list(services)
-        self._by_name = {service.name: service for service in services}
+    def __init__(self, services: tuple[Service, ...] = (), next_number: int = 0) -> None:
+        self.all = {service.number: service for service in services}
+        self.next_number = next_number
+        self._by_name = {service.name: service for service in services if not service.is_removed}
+        self._leaving = {service.number: None for service in services if service.is_removed}
         self._unsettled: dict[int, None] = {}
+        self._everywhere: dict[int, None] = {}
         for service in services:
             self.settle(service)
+
+    def __iter__(self) -> Iterator[Service]:
+        return iter(self._by_name.values())
+
+    def __len__(self) -> int:
+        return len(self._by_name)
 
     def find(self, name: str) -> Service | None:
         return self._by_name.get(name)
 
     def add(self, name: str) -> Service:
-        service = Service(number=len(self.all), name=name)
-        self.all.append(service)
+        service = Service(number=self.next_number, name=name)
+        self.next_number += 1
+        self.all[service.number] = service
         self._by_name[name] = service
         return service
 
+    def remove(self, service: Service) -> None:
+        """Its name is free at once; its number when `forget` is told."""
+        service.is_removed, service.replicas = True, 0
+        del self._by_name[service.name]
+        self._leaving[service.number] = None
+        self._unsettled.pop(service.number, None)
+        self._everywhere.pop(service.number, None)
+
+    def leaving(self) -> tuple[int, ...]:
+        """Removed services whose last tasks are waited for."""
+        return tuple(self._leaving)
+
+    def forget(self, number: int) -> None:
+        del self.all[number], self._leaving[number]
+
+    def everywhere(self) -> tuple[int, ...]:
+        """The numbers of global services: every change of a node concerns them."""
+        return tuple(self._everywhere)
+
     def settle(self, service: Service) -> None:
         """To be called after each change of a service's numbers."""
-        if service.is_settled:
+        if service.spec.is_global and not service.is_removed:
+            self._everywhere[service.number] = None
+        if service.is_settled or service.is_removed:
             self._unsettled.pop(service.number, None)
         else:
             self._unsettled[service.number] = None

@@ -25,7 +25,7 @@ COLUMNS: tuple[tuple[str, str], ...] = (
     ("service", "<i4"),
     ("slot", "<i4"),
     ("node", "<i4"),
-    ("size", "<i4"),
+    ("needs", "<i4"),
     ("version", "<i4"),
     ("state", "<u2"),
     ("desired", "<u2"),
@@ -93,7 +93,11 @@ def _bucket(rows: npt.NDArray[Any], bounds: Ints, key: int) -> Rows:
 
 
 class TaskTable:
-    """The columns, as numpy arrays of equal length; holes have service and node -1."""
+    """The columns, as numpy arrays of equal length; holes have service and node -1.
+
+    updated: when the state or the desired state changed last, in ms on the cluster's clock. needs: the number of what
+    the task takes (`needs.py`). version: the service's version that it was made from.
+    """
 
     def __init__(self) -> None:
         self._data: dict[str, Column] = {name: np.zeros(SPARE_ROWS, dtype=dtype) for name, dtype in COLUMNS}
@@ -107,7 +111,7 @@ class TaskTable:
     def _cut_views(self) -> None:
         end, data = self._end, self._data
         self.id, self.updated, self.service = data["id"][:end], data["updated"][:end], data["service"][:end]
-        self.slot, self.node, self.size = data["slot"][:end], data["node"][:end], data["size"][:end]
+        self.slot, self.node, self.needs = data["slot"][:end], data["node"][:end], data["needs"][:end]
         self.version, self.state, self.desired = (
             data["version"][:end],
             data["state"][:end],
@@ -117,7 +121,7 @@ class TaskTable:
     def __len__(self) -> int:
         return self._end - self._holes
 
-    def add(self, *, service: int, slots: Ints, nodes: Ints, size: int, version: int, index: int) -> Rows:
+    def add(self, *, service: int, slots: Ints, nodes: Ints, needs: int, version: int, now_ms: int) -> Rows:
         """New tasks, assigned and wanted running; their ids follow one another in the order given."""
         start, end = self._end, self._end + slots.size
         self._grow(end)
@@ -126,7 +130,7 @@ class TaskTable:
         new = slice(start, end)
         self.id[new] = np.arange(self.next_id, self.next_id + slots.size)
         self.service[new], self.slot[new], self.node[new] = service, slots, nodes
-        self.size[new], self.version[new], self.updated[new] = size, version, index
+        self.needs[new], self.version[new], self.updated[new] = needs, version, now_ms
         self.state[new], self.desired[new] = TaskState.ASSIGNED, TaskState.RUNNING
         self.next_id += slots.size
         return np.arange(start, end)

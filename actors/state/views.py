@@ -51,6 +51,7 @@ def _service(
         "description": record.description,
         "replicas": record.replicas,
         "slots_per_replica": record.slots_per_replica,
+        "mode": record.spec.mode,
         "version": record.version,
         "placed": record.placed,
         "pending": record.pending,
@@ -132,8 +133,14 @@ def describe_command(data: bytes) -> View:
     match command:
         case commands.AddNode(name=name, capacity=capacity):
             view |= {"node": name, "capacity": capacity}
-        case commands.RemoveNode(name=name):
+        case commands.RemoveNode(name=name) | commands.UpdateNode(name=name):
             view |= {"node": name}
+        case commands.PutService(name=name, spec=spec):
+            view |= {"services": {name: spec.replicas}}
+        case commands.RemoveService(name=name) | commands.RollBackService(name=name):
+            view |= {"services": [name]}
+        case commands.PassTime(clock_ms=clock_ms):
+            view |= {"clock_ms": clock_ms}
         case commands.MoveNodes(addresses=addresses):
             view |= {"nodes": [name for name, _, _ in addresses]}
         case commands.SetNodeStatus(name=name, status=status):

@@ -13,12 +13,16 @@ from yard import History, Yard
 
 from raftyard.actors.messages import (
     AddNodeRequest,
+    ChangeService,
     LinkPolicy,
     RemoveNodeRequest,
+    RemoveService,
+    RollBackService,
     SetConnections,
     SetLinkPolicyRequest,
     SubmitServiceCall,
     TransferRequest,
+    UpdateNodeRequest,
     agent_actor,
     cluster_actor,
     link_actor,
@@ -28,6 +32,7 @@ from raftyard.actors.state import commands
 from raftyard.actors.system import Virtual
 
 SERVICES = ("web", "db", "cache", "queue", "mail")
+NAMED = ("everywhere", "shop", "search")
 MOST_NODES, FEWEST_NODES, CRASHES_EACH = 8, 3, 2
 
 
@@ -89,6 +94,11 @@ class Story:
             (self._partition, 2),
             (self._heal, 4),
             (self._worsen, 2),
+            (self._put_service, 6),
+            (self._scale_service, 2),
+            (self._roll_back, 1),
+            (self._remove_service, 1),
+            (self._change_node, 3),
             (self._crash_node, 3),
             (self._crash_agent, 1),
             (self._crash_link, 1),
@@ -123,6 +133,58 @@ class Story:
             answer = self.yard.ask(SubmitServiceCall(body=body))
             self._tell(f"submit {answer['service_id']} {wanted} slots={size}")
             self.promised[answer["service_id"]] = wanted
+
+    def _put_service(self) -> None:
+        """A service of its own name, so that calls and specs have an account each."""
+        name, draw = self.random.choice(NAMED), self.random
+        spec: dict[str, Any] = {"image": draw.choice("abc"), "restart": {"delay_s": draw.choice((0.5, 2))}}
+        if name == "everywhere":
+            spec["mode"] = "global"
+        else:
+            spec["replicas"] = draw.choice((0, 1, 4, 9))
+        if draw.random() < 0.3:
+            spec["placement"] = {"constraints": [f"node.labels.zone {draw.choice(('==', '!='))} {draw.choice('ab')}"]}
+        if draw.random() < 0.3:
+            spec["ports"] = [{"published": 80}]
+        if draw.random() < 0.5:
+            spec["update"] = {
+                "parallelism": draw.choice((0, 1, 3)),
+                "monitor_s": draw.choice((0, 1)),
+                "failure_action": draw.choice(("pause", "continue", "rollback")),
+                "order": draw.choice(("stop-first", "start-first")),
+            }
+        if draw.random() < 0.2:
+            spec["simulate"] = {"start_s": draw.choice((0, 0.3)), "fails_to_start": draw.random() < 0.5}
+            spec["restart"] = {"delay_s": 0.2, "max_attempts": 2}
+        self._tell(f"put {name} {spec}")
+        self.yard.later(ChangeService(service=name, body=spec))
+
+    def _scale_service(self) -> None:
+        name, many = self.random.choice(NAMED[1:]), self.random.choice((0, 2, 7))
+        self._tell(f"patch {name} replicas={many}")
+        self.yard.later(ChangeService(service=name, body={"replicas": many}, is_patch=True))
+
+    def _roll_back(self) -> None:
+        name = self.random.choice(NAMED)
+        self._tell(f"roll back {name}")
+        self.yard.later(RollBackService(service=name))
+
+    def _remove_service(self) -> None:
+        name = self.random.choice(NAMED)
+        self._tell(f"remove service {name}")
+        self.yard.later(RemoveService(service=name))
+
+    def _change_node(self) -> None:
+        body: dict[str, Any] = {}
+        if self.random.random() < 0.5:
+            body["labels"] = {"zone": self.random.choice("abc")}
+        if self.random.random() < 0.6:
+            body["availability"] = self.random.choice(("active", "active", "pause", "drain"))
+        if body.get("availability") == "drain" and self.random.random() < 0.5:
+            body["drain"] = {"max_parallel": self.random.choice((1, 3)), "deadline_s": self.random.choice((None, 2.0))}
+        node = self._one()
+        self._tell(f"node {node} {body}")
+        self.yard.later(UpdateNodeRequest(node=node, body=body))
 
     def _set_links(self, up: int, pairs: list[tuple[str, str]]) -> None:
         matrix: dict[str, dict[str, int]] = {}

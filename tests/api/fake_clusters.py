@@ -31,6 +31,7 @@ class FakeClusters:
         self.gate.set()
         self.arrived = threading.Event()
         self.calls: dict[str, list[Answer]] = {}
+        self.named: dict[str, dict[str, Answer]] = {}
         self.links: dict[str, dict[str, dict[str, int]]] = {}
         self._make("0", [f"localhost:{first_port + i}" for i in range(5)])
 
@@ -115,6 +116,65 @@ class FakeClusters:
             if call["service_id"] == call_id:
                 return call
         raise NotFound(f"there is no service call {call_id}")
+
+    def services(self, cluster: str, page: Page) -> Answer:
+        self._known(cluster)
+        named = self.named.get(cluster, {})
+        results = [{k: v for k, v in s.items() if k not in ("load_distribution", "earlier")} for s in named.values()]
+        return {"metadata": {"count": len(named)}, "results": results[page.offset : page.offset + page.limit]}
+
+    def service(self, cluster: str, name: str) -> Answer:
+        self._known(cluster)
+        if name not in self.named.get(cluster, {}):
+            raise NotFound(f"no service {name!r} in cluster {cluster}")
+        return dict(self.named[cluster][name])
+
+    def put_service(self, cluster: str, name: str, body: Any, version: int | None) -> Answer:
+        self._known(cluster)
+        self.asked.append(("put_service", cluster, name, body, version))
+        known = self.named.setdefault(cluster, {})
+        present = known[name]["version"] if name in known else 0
+        if version is not None and version != present:
+            raise Conflict(f"{name} is at version {present}, not {version}", code="stale-version")
+        known[name] = {
+            "name": name,
+            "version": present + 1,
+            "mode": "replicated",
+            "replicas": body.get("replicas", 1),
+            "placed": 0,
+            "pending": 0,
+            "spec": body,
+            "load_distribution": {},
+            "earlier": [],
+        }
+        return known[name] | {"is_new": present == 0}
+
+    def patch_service(self, cluster: str, name: str, body: Any, version: int | None) -> Answer:
+        spec = self.service(cluster, name)["spec"]
+        return self.put_service(cluster, name, spec | body, version)
+
+    def remove_service(self, cluster: str, name: str, version: int | None) -> Answer:
+        self.service(cluster, name)
+        self.asked.append(("remove_service", cluster, name, version))
+        del self.named[cluster][name]
+        return {"status": "ok", "name": name}
+
+    def roll_back_service(
+        self, cluster: str, name: str, version: int | None, to_version: int | None
+    ) -> Answer:
+        self.asked.append(("roll_back_service", cluster, name, version, to_version))
+        return self.service(cluster, name)
+
+    def tasks(self, cluster: str, service: str | None, page: Page) -> Answer:
+        self._known(cluster)
+        self.asked.append(("tasks", cluster, service, page))
+        return {"metadata": {"count": 0}, "results": []}
+
+    def update_node(self, cluster: str, node: str, body: Any) -> Answer:
+        self._row(cluster, node)
+        self.asked.append(("update_node", cluster, node, body))
+        facts = {"id": node, "availability": "active", "status": "ready", "labels": {}, "resources": {}, "taken": {}}
+        return facts | body
 
     def nodes(self, cluster: str, page: Page) -> Answer:
         links = self._known(cluster)

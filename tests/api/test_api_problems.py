@@ -26,7 +26,7 @@ def test_an_error_is_problem_json(ask):
     [
         ("/cluster", "/clusters"),
         ("/clusters/0/stat", "/clusters/0/stats"),
-        ("/clusters/0/services", "/clusters/0/service"),
+        ("/clusters/0/sevice", "/clusters/0/service"),
         ("/cluster/0/nodes", "/clusters/0/nodes"),
     ],
 )

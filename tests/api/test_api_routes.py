@@ -16,7 +16,14 @@ from raftyard.api.ports import Clusters
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 ROUTES = {"orchestrator": orchestrator_routes, "node": node_routes}
 NO_BODY = MappingProxyType(
-    {"DELETE": {"/clusters/{cluster}", "/clusters/{cluster}/nodes/{node}", "/nodes/{peer}"}}
+    {
+        "DELETE": {
+            "/clusters/{cluster}",
+            "/clusters/{cluster}/nodes/{node}",
+            "/clusters/{cluster}/services/{name}",
+            "/nodes/{peer}",
+        }
+    }
 )
 
 
@@ -39,9 +46,10 @@ def test_a_route_describes_each_of_its_methods(path, resource):
 
 @pytest.mark.parametrize(("path", "resource"), [*routes()])
 def test_a_get_answers_what_it_says(path, resource, ask):
-    where = path.format(cluster="0", node="localhost:8001", call="call-0", peer="localhost:8002")
+    where = path.format(cluster="0", node="localhost:8001", call="call-0", peer="localhost:8002", name="web")
     node = None if path.startswith("/clusters") else "localhost:8001"
     ask("POST", "/clusters/0/service", {"container": {"id": 1, "replicas": 1}})
+    ask("PUT", "/clusters/0/services/web", {"replicas": 1})
     if "GET" in resource.gives:
         answer = ask("GET", where, node=node)
 

@@ -40,7 +40,13 @@ class Retold:
             for call in (outcome.call.id, *outcome.call.absorbed):
                 self.executed[call] = self.executed.get(call, 0) + 1
         is_finished = outcome.call is not None and outcome.call.executed_index is not None
-        return {"ok": outcome.ok, "reason": outcome.reason, "is_finished": is_finished}
+        return {
+            "ok": outcome.ok,
+            "code": outcome.code,
+            "reason": outcome.reason,
+            "version": outcome.version,
+            "is_finished": is_finished,
+        }
 
     def snapshot(self) -> bytes:
         return self.state.snapshot()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ...control import VOTERS
 from ...node import Node
+from ...scheduling.reasons import explain, why_update_waits
 from ...state.machine import ClusterState
 from ...state.task_states import TaskState
 from ..inside import Inside
@@ -85,14 +84,19 @@ def _why_tasks(state: ClusterState, inside: Inside) -> str | None:
 
 
 def _why_replicas(state: ClusterState) -> str | None:
-    """Replicas wait for nothing but room, and say so."""
+    """Replicas wait for nothing but a node that would take them, and say so; updates, for nothing but room."""
     if state.pending_calls():
         return f"calls wait: {[call.id for call in state.pending_calls()]}"
-    free = int(np.max(state.free_slots(), initial=0))
-    why = {pending.service: pending.reason for pending in state.pending()}
     for service in state.services():
-        if service.placed != service.replicas and not (
-            service.placed < service.replicas and free < service.slots_per_replica and why.get(service.name)
-        ):
-            return f"{service} with {free} free slots"
+        told = explain(state, service.name)
+        if told is not None and any(why.endswith("slots free") for _, why in told.nodes):
+            return f"{service} waits, and there is room: {told}"
+        lost = 0 if service.spec.is_global else service.lost
+        is_updating = service.update is not None and service.update.is_active
+        if service.placed + lost > service.replicas - service.done and not is_updating:
+            return f"too many of {service}"
+        if service.pending and told is None:
+            return f"{service} waits and does not say why"
+        if is_updating and told is None and not why_update_waits(state, service.name):
+            return f"the update of {service} goes on"
     return None

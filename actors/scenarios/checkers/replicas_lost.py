@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from ...scheduling.reasons import explain
 from ...state.machine import ClusterState
 from ...state.task_states import TaskState
 from ..histories import History
@@ -83,9 +82,15 @@ class NoReplicaLost(Checker):
 
 
 def _not_placed(state: ClusterState) -> list[str]:
-    free = int(np.max(state.free_slots(), initial=0))
     return [
         f"{service.name} has {service.placed} of {service.replicas} replicas, with room for more,"
         for service in state.unsettled()
-        if service.placed < service.replicas and service.slots_per_replica <= free
+        if service.pending and not state.restarts(service.name).size and _has_room(state, service.name)
     ]
+
+
+def _has_room(state: ClusterState, service: str) -> bool:
+    """Whether a node would take one more, and nothing else is waited for."""
+    told = explain(state, service)
+    is_free = told is not None and any(why.endswith("slots free") for _, why in told.nodes)
+    return is_free and not state.unmet(service)

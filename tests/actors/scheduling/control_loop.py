@@ -5,7 +5,9 @@ import msgspec
 from raftyard.actors.scheduling.reconcile import plan_call, plan_repair
 from raftyard.actors.state import commands as c
 from raftyard.actors.state.machine import ClusterState
+from raftyard.actors.state.node_reading import read_node
 from raftyard.actors.state.runs import report_updates
+from raftyard.actors.state.spec_reading import read_spec
 from raftyard.actors.state.task_states import TaskState
 
 
@@ -33,6 +35,17 @@ class ControlLoop:
 
     def status(self, name, status):
         return self.do(c.SetNodeStatus(name=name, status=status, term=self.term))
+
+    def put(self, name="web", version=None, **spec):
+        """A service by the JSON of its spec."""
+        return self.do(c.PutService(name=name, spec=read_spec(spec, name=name), version=version))
+
+    def node(self, name, **body):
+        """A node's availability, labels, resources."""
+        return self.do(read_node(name, body))
+
+    def pass_time(self, seconds):
+        return self.do(c.PassTime(term=self.term, clock_ms=self.state.clock_ms() + round(seconds * 1000)))
 
     def submit(self, size=1, **replicas):
         self.calls += 1
@@ -70,7 +83,10 @@ class ControlLoop:
             task.id: TaskState.RUNNING if task.desired == TaskState.RUNNING else TaskState.SHUTDOWN
             for task in tasks
         }
-        return self.do(c.ReportTasks(node=node, incarnation=1, updates=report_updates(wanted.items())))
+        incarnation = max(1, self.state.node(node).incarnation)
+        return self.do(
+            c.ReportTasks(node=node, incarnation=incarnation, updates=report_updates(wanted.items()))
+        )
 
     def tasks(self, service="web"):
         """{slot: (node name, task id)} of what is wanted running."""

@@ -157,6 +157,9 @@ def test_a_failed_task_is_replaced_in_its_slot():
         )
     )
     loop.settle()
+    assert 2 not in loop.tasks()
+    loop.pass_time(5)
+    loop.settle()
     after = loop.tasks()
     assert [slot for slot in before if before[slot] != after[slot]] == [2]
 

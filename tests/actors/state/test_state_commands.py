@@ -8,6 +8,7 @@ import pytest
 
 from raftyard.actors.state import commands as c
 from raftyard.actors.state.runs import PLAN, collect, expand, overlap, pack, report_updates, unpack
+from raftyard.actors.state.specs import ServiceSpec
 
 CALL = c.ServiceCall(
     id="a", services=(c.ServiceRequest(name="web", replicas=3),), body=b"{}", idempotency_key="k"
@@ -17,6 +18,11 @@ PLACED = c.Plan(
 )
 EVERY_COMMAND = (
     c.AddNode(name="n", host="h", port=None, capacity=1, labels=(("zone", "a"),)),
+    c.UpdateNode(name="n", availability="drain", labels=(("zone", "b"),), resources={"gpus": 1}),
+    c.PutService(name="web", spec=ServiceSpec(image="a", replicas=3, env={"A": "1"}), version=2),
+    c.RemoveService(name="web"),
+    c.RollBackService(name="web", to_version=3),
+    c.PassTime(term=1, clock_ms=5),
     c.RemoveNode(name="n"),
     c.MoveNodes(addresses=(("n", "localhost", 9001), ("m", "localhost", None))),
     c.SetNodeStatus(name="n", status="down", term=2),

@@ -21,7 +21,7 @@ def test_tasks_are_found_by_service_and_by_node_whatever_was_dropped(monkeypatch
                 np.array([rng.randrange(5) for _ in range(count)], dtype=np.int64),
             )
             for row in table.add(
-                service=service, slots=slots, nodes=nodes, size=1, version=1, index=1
+                service=service, slots=slots, nodes=nodes, needs=0, version=1, now_ms=1
             ).tolist():
                 model[int(table.id[row])] = (service, int(table.node[row]))
             low, many = table.between(np.array([rng.randrange(1, 300)]), np.array([rng.randrange(60)]))
@@ -48,12 +48,12 @@ def test_a_task_takes_forty_bytes():
 def test_ids_are_never_given_twice_even_after_all_tasks_are_gone():
     table = TaskTable()
     first = table.add(
-        service=0, slots=np.arange(3), nodes=np.zeros(3, dtype=np.int64), size=1, version=1, index=1
+        service=0, slots=np.arange(3), nodes=np.zeros(3, dtype=np.int64), needs=0, version=1, now_ms=1
     )
     table.drop(first)
     table.close_up(always=True)
     again = table.add(
-        service=0, slots=np.arange(1), nodes=np.zeros(1, dtype=np.int64), size=1, version=1, index=1
+        service=0, slots=np.arange(1), nodes=np.zeros(1, dtype=np.int64), needs=0, version=1, now_ms=1
     )
     assert table.id[again].tolist() == [4]
     copy = TaskTable()

@@ -4,8 +4,9 @@ import msgspec
 import pytest
 
 from raftyard.actors.state import commands as c, untold
-from raftyard.actors.state.machine import SNAPSHOT_FORMAT, ClusterState, SnapshotError
+from raftyard.actors.state.machine import ClusterState, SnapshotError
 from raftyard.actors.state.records import StateEvent
+from raftyard.actors.state.snapshots import SNAPSHOT_FORMAT
 from raftyard.actors.state.untold import Untold
 
 EVENT = (StateEvent(kind="node-added", data={"name": "n"}),)
@@ -59,6 +60,7 @@ def test_a_snapshot_of_format_1_is_read_and_counts_as_told():
     add(state, 4)
     saved = msgspec.msgpack.decode(state.snapshot())
     del saved["untold"], saved["told"]
+    saved["tasks"]["size"] = b""
     other.restore(msgspec.msgpack.encode(saved | {"format": 1}))
     assert (other.untold.floor, other.untold.last, kept(other)) == (4, 4, [])
     assert other.node("n4") == state.node("n4")
@@ -67,7 +69,7 @@ def test_a_snapshot_of_format_1_is_read_and_counts_as_told():
 @pytest.mark.parametrize("version", [0, SNAPSHOT_FORMAT + 1])
 def test_a_snapshot_of_another_format_is_refused(version: int):
     saved = msgspec.msgpack.decode(ClusterState().snapshot())
-    with pytest.raises(SnapshotError, match=f"format {version}; this program reads formats 1 to 2"):
+    with pytest.raises(SnapshotError, match=f"format {version}; this program reads formats 1 to 3"):
         ClusterState().restore(msgspec.msgpack.encode(saved | {"format": version}))
 
 

@@ -1,0 +1,59 @@
+"""Which replicas may not stay where they are: their node drains, or no longer meets the service's constraints.
+
+A drain may be gentle: at most so many replicas of a service on the move at a time, until its deadline.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..state.machine import ClusterState
+from ..state.records import Wanted
+from ..state.runs import Mask
+from ..state.specs import ServiceSpec
+from ..state.task_states import TaskState
+
+
+def leaving(
+    state: ClusterState,
+    name: str,
+    spec: ServiceSpec,
+    replicas: int,
+    tasks: Wanted,
+    is_lost: Mask,
+    now_ms: int,
+) -> Mask:
+    """bool[tasks]: those that leave now. Lost ones are not among them: they are replaced where they are missing."""
+    table = state.node_table()
+    outdated = _left_behind(state, name, tasks)
+    draining = table.draining[tasks.nodes] & ~is_lost
+    chosen: Mask = (~table.allowed(spec.placement)[tasks.nodes] | outdated) & ~is_lost
+    if not draining.any():
+        return chosen
+    gentle = [
+        record
+        for record in state.nodes()
+        if record.availability == "drain"
+        and record.drain_parallel
+        and (record.drain_ms is None or now_ms < record.drain_ms)
+    ]
+    is_gentle = np.zeros(table.ready.size, dtype=bool)
+    is_gentle[[record.number for record in gentle]] = True
+    chosen |= draining & ~is_gentle[tasks.nodes]
+    away = replicas - int(np.count_nonzero((tasks.states == TaskState.RUNNING) & ~is_lost & ~chosen))
+    for record in gentle:
+        waiting = np.flatnonzero((tasks.nodes == record.number) & ~chosen & ~is_lost)
+        moved = waiting[: max(0, record.drain_parallel - max(away, 0))]
+        chosen[moved] = True
+        away += moved.size
+    return chosen
+
+
+def _left_behind(state: ClusterState, name: str, tasks: Wanted) -> Mask:
+    """Tasks of a global service whose node was away when the service was updated."""
+    record = state.service(name)
+    if record is None or not record.spec.is_global:
+        return np.zeros(tasks.slots.size, dtype=bool)
+    if record.update is not None and record.update.completed_ms is None:
+        return np.zeros(tasks.slots.size, dtype=bool)
+    return tasks.versions != record.template

@@ -1,0 +1,88 @@
+"""Rules about nodes: `node.labels.zone == a`, `node.labels.rack in (r1, r2)`, `node.labels.disks > 3`.
+
+Swarm's `==` and `!=`, and `<`, `>` and `in` beside them. Values are compared without regard to case; a label that a
+node has not is the empty text, which is neither smaller nor larger than anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+ATTRIBUTES = ("node.name", "node.id", "node.hostname", "node.platform.os", "node.platform.arch")
+LABELS = "node.labels."
+HINT = 'for example "node.labels.zone == a"; the operators are ==, !=, <, > and in (a, b)'
+_RULE = re.compile(r"\s*([\w.\-/]+)\s*(==|!=|<|>|\bin\b)\s*(.*?)\s*", re.ASCII | re.DOTALL)
+
+
+class Constraint(msgspec.Struct, frozen=True):
+    """One rule; `values` has one value, but for `in`."""
+
+    attribute: str
+    operator: str
+    values: tuple[str, ...]
+
+    def is_met(self, value: str) -> bool:
+        """Whether a node with this value of the attribute will do."""
+        match self.operator:
+            case "==" | "in":
+                return value.casefold() in self.values
+            case "!=":
+                return value.casefold() not in self.values
+            case _:
+                return _is_ordered(value, self.operator, self.values[0])
+
+
+def parse(rule: str) -> Constraint:
+    """Raises ValueError that says what is wrong."""
+    found = _RULE.fullmatch(rule)
+    if found is None:
+        raise ValueError(f"{rule[:80]!r} is not a constraint")
+    attribute, operator, text = found.groups()
+    fault = fault_of_attribute(attribute)
+    if fault:
+        raise ValueError(fault)
+    values = text.strip("()").split(",") if operator == "in" else [text]
+    values = [value.strip().casefold() for value in values]
+    if not all(values):
+        raise ValueError(f"{rule[:80]!r} has no value")
+    if operator in "<>" and _number(values[0]) is None:
+        raise ValueError(f"{values[0][:40]!r} is not a number, which {operator} compares")
+    return Constraint(attribute, operator, tuple(values))
+
+
+def fault_of_attribute(attribute: str) -> str:
+    """Why no node has such an attribute; empty where it may."""
+    if attribute in ATTRIBUTES or (attribute.startswith(LABELS) and attribute != LABELS):
+        return ""
+    return f"{attribute[:80]!r} is no attribute of a node; there are {', '.join(ATTRIBUTES)} and {LABELS}NAME"
+
+
+def value_of(attribute: str, name: str, labels: Mapping[str, str], os: str, arch: str) -> str:
+    """The attribute of a node; the empty text where it has none."""
+    if attribute.startswith(LABELS):
+        return labels.get(attribute[len(LABELS) :], "")
+    match attribute:
+        case "node.platform.os":
+            return os
+        case "node.platform.arch":
+            return arch
+        case _:
+            return name
+
+
+def _is_ordered(value: str, operator: str, bound: str) -> bool:
+    number, limit = _number(value), _number(bound)
+    if number is None or limit is None:
+        return False
+    return number < limit if operator == "<" else number > limit
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return None if number != number else number

@@ -1,0 +1,121 @@
+"""What commands do to services: they are made, changed, scaled and removed."""
+
+from __future__ import annotations
+
+import msgspec
+
+from . import commands as c, updates
+from .changes import Change
+from .outcomes import refused
+from .records import Outcome
+from .replicas import Replicas
+from .services import Service
+from .specs import ServiceSpec, is_same_template, tidied
+
+
+def put_service(replicas: Replicas, change: Change, command: c.PutService) -> Outcome:
+    """Make a service, or give it another spec."""
+    service = replicas.services.find(command.name)
+    stale = _stale_version(command.name, service, command.version)
+    if stale is not None:
+        return stale
+    if service is not None and service.spec.mode != command.spec.mode:
+        reason = f"{command.name} is {service.spec.mode} and cannot become {command.spec.mode}"
+        return refused("mode", f"{reason}; remove it first, or choose another name")
+    if service is not None and service.version and service.spec == command.spec:
+        updates.go_on(service, change, replicas.clock_ms)
+        replicas.services.settle(service)
+        return Outcome(duplicate=True, version=service.version)
+    service = service or replicas.services.add(command.name)
+    set_spec(replicas, change, service, command.spec)
+    return Outcome(services=True, version=service.version)
+
+
+def roll_back_service(replicas: Replicas, change: Change, command: c.RollBackService) -> Outcome:
+    """Give a service an earlier spec again."""
+    service = replicas.services.find(command.name)
+    if service is None:
+        return refused("unknown-service", f"there is no service {command.name}")
+    stale = _stale_version(command.name, service, command.version)
+    if stale is not None:
+        return stale
+    if command.to_version is None:
+        if service.previous is None:
+            return refused("no-earlier", f"{command.name} has no spec from before an update")
+    else:
+        spec = dict(service.earlier).get(command.to_version)
+        if spec is None:
+            kept = ", ".join(str(version) for version, _ in service.earlier) or "none"
+            return refused(
+                "no-earlier", f"{command.name} has no spec of version {command.to_version}; there is {kept}"
+            )
+        known = service.previous
+        is_known = known is not None and is_same_template(known[1], spec)
+        # A number that no task has: whatever runs of that version is replaced, as by any update.
+        service.previous = (known[0] if known is not None and is_known else service.version + 1, spec)
+    updates.roll_back(service, change, replicas.clock_ms)
+    _after(replicas, change, service)
+    return Outcome(services=True, version=service.version)
+
+
+def remove_service(replicas: Replicas, change: Change, command: c.RemoveService) -> Outcome:
+    """Stop all of a service and forget it."""
+    service = replicas.services.find(command.name)
+    if service is None:
+        return refused("unknown-service", f"there is no service {command.name}")
+    stale = _stale_version(command.name, service, command.version)
+    if stale is not None:
+        return stale
+    stopped = replicas.remove_service(change, service)
+    change.emit("service-removed", service=command.name, replicas=stopped)
+    return Outcome(services=True, version=service.version)
+
+
+def set_by_call(replicas: Replicas, change: Change, request: c.ServiceRequest) -> None:
+    """What a service call says of one service: how many replicas, of which size. What else its spec says stays, and
+    running replicas do too."""
+    service = replicas.services.find(request.name) or replicas.services.add(request.name)
+    spec = service.spec
+    if spec.is_global:
+        return
+    spec = msgspec.structs.replace(
+        spec,
+        replicas=request.replicas,
+        description=request.description,
+        reservations=msgspec.structs.replace(spec.reservations, slots=request.slots_per_replica),
+    )
+    spec = tidied(spec)
+    if spec != service.spec or not service.version:
+        set_spec(replicas, change, service, spec, keeps_template=True)
+
+
+def set_spec(
+    replicas: Replicas, change: Change, service: Service, spec: ServiceSpec, *, keeps_template: bool = False
+) -> None:
+    """The service's next version."""
+    if keeps_template:
+        service.become(spec, change.index, keeps_template=True)
+    elif updates.become(service, spec, change.index):
+        updates.begin(service, change, "updating", replicas.clock_ms)
+    else:
+        updates.go_on(service, change, replicas.clock_ms)
+    _after(replicas, change, service)
+
+
+def _after(replicas: Replicas, change: Change, service: Service) -> None:
+    replicas.suspect((service.number,))
+    replicas.services.settle(service)
+    # A global service says how many replicas it has when its nodes have been counted.
+    change.emit("service-set", service=service.name, replicas=service.spec.replicas, version=service.version)
+
+
+def _stale_version(name: str, service: Service | None, wanted: int | None) -> Outcome | None:
+    if wanted is None:
+        return None
+    present = 0 if service is None else service.version
+    if wanted == present:
+        return None
+    if service is None:
+        return refused("stale-version", f"there is no service {name}, so it has no version {wanted}")
+    hint = "it exists already" if wanted == 0 else "read it again before you change it"
+    return refused("stale-version", f"{name} is at version {present}, not {wanted}; {hint}")

@@ -1,0 +1,190 @@
+"""A service's JSON body, read into its spec; a mistake is answered with its path and the nearest right word."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+import msgspec
+
+from . import constraints
+from .calls import InvalidCall, service_name
+from .commands import MAX_CAPACITY, MAX_REPLICAS
+from .specs import ServiceSpec, tidied
+
+EXAMPLE = '{"image": "nginx:1.27", "replicas": 3}'
+MOST_RULES = 50
+MOST_SECONDS = 1_000_000_000
+_UNKNOWN = re.compile(r"unknown field `(.*)`")
+
+
+def read_spec(body: object, *, name: str = "") -> ServiceSpec:
+    """The spec of a decoded JSON body. Raises InvalidCall."""
+    if name:
+        service_name(name, "$.name")
+    if not isinstance(body, Mapping):
+        raise InvalidCall("$", "expected an object", f"send for example {EXAMPLE}")
+    try:
+        spec = msgspec.convert(dict(body), ServiceSpec)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `")
+        raise _explained(message, path.removesuffix("`") or "$") from None
+    if name and name in spec.depends_on:
+        raise InvalidCall(f"$.depends_on.{name}", f"{name} would wait for itself", "name another service")
+    fault = next(_faults(spec, body), None)
+    if fault is not None:
+        raise fault
+    return _in_order(spec)
+
+
+def merge(spec: ServiceSpec, patch: object) -> dict[str, Any]:
+    """The JSON body that a patch (RFC 7386: null takes away, objects merge) makes of a spec."""
+    body = msgspec.to_builtins(spec)
+    if not isinstance(patch, Mapping):
+        raise InvalidCall("$", "expected an object", 'send what is to change, for example {"replicas": 5}')
+    merged = _merged(body, patch)
+    assert isinstance(merged, dict)
+    return merged
+
+
+def _merged(value: Any, patch: Any) -> Any:
+    if not isinstance(patch, Mapping):
+        return patch
+    result = dict(value) if isinstance(value, Mapping) else {}
+    for key, item in patch.items():
+        if item is None:
+            result.pop(key, None)
+        else:
+            result[key] = _merged(result.get(key), item)
+    return result
+
+
+def _explained(message: str, path: str) -> InvalidCall:
+    unknown = _UNKNOWN.search(message)
+    if unknown is None:
+        return InvalidCall(path, message, f"send for example {EXAMPLE}")
+    field = unknown[1][:100]
+    fields = _struct_at(path).__struct_fields__
+    near = difflib.get_close_matches(field, fields, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"the fields here are {', '.join(fields)}"
+    return InvalidCall(f"{path}.{field}", f"unknown field {field}", hint)
+
+
+def _struct_at(path: str) -> Any:
+    """The part of a spec that stands at `$.ports[0]`."""
+    found: Any = ServiceSpec
+    for name in path.replace("[...]", "").split(".")[1:]:
+        types = {field.name: field.type for field in msgspec.structs.fields(found)}
+        found = next(_structs(types.get(re.sub(r"\[.*", "", name))), ServiceSpec)
+    return found
+
+
+def _structs(type: Any) -> Iterator[Any]:
+    if isinstance(type, msgspec.StructMeta):
+        yield type
+    for argument in get_args(type):
+        yield from _structs(argument)
+
+
+def _faults(spec: ServiceSpec, body: Mapping[str, Any]) -> Iterator[InvalidCall]:
+    if spec.is_global and "replicas" in body:
+        yield InvalidCall(
+            "$.replicas", f"a {spec.mode} service has as many replicas as there are nodes", "leave it out"
+        )
+    kept, place = spec.reservations, spec.placement
+    yield from _ranges(
+        ("$.replicas", spec.replicas, 0, MAX_REPLICAS),
+        ("$.reservations.slots", kept.slots, 1, MAX_REPLICAS),
+        ("$.reservations.cpu_milli", kept.cpu_milli, 0, MAX_CAPACITY),
+        ("$.reservations.memory_mib", kept.memory_mib, 0, MAX_CAPACITY),
+        ("$.reservations.gpus", kept.gpus, 0, MAX_CAPACITY),
+        *((f"$.reservations.custom.{name}", units, 1, MAX_CAPACITY) for name, units in kept.custom.items()),
+        ("$.limits.cpu_milli", spec.limits.cpu_milli, 0, MAX_CAPACITY),
+        ("$.limits.memory_mib", spec.limits.memory_mib, 0, MAX_CAPACITY),
+        ("$.placement.max_replicas_per_node", place.max_replicas_per_node, 0, MAX_REPLICAS),
+        *((f"$.ports[{i}].published", port.published, 1, 65_535) for i, port in enumerate(spec.ports)),
+        *((f"$.ports[{i}].target", port.target, 0, 65_535) for i, port in enumerate(spec.ports)),
+    )
+    for name in kept.custom:
+        yield from resource_faults(name, f"$.reservations.custom.{name}")
+    for limit, reserved, field in (
+        (spec.limits.cpu_milli, kept.cpu_milli, "cpu_milli"),
+        (spec.limits.memory_mib, kept.memory_mib, "memory_mib"),
+    ):
+        if 0 < limit < reserved:
+            message = f"the limit {limit} is below the reservation {reserved}"
+            yield InvalidCall(f"$.limits.{field}", message, "raise the limit, or lower the reservation")
+    again, simulated = spec.restart, spec.simulate
+    yield from _ranges(
+        ("$.max_concurrent", spec.max_concurrent, 0, MAX_REPLICAS),
+        ("$.restart.delay_s", again.delay_s, 0, MOST_SECONDS),
+        ("$.restart.max_delay_s", again.max_delay_s, 0, MOST_SECONDS),
+        ("$.restart.max_attempts", again.max_attempts, 0, MAX_REPLICAS),
+        ("$.restart.window_s", again.window_s, 0, MOST_SECONDS),
+        ("$.simulate.start_s", simulated.start_s, 0, MOST_SECONDS),
+        ("$.simulate.run_s", simulated.run_s or 0, 0, MOST_SECONDS),
+        ("$.simulate.exit_code", simulated.exit_code, 0, 255),
+    )
+    for field, policy in (("update", spec.update), ("rollback", spec.rollback)):
+        yield from _ranges(
+            (f"$.{field}.parallelism", policy.parallelism, 0, MAX_REPLICAS),
+            (f"$.{field}.delay_s", policy.delay_s, 0, MOST_SECONDS),
+            (f"$.{field}.monitor_s", policy.monitor_s, 0, MOST_SECONDS),
+            (f"$.{field}.max_failure_ratio", policy.max_failure_ratio, 0, 1),
+        )
+    if spec.rollback.failure_action == "rollback":
+        yield InvalidCall("$.rollback.failure_action", "a rollback is not rolled back", "use pause or continue")
+    if spec.max_concurrent and not spec.is_job:
+        yield InvalidCall("$.max_concurrent", f"a {spec.mode} service is no job", "leave it out")
+    published = [(port.protocol, port.published) for port in spec.ports]
+    if len(dict.fromkeys(published)) < len(published):
+        yield InvalidCall("$.ports", "a port is published twice", "name each published port once")
+    yield from _rule_faults(spec)
+
+
+def _rule_faults(spec: ServiceSpec) -> Iterator[InvalidCall]:
+    place = spec.placement
+    for field, rules in (("constraints", place.constraints), ("preferences", place.preferences)):
+        if len(rules) > MOST_RULES:
+            message = f"{len(rules)} {field}"
+            yield InvalidCall(f"$.placement.{field}", message, f"send at most {MOST_RULES}")
+    for i, rule in enumerate(place.constraints):
+        try:
+            constraints.parse(rule)
+        except ValueError as error:
+            yield InvalidCall(f"$.placement.constraints[{i}]", str(error), constraints.HINT)
+    for i, attribute in enumerate(place.preferences):
+        fault = constraints.fault_of_attribute(attribute)
+        if fault:
+            hint = "name what to spread over, for example node.labels.zone"
+            yield InvalidCall(f"$.placement.preferences[{i}]", fault, hint)
+
+
+def resource_faults(name: str, path: str) -> Iterator[InvalidCall]:
+    """What is wrong with the name of a custom resource."""
+    reserved = ("slots", "cpu_milli", "memory_mib", "gpus")
+    if name in reserved or "/" in name or not name.strip() or len(name) > 100:
+        hint = "choose another name, without / and other than slots, cpu_milli, memory_mib, gpus"
+        yield InvalidCall(path, f"{name[:100]!r} cannot name a custom resource", hint)
+
+
+def _ranges(*checks: tuple[str, float, int, int]) -> Iterator[InvalidCall]:
+    for path, value, least, most in checks:
+        if not least <= value <= most:
+            problem = "is too small" if value < least else "is too large"
+            yield InvalidCall(path, f"{value:g} {problem}", f"use {least} to {most}")
+
+
+def _in_order(spec: ServiceSpec) -> ServiceSpec:
+    """With its maps in the order of their keys, so that equal specs have equal bytes."""
+    kept = msgspec.structs.replace(spec.reservations, custom=dict(sorted(spec.reservations.custom.items())))
+    in_order = msgspec.structs.replace(
+        spec,
+        env=dict(sorted(spec.env.items())),
+        labels=dict(sorted(spec.labels.items())),
+        depends_on=dict(sorted(spec.depends_on.items())),
+        reservations=kept,
+    )
+    return tidied(in_order)

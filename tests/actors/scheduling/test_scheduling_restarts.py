@@ -1,0 +1,197 @@
+"""Replicas that end by themselves: whether, when and where they start again, and what is remembered of them."""
+
+import pytest
+from control_loop import ControlLoop
+
+from raftyard.actors.scheduling.reasons import explain
+from raftyard.actors.state import commands as c
+from raftyard.actors.state.machine import ClusterState
+from raftyard.actors.state.runs import report_updates
+from raftyard.actors.state.task_states import TaskState
+
+
+class Loop(ControlLoop):
+    def end(self, *slots, state=TaskState.FAILED, service="web"):
+        """The tasks in these slots end; all others of the service run."""
+        tasks = self.tasks(service)
+        for node in dict.fromkeys(node for node, _ in tasks.values()):
+            states = {
+                task: state if slot in slots else TaskState.RUNNING
+                for slot, (where, task) in tasks.items()
+                if where == node
+            }
+            incarnation = max(1, self.state.node(node).incarnation)
+            updates = report_updates(states.items())
+            self.do(c.ReportTasks(node=node, incarnation=incarnation, updates=updates))
+
+    def after(self, seconds):
+        self.pass_time(seconds)
+        self.settle()
+        return sorted(self.tasks())
+
+
+def loop_with(nodes=3, name="web", **spec):
+    loop = Loop(nodes=nodes)
+    loop.put(name, **spec)
+    loop.settle()
+    return loop
+
+
+def test_a_failed_replica_starts_again_in_its_slot_after_the_delay():
+    loop = loop_with(replicas=3)
+    loop.end(2)
+    assert loop.after(4.9) == [1, 3]
+    reason = loop.state.pending()[0].reason
+    assert reason == "restarting: 1 of 3 replicas wait; the next in 0.1 s; a slot ended 1 time"
+    assert loop.after(0.1) == [1, 2, 3]
+
+
+def test_the_delay_grows_up_to_its_limit():
+    loop = loop_with(replicas=1, restart={"delay_s": 1, "max_delay_s": 3})
+    for delay in (1, 2, 3, 3):
+        loop.end(1)
+        assert loop.after(delay - 0.01) == []
+        assert loop.after(0.01) == [1]
+
+
+def test_after_so_many_attempts_a_slot_is_given_up_and_the_others_are_not():
+    loop = loop_with(replicas=2, restart={"delay_s": 0, "max_attempts": 2})
+    for _ in range(2):
+        loop.end(1)
+        assert loop.after(1) == [1, 2]
+    loop.end(1)
+    assert loop.after(1000) == [2]
+    web = loop.state.service("web")
+    assert (web.done, web.completed, web.pending) == (1, 0, 0)
+
+
+def test_attempts_are_counted_within_their_window():
+    loop = loop_with(replicas=1, restart={"delay_s": 0, "max_attempts": 1, "window_s": 10})
+    for _ in range(3):
+        loop.end(1)
+        assert loop.after(11) == [1]
+    loop.end(1)
+    loop.after(0)
+    loop.end(1)
+    assert loop.after(100) == []
+
+
+@pytest.mark.parametrize(
+    ("condition", "after_failure", "after_success"),
+    [("any", [1], [1]), ("on-failure", [1], []), ("none", [], [])],
+)
+def test_the_condition_says_what_starts_again(condition, after_failure, after_success):
+    for state, expected in ((TaskState.FAILED, after_failure), (TaskState.COMPLETE, after_success)):
+        loop = loop_with(replicas=1, restart={"condition": condition})
+        loop.end(1, state=state)
+        assert loop.after(5) == expected
+
+
+def test_a_new_leader_and_a_member_made_anew_go_on_counting():
+    loop = loop_with(replicas=1, restart={"delay_s": 5, "max_attempts": 1})
+    loop.end(1)
+    loop.after(5)
+    copy = ClusterState()
+    copy.restore(loop.state.snapshot())
+    loop.state, loop.term = copy, 2
+    loop.end(1)
+    assert loop.after(100) == []
+
+
+def test_another_template_begins_anew_and_another_number_does_not():
+    spec = {"replicas": 2, "restart": {"condition": "none"}}
+    loop = loop_with(**spec, image="a")
+    loop.end(1)
+    assert loop.after(9) == [2]
+    loop.put(**spec | {"replicas": 3}, image="a")
+    assert loop.after(9) == [2, 3]
+    loop.put(**spec | {"replicas": 2}, image="a")
+    assert loop.after(9) == [2, 3], "of fewer replicas the one goes that does not run"
+    loop.put(**spec | {"replicas": 3}, image="b")
+    assert loop.after(9) == [1, 2, 3]
+
+
+def test_the_last_five_ends_of_a_slot_are_remembered():
+    loop = loop_with(replicas=2, restart={"delay_s": 0})
+    for _ in range(7):
+        loop.end(1)
+        loop.after(1)
+    loop.end(2)
+    history = loop.state.history("web")
+    assert [past.slot for past in history] == [2, 1, 1, 1, 1, 1]
+    assert [past.at_ms for past in history][:3] == [7_000, 6_000, 5_000]
+
+
+def test_a_node_that_fails_a_service_often_comes_last():
+    loop = loop_with(nodes=2, replicas=6, restart={"delay_s": 1})
+    bad = [slot for slot, (node, _) in loop.tasks().items() if node == "n0"]
+    for _ in range(2):
+        loop.end(*bad)
+        loop.after(1)
+        bad = [slot for slot, (node, _) in loop.tasks().items() if node == "n0"]
+    assert bad == []
+    loop.put(replicas=200, restart={"delay_s": 1})
+    loop.settle()
+    assert loop.state.load_of("n0") == 100, "last is not never"
+
+
+# jobs
+
+
+def test_a_job_runs_to_its_end_so_many_at_a_time():
+    loop = loop_with(mode="replicated-job", replicas=5, max_concurrent=2)
+    assert sorted(loop.tasks()) == [1, 2]
+    loop.end(1, state=TaskState.COMPLETE)
+    assert loop.after(0) == [2, 3]
+    loop.end(2, 3, state=TaskState.COMPLETE)
+    assert loop.after(0) == [4, 5]
+    loop.end(4, 5, state=TaskState.COMPLETE)
+    assert loop.after(100) == []
+    job = loop.state.service("web")
+    assert (job.completed, job.pending) == (5, 0)
+
+
+def test_a_job_repeats_what_failed():
+    loop = loop_with(mode="replicated-job", replicas=1, restart={"max_attempts": 1})
+    loop.end(1)
+    assert loop.after(5) == [1]
+    loop.end(1)
+    assert loop.after(100) == []
+    assert (loop.state.service("web").completed, loop.state.service("web").done) == (0, 1)
+
+
+def test_a_global_job_runs_once_on_every_node_and_on_new_ones_too():
+    loop = loop_with(mode="global-job", nodes=2)
+    loop.end(1, 2, state=TaskState.COMPLETE)
+    assert loop.after(100) == []
+    loop.add("n2")
+    assert loop.after(0) == [3]
+
+
+# other services first
+
+
+@pytest.mark.parametrize(("condition", "states"), [("started", 1), ("healthy", 2)])
+def test_a_service_waits_for_the_one_it_depends_on(condition, states):
+    loop = loop_with(name="web", replicas=1, depends_on={"db": condition})
+    assert loop.after(1) == []
+    assert explain(loop.state, "web").pending.reason == f"not started yet: it waits for db to be {condition}"
+    loop.put("db", replicas=2)
+    loop.settle()
+    assert loop.after(1) == []
+    tasks = loop.tasks("db")
+    for slot in list(tasks)[:states]:
+        node, task = tasks[slot]
+        loop.do(c.ReportTasks(node=node, incarnation=1, updates=report_updates([(task, TaskState.RUNNING)])))
+    assert loop.after(1) == [1]
+    loop.do(c.RemoveService(name="db"))
+    loop.put("web", replicas=2, depends_on={"db": condition})
+    assert loop.after(1) == [1, 2], "what has begun does not wait again"
+
+
+def test_a_service_waits_for_a_job_to_be_done():
+    loop = loop_with(name="web", replicas=1, depends_on={"migrate": "completed"})
+    loop.put("migrate", mode="replicated-job", replicas=1)
+    assert loop.after(1) == []
+    loop.end(1, state=TaskState.COMPLETE, service="migrate")
+    assert loop.after(1) == [1]

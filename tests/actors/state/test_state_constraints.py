@@ -1,0 +1,41 @@
+"""Rules about nodes: which nodes they let pass, and what is said of a rule that makes no sense."""
+
+import pytest
+
+from raftyard.actors.state.constraints import parse
+
+
+@pytest.mark.parametrize(
+    ("rule", "passes", "not_these"),
+    [
+        ("node.labels.zone == a", ("a", "A"), ("b", "")),
+        ("node.labels.zone==a", ("a",), ("b",)),
+        ("node.labels.zone != a", ("b", ""), ("a", "A")),
+        ("node.labels.zone in (a, b)", ("a", "B"), ("c", "")),
+        ("node.labels.disks > 3", ("4", "3.5"), ("3", "", "many", "nan")),
+        ("node.labels.disks < 3", ("2", "-1"), ("3", "", "few")),
+        ("node.platform.os == linux", ("Linux",), ("windows",)),
+        ("node.name == n-1", ("n-1",), ("n-10",)),
+    ],
+)
+def test_a_rule_lets_nodes_pass_by_their_value(rule, passes, not_these):
+    parsed = parse(rule)
+    assert all(parsed.is_met(value) for value in passes)
+    assert not any(parsed.is_met(value) for value in not_these)
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ("node.labels.zone", "is not a constraint"),
+        ("node.labels.zone = a", "is not a constraint"),
+        ("zone == a", "is no attribute of a node"),
+        ("node.labels. == a", "is no attribute of a node"),
+        ("node.labels.zone == ", "has no value"),
+        ("node.labels.zone in (a,)", "has no value"),
+        ("node.labels.disks > many", "is not a number"),
+    ],
+)
+def test_a_rule_that_makes_no_sense_says_why(rule, words):
+    with pytest.raises(ValueError, match=words):
+        parse(rule)

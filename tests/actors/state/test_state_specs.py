@@ -1,0 +1,112 @@
+"""A service's body as a spec: what is understood, and every mistake with its path and what to do."""
+
+import pytest
+
+from raftyard.actors.state.calls import InvalidCall
+from raftyard.actors.state.node_reading import read_node
+from raftyard.actors.state.spec_reading import merge, read_spec
+from raftyard.actors.state.specs import HostPort, Placement, Reservations, ServiceSpec, is_same_template
+
+
+def test_an_empty_body_is_one_replica_with_the_defaults():
+    assert read_spec({}) == ServiceSpec()
+
+
+def test_every_part_of_a_spec_is_understood_and_maps_are_put_in_order():
+    spec = read_spec(
+        {
+            "image": "nginx:1.27",
+            "command": ["nginx", "-g", "daemon off;"],
+            "env": {"B": "2", "A": "1"},
+            "replicas": 3,
+            "reservations": {"slots": 2, "cpu_milli": 500, "memory_mib": 64, "gpus": 1, "custom": {"ssd": 1}},
+            "limits": {"cpu_milli": 1000},
+            "ports": [{"published": 8080, "target": 80}],
+            "placement": {
+                "constraints": ["node.labels.zone == a"],
+                "preferences": ["node.labels.rack"],
+                "max_replicas_per_node": 2,
+                "platforms": [{"os": "linux"}],
+            },
+        }
+    )
+    assert list(spec.env) == ["A", "B"]
+    assert spec.reservations == Reservations(slots=2, cpu_milli=500, memory_mib=64, gpus=1, custom={"ssd": 1})
+    assert spec.ports == (HostPort(published=8080, target=80),)
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "words"),
+    [
+        ([], "$", "expected an object"),
+        ({"imgae": "x"}, "$.imgae", "did you mean image?"),
+        ({"reservations": {"cpu_mili": 1}}, "$.reservations.cpu_mili", "did you mean cpu_milli?"),
+        ({"ports": [{"port": 1}]}, "$.ports[0].port", "the fields here are published"),
+        ({"limits": {"xyz": 1}}, "$.limits.xyz", "the fields here are cpu_milli, memory_mib"),
+        ({"replicas": -1}, "$.replicas", "too small"),
+        ({"replicas": "3"}, "$.replicas", "Expected `int`"),
+        ({"mode": "globl"}, "$.mode", "Invalid enum value"),
+        ({"mode": "global", "replicas": 3}, "$.replicas", "leave it out"),
+        ({"reservations": {"slots": 0}}, "$.reservations.slots", "too small"),
+        ({"reservations": {"custom": {"gpus": 1}}}, "$.reservations.custom.gpus", "another name"),
+        ({"reservations": {"memory_mib": 9}, "limits": {"memory_mib": 8}}, "$.limits.memory_mib", "below"),
+        ({"ports": [{"published": 1}, {"published": 1}]}, "$.ports", "twice"),
+        ({"ports": [{"published": 70_000}]}, "$.ports[0].published", "too large"),
+        ({"placement": {"constraints": ["zone == a"]}}, "$.placement.constraints[0]", "no attribute"),
+        ({"placement": {"preferences": ["zone"]}}, "$.placement.preferences[0]", "no attribute"),
+    ],
+)
+def test_a_mistake_is_named_with_its_path_and_what_to_do(body, path, words):
+    with pytest.raises(InvalidCall) as caught:
+        read_spec(body)
+    assert caught.value.path == path
+    assert words in str(caught.value)
+    assert caught.value.hint
+
+
+def test_a_name_that_cannot_stand_in_a_url_is_refused():
+    with pytest.raises(InvalidCall) as caught:
+        read_spec({}, name="a b")
+    assert caught.value.path == "$.name"
+
+
+def test_a_patch_merges_objects_replaces_the_rest_and_null_takes_away():
+    spec = ServiceSpec(image="a", replicas=3, env={"A": "1", "B": "2"}, placement=Placement(max_replicas_per_node=2))
+    body = merge(spec, {"replicas": 5, "env": {"A": None, "C": "3"}, "placement": None})
+    assert read_spec(body) == ServiceSpec(image="a", replicas=5, env={"B": "2", "C": "3"})
+    with pytest.raises(InvalidCall):
+        merge(spec, ["replicas"])
+
+
+def test_only_what_a_replica_is_made_from_replaces_it():
+    spec = ServiceSpec(image="a")
+    assert is_same_template(spec, ServiceSpec(image="a", replicas=9, labels={"x": "y"}, description="d"))
+    assert is_same_template(spec, ServiceSpec(image="a", placement=Placement(max_replicas_per_node=1)))
+    assert not is_same_template(spec, ServiceSpec(image="b"))
+    assert not is_same_template(spec, ServiceSpec(image="a", reservations=Reservations(cpu_milli=1)))
+
+
+def test_a_node_is_told_to_drain_gently():
+    command = read_node("n0", {"availability": "drain", "drain": {"max_parallel": 2, "deadline_s": 60}})
+    assert (command.availability, command.drain_parallel, command.drain_deadline_s) == ("drain", 2, 60.0)
+    assert command.labels is None
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "words"),
+    [
+        ("drain", "$", "expected an object"),
+        ({"availability": "drained"}, "$.availability", "Invalid enum value"),
+        ({"avalability": "drain"}, "$.avalability", "did you mean availability?"),
+        ({"drain": {"max_parallel": 1}}, "$.drain", 'add "availability": "drain"'),
+        ({"availability": "drain", "drain": {"max_parallel": -1}}, "$.drain", "0 or more"),
+        ({"resources": {"slots": 3}}, "$.resources.slots", "another name"),
+        ({"resources": {"gpus": -1}}, "$.resources.gpus", "use 0 to"),
+        ({"capacity": -1}, "$.capacity", "use 0 to"),
+    ],
+)
+def test_a_mistake_about_a_node_is_named_too(body, path, words):
+    with pytest.raises(InvalidCall) as caught:
+        read_node("n0", body)
+    assert caught.value.path == path
+    assert words in str(caught.value)

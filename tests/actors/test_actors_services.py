@@ -1,0 +1,211 @@
+"""Services and nodes as resources: asked of a whole cluster, while leaders come and go."""
+
+from __future__ import annotations
+
+import pytest
+from yard import Yard
+
+from raftyard.actors.errors import (
+    Conflict,
+    InvalidRequest,
+    NoLeader,
+    StaleVersion,
+    UnknownNode,
+    UnknownService,
+)
+from raftyard.actors.messages import (
+    AddNodeRequest,
+    ChangeService,
+    DescribeService,
+    DescribeServices,
+    DescribeTasks,
+    LinkPolicy,
+    RemoveService,
+    SetLinkPolicyRequest,
+    UpdateNodeRequest,
+)
+
+
+def put(yard: Yard, name: str, version: int | None = None, **spec):
+    return yard.ask(ChangeService(service=name, body=spec, version=version))
+
+
+def patch(yard: Yard, name: str, version: int | None = None, **spec):
+    return yard.ask(ChangeService(service=name, body=spec, version=version, is_patch=True))
+
+
+def test_a_service_tells_its_spec_its_version_and_what_became_of_it(yard: Yard):
+    made = put(yard, "web", image="nginx", replicas=7)
+    assert made["is_new"] and made["log_index"] > 0
+    yard.settle()
+    shown = yard.ask(DescribeService(service="web"))
+    assert (shown["version"], shown["placed"], shown["pending"]) == (1, 7, 0)
+    assert sum(shown["load_distribution"].values()) == 7
+    assert not put(yard, "web", image="nginx:2", replicas=7)["is_new"]
+    assert yard.ask(DescribeService(service="web"))["earlier"] == [
+        {"version": 1, "spec": {"image": "nginx", "replicas": 7}}
+    ]
+
+
+def test_somebody_who_read_an_older_version_is_told_so(yard: Yard):
+    put(yard, "web", replicas=1)
+    put(yard, "web", replicas=2)
+    with pytest.raises(StaleVersion) as caught:
+        put(yard, "web", version=1, replicas=9)
+    assert "at version 2, not 1" in str(caught.value)
+    with pytest.raises(StaleVersion):
+        patch(yard, "web", version=1, replicas=9)
+    with pytest.raises(StaleVersion):
+        yard.ask(RemoveService(service="web", version=1))
+
+
+def test_patches_that_meet_each_other_all_count(yard: Yard):
+    put(yard, "web", replicas=1)
+    for n in range(6):
+        yard.later(ChangeService(service="web", body={"env": {f"V{n}": str(n)}}, is_patch=True))
+    yard.run(2.0)
+    shown = yard.ask(DescribeService(service="web"))
+    assert (shown["spec"]["env"], shown["version"]) == ({f"V{n}": str(n) for n in range(6)}, 7)
+
+
+def test_mistakes_are_named_and_what_is_not_there_is_unknown(yard: Yard):
+    with pytest.raises(InvalidRequest) as caught:
+        put(yard, "web", replicsa=1)
+    assert caught.value.path == "$.replicsa"
+    for message in (
+        DescribeService(service="nobody"),
+        RemoveService(service="nobody"),
+        DescribeTasks(service="nobody"),
+        ChangeService(service="nobody", body={"replicas": 1}, is_patch=True),
+    ):
+        with pytest.raises(UnknownService):
+            yard.ask(message)
+    with pytest.raises(UnknownNode):
+        yard.ask(UpdateNodeRequest(node="nobody", body={"availability": "pause"}))
+    with pytest.raises(InvalidRequest):
+        yard.ask(UpdateNodeRequest(node="node_0", body={"availability": "gone"}))
+
+
+def test_lists_come_in_pages(yard: Yard):
+    for number in range(5):
+        put(yard, f"s{number}", replicas=3)
+    yard.settle()
+    page = yard.ask(DescribeServices(offset=1, limit=2))
+    assert page["metadata"] == {"count": 5}
+    assert [service["name"] for service in page["results"]] == ["s1", "s2"]
+    tasks = yard.ask(DescribeTasks(offset=13, limit=10))
+    assert tasks["metadata"] == {"count": 15} and len(tasks["results"]) == 2
+    mine = yard.ask(DescribeTasks(service="s1"))["results"]
+    assert [(task["slot"], task["state"]) for task in mine] == [(1, "RUNNING"), (2, "RUNNING"), (3, "RUNNING")]
+
+
+def test_what_waits_says_why_node_by_node(yard: Yard):
+    yard.ask(UpdateNodeRequest(node="node_0", body={"labels": {"zone": "a"}}))
+    put(yard, "web", replicas=2, placement={"constraints": ["node.labels.zone == b"]})
+    yard.run(1.0)
+    shown = yard.ask(DescribeService(service="web"))
+    assert shown["waiting"]["summary"] == "no suitable node (constraints not met on 5 nodes)"
+    assert shown["waiting"]["nodes"]["localhost:8001"] == "node.labels.zone == b: here it is a"
+    yard.ask(UpdateNodeRequest(node="node_0", body={"labels": {"zone": "b"}}))
+    yard.settle()
+    assert yard.placed("web") == {"node_0": 2}
+
+
+def test_a_node_brings_its_labels_and_resources_along(yard: Yard):
+    put(yard, "train", replicas=2, reservations={"gpus": 1})
+    yard.ask(AddNodeRequest(name="big", labels={"zone": "a"}, resources={"gpus": 2}))
+    yard.settle()
+    assert yard.placed("train") == {"big": 2}
+    with pytest.raises(Conflict):
+        yard.ask(UpdateNodeRequest(node="big", body={"resources": {"gpus": 1}}))
+
+
+def test_a_global_service_follows_the_nodes(yard: Yard):
+    put(yard, "logs", mode="global")
+    yard.settle()
+    assert len(yard.placed("logs")) == 5
+    yard.ask(AddNodeRequest(name="extra"))
+    yard.settle()
+    assert len(yard.placed("logs")) == 6
+    yard.ask(UpdateNodeRequest(node="extra", body={"availability": "drain"}))
+    yard.until(lambda: len(yard.placed("logs")) == 5)
+
+
+def test_a_service_outlives_its_leader(yard: Yard):
+    put(yard, "web", replicas=10, placement={"max_replicas_per_node": 3})
+    yard.settle()
+    yard.cut(*yard.around(yard.leader()))
+    yard.run(3.0)
+    yard.heal()
+    yard.settle()
+    assert put(yard, "web", version=1, replicas=12, placement={"max_replicas_per_node": 3})["version"] == 2
+    yard.settle()
+    assert max(yard.placed("web").values()) == 3 and sum(yard.placed("web").values()) == 12
+
+
+def test_without_a_leader_nothing_is_promised(yard: Yard):
+    yard.cut(*[(a, b) for a in yard.names() for b in yard.names() if a != b])
+    yard.until(lambda: yard.front().leader is None)
+    with pytest.raises(NoLeader):
+        yard.ask(DescribeServices())
+
+
+def test_the_clusters_clock_goes_on_from_leader_to_leader(yard: Yard):
+    put(yard, "web", replicas=1)
+    yard.run(5.0)
+    put(yard, "web", replicas=2)
+    before = yard.state().clock_ms()
+    assert before >= 5_000
+    yard.cut(*yard.around(yard.leader()))
+    yard.run(3.0)
+    yard.heal()
+    yard.settle()
+    put(yard, "web", replicas=3)
+    yard.settle()
+    assert before < yard.state().clock_ms() < before + 20_000
+
+
+# -- replicas that end by themselves
+
+
+def history(yard: Yard, name: str) -> list[tuple[int, str]]:
+    return [(past["slot"], past["state"]) for past in yard.ask(DescribeService(service=name))["history"]]
+
+
+def test_a_simulated_replica_takes_its_time_to_start_and_comes_to_its_end(yard: Yard):
+    put(yard, "web", replicas=1, simulate={"start_s": 2, "run_s": 3, "exit_code": 1}, restart={"delay_s": 4})
+    yard.run(1.0)
+    assert [task["state"] for task in yard.ask(DescribeTasks(service="web"))["results"]] == ["STARTING"]
+    yard.run(2.0)
+    assert [task["state"] for task in yard.ask(DescribeTasks(service="web"))["results"]] == ["RUNNING"]
+    yard.run(3.0)
+    assert history(yard, "web") == [(1, "FAILED")]
+    assert yard.ask(DescribeService(service="web"))["reason"].startswith("restarting: 1 of 1 replicas wait")
+    yard.run(4.0)
+    assert [task["state"] for task in yard.ask(DescribeTasks(service="web"))["results"]] == ["STARTING"]
+
+
+def test_a_replica_that_fails_to_start_is_given_up_whatever_leaders_come_and_go(yard: Yard):
+    policy = {"delay_s": 2, "max_attempts": 3}
+    put(yard, "web", replicas=1, simulate={"start_s": 0.5, "fails_to_start": True}, restart=policy)
+    for _ in range(4):
+        yard.run(3.0)
+        yard.cut(*yard.around(yard.leader()))
+        yard.run(2.0)
+        yard.heal()
+    yard.run(20.0)
+    shown = yard.ask(DescribeService(service="web"))
+    assert (shown["given_up"], shown["pending"]) == (1, 0)
+    assert history(yard, "web") == [(1, "FAILED")] * 4
+
+
+def test_a_job_is_completed_even_where_its_nodes_lose_messages(yard: Yard):
+    for source in yard.names():
+        for target in yard.names():
+            if source != target:
+                policy = LinkPolicy(loss=0.3)
+                yard.ask(SetLinkPolicyRequest(source=source, target=target, policy=policy))
+    put(yard, "sum", mode="replicated-job", replicas=20, max_concurrent=6, simulate={"run_s": 0.5})
+    yard.until(lambda: yard.ask(DescribeService(service="sum"))["completed"] == 20, within_s=60.0)
+    shown = yard.ask(DescribeService(service="sum"))
+    assert (shown["placed"], shown["pending"]) == (0, 0)
