@@ -47,7 +47,7 @@ def why_update_waits(state: ClusterState, service: str) -> str:
 def _kinds(state: ClusterState, record: ServiceRecord) -> dict[int, str]:
     """The first obstacle of each present node, by number."""
     table, place = state.node_table(), record.spec.where
-    held = np.bincount(state.wanted(record.name).nodes, minlength=table.ready.size)
+    held = state.held_by_node(record.name)
     kinds = {node.number: ROOM for node in state.nodes()}
     for obstacle in obstacles(table, state.room(), needs_of(record.spec), place, held):
         for number in np.flatnonzero(obstacle.nodes).tolist():
@@ -59,7 +59,7 @@ def _details(
     state: ClusterState, record: ServiceRecord, kinds: dict[int, str]
 ) -> tuple[tuple[str, str], ...]:
     table, room, place = state.node_table(), state.room(), record.spec.where
-    held = np.bincount(state.wanted(record.name).nodes, minlength=table.ready.size)
+    held = state.held_by_node(record.name)
     needs = needs_of(record.spec)
     return tuple(
         [

@@ -29,7 +29,7 @@ from .task_states import TaskState
 from .tasks import Rows, TaskTable
 from .untold import Untold
 from .updates import policy_of
-from .waiting import why_waiting
+from .waiting import held, why_waiting
 
 
 class Reading:
@@ -125,6 +125,13 @@ class Reading:
             needs=t.needs[rows].astype(np.int64),
             updated_ms=t.updated[rows],
         )
+
+    def held_by_node(self, service: str) -> Ints:
+        """int64[nodes]: how many replicas of a service have their place on each node."""
+        found = self._replicas.services.find(service)
+        if found is None:
+            return np.zeros(self._replicas.nodes.ready.size, dtype=np.int64)
+        return held(found, self._replicas)
 
     def restarts(self, service: str) -> Ints:
         """Slots whose tasks ended by themselves, as rows of `restarts.py`."""

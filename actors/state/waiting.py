@@ -52,6 +52,11 @@ def _need(service: Service, room: Room) -> str:
 
 
 def held(service: Service, replicas: Replicas) -> Ints:
-    """int64[nodes]: replicas of a service that should run, wherever they are."""
+    """int64[nodes]: replicas of a service that should run, wherever they are, and for a global one those that ended and
+    do not start again, or not yet."""
     rows = replicas.wanted(replicas.tasks.of_service(service.number))
-    return np.bincount(replicas.tasks.node[rows], minlength=replicas.nodes.ready.size)
+    found: Ints = np.bincount(replicas.tasks.node[rows], minlength=replicas.nodes.ready.size)
+    if service.spec.is_global:
+        ended = restarts.rows_of(service.restarts)
+        found[ended[ended[:, restarts.KIND] != restarts.RUNS, restarts.SLOT] - 1] += 1
+    return found
