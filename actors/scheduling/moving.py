@@ -56,4 +56,5 @@ def _left_behind(state: ClusterState, name: str, tasks: Wanted) -> Mask:
         return np.zeros(tasks.slots.size, dtype=bool)
     if record.update is not None and record.update.completed_ms is None:
         return np.zeros(tasks.slots.size, dtype=bool)
-    return tasks.versions != record.template
+    left: Mask = tasks.versions != record.template
+    return left

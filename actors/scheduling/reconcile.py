@@ -258,6 +258,8 @@ def _open_slots(running: _Running, again: Ints, closed: Ints, count: int) -> Int
 def _ended_slots(state: ClusterState, target: Target, running: _Running, now_ms: int) -> tuple[Ints, Ints]:
     """Slots whose task ended by itself: those that start again now, and those that do not, or not yet."""
     rows = state.restarts(target.name)
+    if not len(rows):
+        return rows[:, 0], rows[:, 0]
     rows = rows[(rows[:, restarts.KIND] != restarts.RUNS) & ~np.isin(rows[:, restarts.SLOT], running.slots)]
     is_ready = rows[:, restarts.READY] <= now_ms
     return rows[is_ready, restarts.SLOT], rows[~is_ready, restarts.SLOT]

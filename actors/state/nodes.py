@@ -38,7 +38,8 @@ class Room:
     def free(self, resource: str) -> Ints:
         """int64[nodes]: units free of a resource, on whatever node."""
         if resource in self._names:
-            return self._free[self._names.index(resource)]
+            units: Ints = self._free[self._names.index(resource)]
+            return units
         return np.full(self.open.size, where_unset(resource), dtype=np.int64)
 
     def take(self, needs: Needs, replicas: Ints) -> None:

@@ -61,7 +61,8 @@ def started(data: bytes, slots: Ints) -> bytes:
 def waiting(data: bytes, now_ms: int) -> Ints:
     """The rows of slots that wait for a time to come."""
     rows = rows_of(data)
-    return rows[(rows[:, KIND] == WAITS) & (rows[:, READY] > now_ms)]
+    found: Ints = rows[(rows[:, KIND] == WAITS) & (rows[:, READY] > now_ms)]
+    return found
 
 
 def any_due(data: bytes, after_ms: int, now_ms: int) -> bool:
