@@ -20,7 +20,7 @@ from raftyard.actors.node import Node
 from raftyard.actors.raft import elections, replication
 from raftyard.actors.raft.core import Membership
 from raftyard.actors.scenarios import CHECKERS, told
-from raftyard.actors.state.nodes import NodeTable
+from raftyard.actors.state.nodes import NodeTable, Room
 from raftyard.actors.state.replicas import Replicas
 from raftyard.actors.state.task_states import TaskState
 from raftyard.actors.state.tasks import TaskTable
@@ -135,11 +135,11 @@ def one_slot_for_all(patch: Patch) -> None:
 
 
 def nodes_seem_twice_as_large(patch: Patch) -> None:
-    patch.setattr(NodeTable, "free", lambda self: np.where(self.ready, 2 * self.capacity - self.used, 0))
+    patch.setattr(NodeTable, "room", lambda self: Room(["slots"], (2 * self.capacity - self.used)[None], self.open))
 
 
 def load_is_forgotten(patch: Patch) -> None:
-    patch.setattr(NodeTable, "free", lambda self: np.where(self.ready, self.capacity, 0))
+    patch.setattr(NodeTable, "room", lambda self: Room(["slots"], self.capacity[None].copy(), self.open))
 
 
 def reports_turn_back(patch: Patch) -> None:
