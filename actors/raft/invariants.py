@@ -24,6 +24,8 @@ from .events import (
 )
 from .membership import Membership, decode_membership
 
+_LEADER = Role.LEADER  # its look-up costs more than most checks
+
 
 class InvariantViolated(AssertionError):
     """A promise of Raft was broken; the message says which, by whom and where."""
@@ -94,7 +96,7 @@ class Invariants:
             self._sent_after_durable(seen, core, ready)
         if ready.changes:
             self._changed(seen, core, ready)
-        if type(event) is AppendReply and core.role is Role.LEADER:
+        if type(event) is AppendReply and core.role is _LEADER:
             self._heard_reply(core, event.sender)
         seen.last = core.log.last_index
         self._in_order(core)
@@ -179,7 +181,7 @@ class Invariants:
                 self._broken("committed entries stay", core.member, f"{first} is overwritten")
             self._register(core, core.log.term_at(first - 1), first, persist.terms, persist.payloads)
             self._membership_is_the_logs(core)
-        if core.role is Role.LEADER and seen.led_term == core.term and first != seen.last + 1:
+        if core.role is _LEADER and seen.led_term == core.term and first != seen.last + 1:
             # §3.6 Leader Append-Only.
             self._broken("a leader only appends", core.member, f"{first} after {seen.last}")
 
@@ -206,7 +208,8 @@ class Invariants:
 
     def _in_order(self, core: Raft) -> None:
         """Purged <= snapshot <= applied <= commit <= last. While one is installed the log is ahead of the snapshot."""
-        purged, snapshot, last = core.log.base_index, core.snapshot_index, core.log.last_index
+        purged, last = core.log.base_index, core.log.last_index
+        snapshot = core.snapshot.index if core.snapshot is not None else 0
         if (
             not snapshot <= core.handed_index <= core.commit_index <= last
             or core.durable_index > last
@@ -244,7 +247,7 @@ class Invariants:
             self._broken("commit only grows", core.member, f"{commit} after {seen.commit}")
         if commit > core.log.last_index:
             self._broken("commit within the log", core.member, f"{commit} > {core.last_index}")
-        if core.role is Role.LEADER:
+        if core.role is _LEADER:
             if core.log.term_at(commit) != core.term:
                 self._broken("own term only", core.member, f"commits {commit}")
             if not self._is_on_quorum(core, commit):
@@ -349,7 +352,7 @@ class Invariants:
         for change in ready.changes:
             if type(change) is BecameLeader:
                 self._became_leader(seen, core, change.term)
-            elif type(change) is MembershipChanged and core.role is Role.LEADER and len(core.memberships) > 1:
+            elif type(change) is MembershipChanged and core.role is _LEADER and len(core.memberships) > 1:
                 self._changed_membership(core, core.memberships[-2], change.membership)
 
     def _changed_membership(self, core: Raft, before: Membership, after: Membership) -> None:
