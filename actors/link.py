@@ -17,7 +17,7 @@ from .units import ns_from_s
 
 __all__ = ["Link"]
 
-_CONTROL = (CutLink, RestoreLink, SetLinkPolicy, DescribeLink)
+_CONTROL = frozenset({CutLink, RestoreLink, SetLinkPolicy, DescribeLink})
 
 
 class _Epoch:
@@ -62,7 +62,7 @@ class Link(Actor):
 
     def intake(self, message: Any) -> bool:
         """Decide about one message from the node, in the sender's turn; control messages go to the mailbox."""
-        if isinstance(message, _CONTROL):
+        if type(message) in _CONTROL:
             return False
         if self._cut:
             self._lost_cut += 1

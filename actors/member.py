@@ -33,6 +33,7 @@ from .raft import sessions
 from .raft.config import RaftConfig
 from .raft.core import Raft, Restored
 from .raft.events import (
+    NEVER_NS,
     Accepted,
     Apply,
     BecameLeader,
@@ -142,7 +143,8 @@ class Member(Actor):
         self._reads: dict[int, Callable[[str | None], None]] = {}
         self._ready_reads: list[ReadReady] = []
         self._timer: Timer | None = None
-        self._timer_ns = 0
+        self._timer_ns = NEVER_NS
+        """When the timer fires; NEVER_NS without one."""
         self._forgiven_ns = -1
         self._has_failed = False
         self._early: list[Any] = []
@@ -155,6 +157,7 @@ class Member(Actor):
             Written: self._written,
             SnapshotSaved: self._snapshot_saved,
             SnapshotRead: self._snapshot_read,
+            DiskFailed: self._disk_failed,
             Terminated: self._wire_ended,
         }
 
@@ -190,8 +193,6 @@ class Member(Actor):
         handler = self._handlers.get(type(message))
         if handler is not None:
             return handler(message)
-        if type(message) is DiskFailed:
-            return self._disk_failed(message)
         return self.step(message)
 
     def _receive_while_not_running(self, message: Any) -> None:
@@ -273,8 +274,8 @@ class Member(Actor):
         """In the order that `Ready` promises."""
         if ready.install is not None:
             self._install(ready.install)
-        for peer in ready.send:
-            self._to_peer(peer.to, peer)
+        if ready.send:
+            self._to_peers(ready.send)
         if ready.persist is not None:
             self._save(ready.persist, ready.send_after_durable)
         if ready.changes:
@@ -293,7 +294,8 @@ class Member(Actor):
             self._note_read(read)
         if ready.chunks:
             self._read_chunks(ready.chunks)
-        self._arm(ready.deadline_ns)
+        if ready.deadline_ns < self._timer_ns:
+            self._arm(ready.deadline_ns)
 
     def _save(self, persist: Persist, after: tuple[PeerMessage, ...]) -> None:
         """Give it to the storage; its completion is the Disk's answer, or follows where it is durable already."""
@@ -304,8 +306,8 @@ class Member(Actor):
                 self._after_durable.append((persist.done.sequence, after))
             return
         storage.save(persist)
-        for peer in after:
-            self._to_peer(peer.to, peer)
+        if after:
+            self._to_peers(after)
         self._follow_up.append(persist.done)
 
     def _written(self, message: Written) -> None:
@@ -314,8 +316,7 @@ class Member(Actor):
             return
         waiting, sequence = self._after_durable, message.done.sequence
         while waiting and waiting[0][0] <= sequence:
-            for peer in waiting.popleft()[1]:
-                self._to_peer(peer.to, peer)
+            self._to_peers(waiting.popleft()[1])
         self.step(message.done)
 
     def _tell_changes(self, changes: tuple[Any, ...]) -> None:
@@ -337,10 +338,8 @@ class Member(Actor):
     # -- deadlines -------------------------------------------------------------------------------------------
 
     def _arm(self, deadline_ns: int) -> None:
-        """Keep one timer; one that fires early looks at the deadline again, so most resets cost nothing."""
+        """Keep one timer, for the earliest deadline: one that fires early looks again, so most resets cost nothing."""
         if self._timer is not None:
-            if self._timer_ns <= deadline_ns:
-                return
             self._timer.cancel()
         self._set_timer(deadline_ns)
 
@@ -349,7 +348,7 @@ class Member(Actor):
         self._timer = self.context.after_ns(max(0, deadline_ns - self.context.now_ns()), _Deadline())
 
     def _deadline(self, _: _Deadline) -> None:
-        self._timer = None
+        self._timer, self._timer_ns = None, NEVER_NS
         deadline_ns = self.raft.deadline_ns
         late_ns = self.context.now_ns() - deadline_ns
         if late_ns < 0:
@@ -373,6 +372,12 @@ class Member(Actor):
         if wire is None:
             wire = self._open_wire(peer)
         self.context.send(wire, message)
+
+    def _to_peers(self, messages: tuple[PeerMessage, ...]) -> None:
+        """The core's messages, in their order."""
+        send, wires = self.context.send, self._wires
+        for message in messages:
+            send(wires.get(message.to) or self._open_wire(message.to), message)
 
     def _open_wire(self, peer: str) -> str:
         wire = link_actor(self.cluster, self.node, peer)
@@ -495,11 +500,11 @@ class Member(Actor):
         while self._committed and budget > 0:
             chunk = self._committed[0]
             done = self.applied + 1 - chunk.first_index
-            take = min(budget, len(chunk.payloads) - done)
-            for offset in range(done, done + take):
+            end = min(done + budget, len(chunk.payloads))
+            for offset in range(done, end):
                 self._apply_entry(chunk.first_index + offset, chunk.terms[offset], chunk.payloads[offset])
-            budget -= take
-            if done + take == len(chunk.payloads):
+            budget -= end - done
+            if end == len(chunk.payloads):
                 self._committed.popleft()
         self.on_slice_applied()
         if self._ready_reads:
@@ -517,7 +522,7 @@ class Member(Actor):
             return
         self.entry_term = term
         applied = self._sessions.apply(index, payload)
-        if applied.session:
+        if applied.session and self._waiting:
             reply_to = self._waiting.pop((applied.session, applied.sequence), None)
             if reply_to is not None:
                 self.context.send(

@@ -116,6 +116,8 @@ class Node(Member):
         self.addresses: tuple[NodeSpec, ...] = ()
         """Where this host's nodes are, by the front door."""
         self._reconcile_sent = False
+        self._looked_index = 0
+        """Up to this entry the state is as the control loop's last round found it."""
         self._told_index = 0
         """The last entry whose events this node has told in the term that it leads."""
         self._agent = agent_actor(cluster, spec.name)
@@ -148,7 +150,7 @@ class Node(Member):
         self.context.log.info("became leader term=%d node=%s cluster=%s", term, self.node, self.cluster)
         self.context.emit("leader-elected", cluster=self.cluster, node=self.node, term=term)
         self.context.send(self.front_door, LeaderClaim(node=self.node, term=term))
-        self._told_index = 0
+        self._told_index = self._looked_index = 0
         self.loop = ControlLoop(self, term)
         self.loop.start()
 
@@ -189,6 +191,8 @@ class Node(Member):
     def _reconcile(self, _: _Reconcile) -> None:
         self._reconcile_sent = False
         if self.loop is not None:
+            if self.applied == self.raft.commit_index:  # else there is more to look at than it can see
+                self._looked_index = self.applied
             self.loop.reconcile()
 
     def _take_addresses(self, message: Addresses) -> None:
@@ -213,14 +217,19 @@ class Node(Member):
     def on_applied(self, index: int, term: int, applied: Applied) -> None:
         """The state changed on this node; the leader tells what happened and looks whether something is to be done."""
         outcome, self._cluster_machine.outcome = self._cluster_machine.outcome, None
-        if self.loop is not None and outcome is not None:
+        if self.loop is None:
+            return
+        if outcome is not None:
             self.loop.applied(outcome)
+        if self._looked_index == index - 1 and (outcome is None or outcome.changed_nothing):
+            self._looked_index = index
 
     def on_slice_applied(self) -> None:
         if self.loop is not None:
             if self.applied >= self.loop.first_index:
                 self._tell_happened(self._told_index)
-            self.look_again()
+            if self._looked_index != self.applied or self.loop.has_proposed:
+                self.look_again()
 
     def _tell_happened(self, after: int, is_again: bool = False) -> None:
         """What the state has of entries after this one. A new leader begins when it has applied all that it found in

@@ -144,6 +144,11 @@ class ControlLoop:
         """The events of all entries up to this one are in the event log."""
         self._told = max(self._told, index)
 
+    @property
+    def has_proposed(self) -> bool:
+        """Whether something of this loop's is under way: what becomes of it matters, even where it changes nothing."""
+        return self._proposal != 0
+
     # -- one round -------------------------------------------------------------------------------------------
 
     def reconcile(self) -> None:

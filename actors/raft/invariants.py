@@ -6,7 +6,7 @@ The promises span members and restarts: a member that was started anew is a new 
 
 from bisect import bisect_left
 from collections import deque
-from typing import Any
+from typing import Any, NoReturn
 
 from .core import Raft, Role
 from .events import (
@@ -23,6 +23,8 @@ from .events import (
     VoteRequest,
 )
 from .membership import Membership, decode_membership
+
+_LEADER = Role.LEADER  # its look-up costs more than most checks
 
 
 class InvariantViolated(AssertionError):
@@ -94,7 +96,7 @@ class Invariants:
             self._sent_after_durable(seen, core, ready)
         if ready.changes:
             self._changed(seen, core, ready)
-        if type(event) is AppendReply and core.role is Role.LEADER:
+        if type(event) is AppendReply and core.role is _LEADER:
             self._heard_reply(core, event.sender)
         seen.last = core.log.last_index
         self._in_order(core)
@@ -106,11 +108,12 @@ class Invariants:
     def check_state(self, member: str, index: int, digest: bytes) -> None:
         """State machine safety seen from above: the same state (with its session table) after the same entries."""
         first, known = self.states.setdefault(index, (member, digest))
-        self._demand(known == digest, "equal states", member, f"state after {index} differs from {first}'s")
+        if known != digest:
+            self._broken("equal states", member, f"state after {index} differs from {first}'s")
 
-    def _demand(self, holds: bool, promise: str, member: str, what: str) -> None:
-        if not holds:
-            raise InvariantViolated(f"{promise}: {member}: {what} (after {self.steps} steps)")
+    # Each check is written `if <it does not hold>: self._broken(…)`, so that words are made only where they are read.
+    def _broken(self, promise: str, member: str, what: str) -> NoReturn:
+        raise InvariantViolated(f"{promise}: {member}: {what} (after {self.steps} steps)")
 
     # --- Persistence ---
 
@@ -125,9 +128,8 @@ class Invariants:
             seen.applied = 0  # Where it stood before is not to be seen any more.
         else:
             begins = max(core.snapshot_index, core.log.base_index)
-            self._demand(
-                seen.applied == begins, "starts at its snapshot", core.member, f"{seen.applied}, not {begins}"
-            )
+            if seen.applied != begins:
+                self._broken("starts at its snapshot", core.member, f"{seen.applied}, not {begins}")
         seen.commit = seen.applied
         self.seen[core.member] = seen
         self._register(
@@ -136,21 +138,20 @@ class Invariants:
         if before is None:
             return seen
         durable = before.hard_state
-        self._demand(
-            core.term >= durable.term, "terms survive", core.member, f"{core.term} after {durable.term}"
-        )
+        if core.term < durable.term:
+            self._broken("terms survive", core.member, f"{core.term} after {durable.term}")
         if (
             core.term == durable.term
             and durable.voted_for is not None
             and core.voted_for != durable.voted_for
         ):
             # The first step of the new life is over: its vote may only have been added, never changed.
-            self._demand(False, "votes survive", core.member, f"{core.voted_for} after {durable.voted_for}")
+            self._broken("votes survive", core.member, f"{core.voted_for} after {durable.voted_for}")
         index = before.core.durable_index
         overwritten = ready.persist is not None and ready.persist.first_index <= index
-        if index >= core.first_index and index > before.core.log.base_index and not overwritten:
-            kept = core.log.term_at(index) == before.core.log.term_at(index)
-            self._demand(kept, "durable entries survive", core.member, f"lost {index}")
+        kept = core.log.term_at(index) == before.core.log.term_at(index)
+        if index >= core.first_index and index > before.core.log.base_index and not (overwritten or kept):
+            self._broken("durable entries survive", core.member, f"lost {index}")
         return seen
 
     def _became_durable(self, seen: Seen, core: Raft, event: StorageDone) -> None:
@@ -162,11 +163,12 @@ class Invariants:
         acks = seen.acks
         while acks and acks[0][0] <= event.sequence:
             _, term, match = acks.popleft()
-            holds = term < core.term or match <= core.durable_index
-            self._demand(holds, "acknowledged is durable", core.member, f"{match}, not {core.durable_index}")
+            if match > core.durable_index and term >= core.term:
+                self._broken("acknowledged is durable", core.member, f"{match}, not {core.durable_index}")
 
     def _term_grew(self, seen: Seen, core: Raft) -> None:
-        self._demand(core.term > seen.term, "terms only grow", core.member, f"{core.term} after {seen.term}")
+        if core.term < seen.term:
+            self._broken("terms only grow", core.member, f"{core.term} after {seen.term}")
         seen.term = core.term
 
     def _wrote(self, seen: Seen, core: Raft, persist: Persist, ready: Ready) -> None:
@@ -175,16 +177,13 @@ class Invariants:
             seen.writes.append((persist.done.sequence, persist.hard_state, waiting))
         first = persist.first_index
         if persist.terms:
-            self._demand(
-                first > seen.commit, "committed entries stay", core.member, f"{first} is overwritten"
-            )
+            if first <= seen.commit:
+                self._broken("committed entries stay", core.member, f"{first} is overwritten")
             self._register(core, core.log.term_at(first - 1), first, persist.terms, persist.payloads)
             self._membership_is_the_logs(core)
-        if core.role is Role.LEADER and seen.led_term == core.term:
+        if core.role is _LEADER and seen.led_term == core.term and first != seen.last + 1:
             # §3.6 Leader Append-Only.
-            self._demand(
-                first == seen.last + 1, "a leader only appends", core.member, f"{first} after {seen.last}"
-            )
+            self._broken("a leader only appends", core.member, f"{first} after {seen.last}")
 
     def _register(
         self, core: Raft, before: int, first: int, terms: tuple[int, ...], payloads: tuple[bytes, ...]
@@ -194,7 +193,7 @@ class Invariants:
         for index, (term, payload) in enumerate(zip(terms, payloads, strict=True), first):
             known = entries.setdefault((index, term), (before, payload))
             if known[0] != before or known[1] != payload or term < before:
-                self._demand(False, "log matching", core.member, f"another entry {index} of term {term}")
+                self._broken("log matching", core.member, f"another entry {index} of term {term}")
             before = term
 
     def _membership_is_the_logs(self, core: Raft) -> None:
@@ -202,41 +201,35 @@ class Invariants:
         index = core.membership.index
         if index > core.log.base_index:
             payloads = core.entries(index, index + 1)[1]
-            there = payloads and payloads[0][:1] == b"\x00"
-            self._demand(bool(there), "membership is in the log", core.member, f"entry {index} is none")
+            if not payloads or payloads[0][:1] != b"\x00":
+                self._broken("membership is in the log", core.member, f"entry {index} is none")
 
     # --- Snapshots ---
 
     def _in_order(self, core: Raft) -> None:
         """Purged <= snapshot <= applied <= commit <= last. While one is installed the log is ahead of the snapshot."""
-        log = core.log
-        holds = (core.installing or log.base_index <= core.snapshot_index or not core.snapshot_index) and (
-            core.snapshot_index <= core.handed_index <= core.commit_index <= log.last_index
-        )
-        if not holds or core.durable_index > log.last_index:
-            order = (
-                log.base_index,
-                core.snapshot_index,
-                core.handed_index,
-                core.commit_index,
-                log.last_index,
-            )
-            self._demand(False, "purged, snapshot, applied, commit, last in order", core.member, str(order))
+        purged, last = core.log.base_index, core.log.last_index
+        snapshot = core.snapshot.index if core.snapshot is not None else 0
+        if (
+            not snapshot <= core.handed_index <= core.commit_index <= last
+            or core.durable_index > last
+            or (purged > snapshot > 0 and not core.installing)
+        ):
+            order = (purged, snapshot, core.handed_index, core.commit_index, last)
+            self._broken("purged, snapshot, applied, commit, last in order", core.member, str(order))
 
     def _installed(self, seen: Seen, core: Raft, snapshot: Snapshot) -> None:
         """Whole, of committed entries only, and never back in time."""
         index = snapshot.index
-        self._demand(
-            index > seen.applied, "snapshots go forward", core.member, f"{index} after {seen.applied}"
-        )
-        self._demand(index <= self.committed_index, "snapshots are committed", core.member, f"{index}")
-        term = self.committed_terms[index - self.first_committed]
-        self._demand(
-            term == snapshot.term, "snapshots are committed", core.member, f"{index} of {snapshot.term}"
-        )
+        if index <= seen.applied:
+            self._broken("snapshots go forward", core.member, f"{index} after {seen.applied}")
+        if index > self.committed_index:
+            self._broken("snapshots are committed", core.member, f"{index}")
+        if self.committed_terms[index - self.first_committed] != snapshot.term:
+            self._broken("snapshots are committed", core.member, f"{index} of {snapshot.term}")
         known = self._committed_membership(index)
-        agrees = known is None or known == snapshot.membership
-        self._demand(agrees, "membership in the snapshot", core.member, f"{snapshot.membership} at {index}")
+        if known is not None and known != snapshot.membership:
+            self._broken("membership in the snapshot", core.member, f"{snapshot.membership} at {index}")
         seen.applied = index
 
     def _committed_membership(self, index: int) -> Membership | None:
@@ -250,17 +243,15 @@ class Invariants:
 
     def _commit_grew(self, seen: Seen, core: Raft) -> None:
         commit = core.commit_index
-        self._demand(commit > seen.commit, "commit only grows", core.member, f"{commit} after {seen.commit}")
-        self._demand(
-            commit <= core.last_index, "commit within the log", core.member, f"{commit} > {core.last_index}"
-        )
-        if core.role is Role.LEADER:
-            self._demand(
-                core.log.term_at(commit) == core.term, "own term only", core.member, f"commits {commit}"
-            )
-            self._demand(
-                self._is_on_quorum(core, commit), "committed on a quorum", core.member, f"commits {commit}"
-            )
+        if commit < seen.commit:
+            self._broken("commit only grows", core.member, f"{commit} after {seen.commit}")
+        if commit > core.log.last_index:
+            self._broken("commit within the log", core.member, f"{commit} > {core.last_index}")
+        if core.role is _LEADER:
+            if core.log.term_at(commit) != core.term:
+                self._broken("own term only", core.member, f"commits {commit}")
+            if not self._is_on_quorum(core, commit):
+                self._broken("committed on a quorum", core.member, f"commits {commit}")
         seen.commit = commit
 
     def _is_on_quorum(self, core: Raft, index: int) -> bool:
@@ -281,28 +272,29 @@ class Invariants:
 
     def _applied(self, seen: Seen, core: Raft, ready: Ready) -> None:
         """State Machine Safety: everybody applies the same entries in the same order, each once."""
-        assert ready.apply is not None
-        first, terms, payloads = ready.apply.first_index, ready.apply.terms, ready.apply.payloads
-        self._demand(first == seen.applied + 1, "applied once", core.member, f"{first} after {seen.applied}")
-        seen.applied = first + len(terms) - 1
-        self._demand(
-            seen.applied <= core.commit_index, "applied is committed", core.member, f"{seen.applied}"
-        )
-        known = len(self.committed_terms)
-        start = first - self.first_committed
-        self._demand(
-            start <= known, "applied in order", core.member, f"{first} before {self.committed_index}"
-        )
-        shared = min(known - start, len(terms))
-        agree = (
-            self.committed_terms[start : start + shared] == list(terms[:shared])
-            and self.committed_payloads[start : start + shared] == list(payloads[:shared])
-        )  # fmt: skip
-        self._demand(agree, "state machine safety", core.member, f"applies other entries from {first}")
-        self.committed_terms.extend(terms[shared:])
-        self.committed_payloads.extend(payloads[shared:])
-        # Whoever commits an entry hands it out in the same step, so the first to apply it is of that term.
-        self.committed_in.extend([core.term] * (len(terms) - shared))
+        apply = ready.apply
+        assert apply is not None
+        first, terms, payloads = apply.first_index, apply.terms, apply.payloads
+        if first != seen.applied + 1:
+            self._broken("applied once", core.member, f"{first} after {seen.applied}")
+        seen.applied = last = first + len(terms) - 1
+        if last > core.commit_index:
+            self._broken("applied is committed", core.member, f"{last}")
+        known = self.committed_index
+        if first > known + 1:
+            self._broken("applied in order", core.member, f"{first} before {known}")
+        if last > known:
+            # Whoever commits an entry hands it out in the same step, so the first to apply it is of that term.
+            shared = known + 1 - first
+            self.committed_terms.extend(terms[shared:])
+            self.committed_payloads.extend(payloads[shared:])
+            self.committed_in.extend([core.term] * (len(terms) - shared))
+        # Compared with what it has just written, too, where it is the first: one rule for everybody.
+        at = first - self.first_committed
+        for term, payload in zip(terms, payloads, strict=True):
+            if term != self.committed_terms[at] or payload != self.committed_payloads[at]:
+                self._broken("state machine safety", core.member, f"applies other entries from {first}")
+            at += 1
 
     # --- Messages ---
 
@@ -311,31 +303,24 @@ class Invariants:
         durable_term = seen.hard_state.term
         for message in ready.send:
             if message.term > durable_term:
-                self._demand(
-                    False, "term durable before use", core.member, f"{message.term} > {durable_term}"
-                )
+                self._broken("term durable before use", core.member, f"{message.term} > {durable_term}")
             if type(message) is AppendReply:
                 if message.success and message.match > core.durable_index:
-                    self._demand(
-                        False, "durable before acknowledged", core.member, f"acknowledges {message.match}"
-                    )
+                    self._broken("durable before acknowledged", core.member, f"acknowledges {message.match}")
             elif type(message) is VoteReply and message.granted:
                 # In a term that is over durably, nobody can be voted for again.
-                durable = seen.hard_state.voted_for == message.to or durable_term > message.term
-                self._demand(durable, "vote durable before use", core.member, f"votes for {message.to}")
+                if seen.hard_state.voted_for != message.to and durable_term <= message.term:
+                    self._broken("vote durable before use", core.member, f"votes for {message.to}")
                 self._check_vote(core, message)
 
     def _sent_after_durable(self, seen: Seen, core: Raft, ready: Ready) -> None:
         persist = ready.persist
         if persist is None:
-            self._demand(False, "sent after a write", core.member, "there is nothing to wait for")
-            return
+            self._broken("sent after a write", core.member, "there is nothing to wait for")
         for message in ready.send_after_durable:
             if type(message) is AppendReply and message.success:
-                within = message.match <= core.last_index
-                self._demand(
-                    within, "durable before acknowledged", core.member, f"acknowledges {message.match}"
-                )
+                if message.match > core.log.last_index:
+                    self._broken("durable before acknowledged", core.member, f"acknowledges {message.match}")
                 seen.acks.append((persist.done.sequence, message.term, message.match))
 
     def _check_vote(self, core: Raft, message: Any) -> None:
@@ -348,17 +333,18 @@ class Invariants:
         else:
             return
         known = self.votes.setdefault((core.member, message.term), candidate)
-        self._demand(known == candidate, "one vote a term", core.member, f"{candidate} after {known}")
+        if known != candidate:
+            self._broken("one vote a term", core.member, f"{candidate} after {known}")
 
     def _heard_reply(self, core: Raft, peer: str) -> None:
         progress = core.peers.get(peer)
         if progress is None:
             return
-        self._demand(progress.next > progress.match, "next after match", core.member, f"for {peer}")
+        if progress.next <= progress.match:
+            self._broken("next after match", core.member, f"for {peer}")
         seen = self.seen.get(peer)
-        if seen is not None and seen.core.term == core.term:
-            within = progress.match <= seen.core.durable_index
-            self._demand(within, "match is durable", core.member, f"{progress.match} of {peer}")
+        if seen is not None and seen.core.term == core.term and progress.match > seen.core.durable_index:
+            self._broken("match is durable", core.member, f"{progress.match} of {peer}")
 
     # --- Roles ---
 
@@ -366,31 +352,30 @@ class Invariants:
         for change in ready.changes:
             if type(change) is BecameLeader:
                 self._became_leader(seen, core, change.term)
-            elif type(change) is MembershipChanged and core.role is Role.LEADER and len(core.memberships) > 1:
-                before = core.memberships[-2].index
-                done = before <= core.commit_index
-                self._demand(
-                    done, "one change at a time", core.member, f"the one at {before} is not committed"
-                )
-                joined = core.memberships[-2].outgoing
-                left = not joined or change.membership.voters == core.memberships[-2].voters
-                self._demand(left, "a joint change ends first", core.member, f"at {change.membership.index}")
-                settled = core.commit_index >= core.term_start
-                self._demand(
-                    settled, "no change by a new leader", core.member, f"at {change.membership.index}"
-                )
+            elif type(change) is MembershipChanged and core.role is _LEADER and len(core.memberships) > 1:
+                self._changed_membership(core, core.memberships[-2], change.membership)
+
+    def _changed_membership(self, core: Raft, before: Membership, after: Membership) -> None:
+        """§4.1, §4.3: a leader begins a change only when it has committed the one before, and an entry of its own."""
+        if before.index > core.commit_index:
+            self._broken("one change at a time", core.member, f"the one at {before.index} is not committed")
+        if before.outgoing and after.voters != before.voters:
+            self._broken("a joint change ends first", core.member, f"at {after.index}")
+        if core.commit_index < core.term_start:
+            self._broken("no change by a new leader", core.member, f"at {after.index}")
 
     def _became_leader(self, seen: Seen, core: Raft, term: int) -> None:
         """§3.6: Election Safety and Leader Completeness."""
         known = self.leaders.setdefault(term, core.member)
-        self._demand(known == core.member, "one leader a term", core.member, f"term {term} has {known}")
-        self._demand(seen.led_term != term, "one leader a term", core.member, f"leads term {term} twice")
+        if known != core.member:
+            self._broken("one leader a term", core.member, f"term {term} has {known}")
+        if seen.led_term == term:
+            self._broken("one leader a term", core.member, f"leads term {term} twice")
         seen.led_term = term
         # What was committed in a later term binds later leaders only: the votes for this one may have come late.
         known_then = bisect_left(self.committed_in, term)
         last = self.first_committed + known_then - 1
-        if known_then and last >= core.first_index:
-            holds = core.log.term_at(last) == self.committed_terms[known_then - 1]
-            self._demand(
-                holds, "leader completeness", core.member, f"term {term} lacks committed entry {last}"
-            )
+        if last < max(core.first_index, self.first_committed):
+            return
+        if core.log.term_at(last) != self.committed_terms[known_then - 1]:
+            self._broken("leader completeness", core.member, f"term {term} lacks committed entry {last}")

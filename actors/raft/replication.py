@@ -19,7 +19,7 @@ from .progress import Progress, ProgressState
 if TYPE_CHECKING:
     from .core import Raft
 
-_REPLICATE = ProgressState.REPLICATE
+_PROBE, _REPLICATE, _SNAPSHOT = ProgressState.PROBE, ProgressState.REPLICATE, ProgressState.SNAPSHOT
 
 ENTRY_OVERHEAD = 64
 """What an entry is taken to cost in memory beyond its payload, in bytes."""
@@ -154,7 +154,7 @@ def _has_room(raft: "Raft", progress: Progress) -> bool:
     inflight = progress.inflight
     if not inflight:
         return True
-    if progress.state is ProgressState.PROBE:
+    if progress.state is _PROBE:
         return False
     config = raft.config
     count = len(inflight)
@@ -428,9 +428,9 @@ def on_append_reply(raft: "Raft", message: AppendReply) -> None:
 def _back_up(raft: "Raft", message: AppendReply, progress: Progress) -> None:
     """The logs part before `prev`. Go back to the last entry that can agree, at least by one, and ask again."""
     prev = message.match
-    if prev <= progress.match or prev >= progress.next or progress.state is ProgressState.SNAPSHOT:
+    if prev <= progress.match or prev >= progress.next or progress.state is _SNAPSHOT:
         return
-    if progress.state is ProgressState.PROBE and prev != progress.next - 1:
+    if progress.state is _PROBE and prev != progress.next - 1:
         return
     agree = raft.log.last_not_after(message.hint_term, min(message.hint_index, prev - 1))
     progress.probe(agree + 1)

@@ -105,7 +105,8 @@ class Sessions:
             return Applied(session="", sequence=0, refused="no envelope")
         if not session:
             return Applied(session="", sequence=sequence, result=self.machine.apply(index, command))
-        self._expire(index - self._idle_entries)
+        if index > self._idle_entries or len(self._sessions) > self._max_sessions:
+            self._expire(index - self._idle_entries)
         known = self._use(session, index, acknowledged)
         if known is None:
             return Applied(session=session, sequence=sequence, refused="session expired")

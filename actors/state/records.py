@@ -222,3 +222,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     services: bool = False
     clusters: bool = False
     events: tuple[StateEvent, ...] = ()
+
+    @property
+    def changed_nothing(self) -> bool:
+        """Whether the command was refused, or had been carried out before: the state is as it was."""
+        return (self.duplicate or not self.ok) and not self.events and not self.assignments

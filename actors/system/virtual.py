@@ -52,11 +52,20 @@ class VirtualContext(Context):
     def send(self, to: str, message: Any) -> None:
         """See Context.send."""
         cell = self.cells.get(to)
-        if cell is not None and cell.intake is None and len(cell.mailbox) < cell.bound:
+        if cell is None or len(cell.mailbox) >= cell.bound or (self.has_intake and cell.has_intake):
+            self.system._deliver_to(to, message, self.origin, self.cause, self.has_intake)
+        elif cell.intake is None or not self.system._offer_now(cell, message, self.origin, self.cause):
             cell.mailbox.append((message, self.origin, self.cause, None))
             self._ready.append(cell)
+
+    def deliver(self, delay_ns: int, to: str, message: Any, valid: Callable[[], bool] | None = None) -> None:
+        """See Context.deliver."""
+        cell = self.cells.get(to)
+        if delay_ns > 0 or valid is not None or cell is None or len(cell.mailbox) >= cell.bound:
+            super().deliver(delay_ns, to, message, valid)
         else:
-            self.system._deliver_to(to, message, self.origin, self.cause, self.has_intake)
+            cell.mailbox.append((message, self.origin, self.cause, None))
+            self._ready.append(cell)
 
 
 class Virtual(System):
