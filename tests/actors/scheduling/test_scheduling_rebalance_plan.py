@@ -130,3 +130,9 @@ def test_a_plan_keeps_every_rule_after_each_move(seed: int) -> None:
     assert (plan.cost_before, plan.cost_after) == (costs[0], costs[-1])
     assert costs[-1] == min(costs)
     assert [move.gain for move in plan.moves] == [one - two for one, two in pairwise(costs)]
+
+
+def test_a_plan_is_cut_off_where_going_on_would_cost_more() -> None:
+    fleet = slots([4, 0])
+    plan = plan_towards(fleet, np.ones(4, dtype=np.int64), move_limit=4)
+    assert loads_after(fleet, plan) == [2, 2]
