@@ -1,4 +1,4 @@
-"""What should change, where it goes, and why something waits: pure functions of the agreed state.
+"""What should change, where it goes, and why: pure, on the replicated state alone.
 
 # General layout
 #
@@ -11,26 +11,41 @@
 # placer.py      which node, which devices, or why     fleet.py       what nodes have free, as columns
 # profiles.py    spread, binpack, cosine               mixed.py       the profile for mixed loads with GPUs
 # demand.py      what kinds of replicas ask for GPUs
+#
+# Moves that even out a fleet:
+#
+# rebalance_plan.py   ordered moves that end better    rebalance.py    the search for a better assignment
+# reassignment.py     the fleet as columns, its rules  layout.py       an assignment move by move
 """
 
 from .fleet import Fleet, Reservation
 from .placement import spread, take_away
 from .placer import PROFILES, Placed, Placer, Unplaced
 from .reasons import Explanation, explain, why_update_waits
+from .reassignment import Balance, Reassignment
+from .rebalance import steps
+from .rebalance_plan import Move, RebalancePlan, even_fleet, plan_rebalance
 from .reconcile import plan_call, plan_repair
 
 __all__ = [
     "PROFILES",
+    "Balance",
     "Explanation",
     "Fleet",
+    "Move",
     "Placed",
     "Placer",
+    "Reassignment",
+    "RebalancePlan",
     "Reservation",
     "Unplaced",
+    "even_fleet",
     "explain",
     "plan_call",
+    "plan_rebalance",
     "plan_repair",
     "spread",
+    "steps",
     "take_away",
     "why_update_waits",
 ]
