@@ -11,12 +11,14 @@ from falcon import Request, Response
 from .clusters import ClusterListResource, ClusterResource, ClusterViewResource
 from .connections import ConnectionsResource, NodeConnectionsResource
 from .environ import TAG
+from .events import EventsResource
 from .nodes import NodeListResource, NodeQuestionResource, NodeResource, PeerResource, RemovableNodeResource
 from .ports import Clusters, NodePort
 from .problems import add_problem_handlers
 from .security import Guard
 from .server import Server
 from .services import CallResource, NodeServiceResource, ServiceResource
+from .watching import Watchers
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -26,6 +28,7 @@ Routes = dict[str, Any]
 
 def orchestrator_routes(clusters: Clusters) -> Routes:
     """What the orchestrator's port answers."""
+    watchers = Watchers(clusters.event_log(None))
     return {
         "/clusters": ClusterListResource(clusters),
         "/clusters/{cluster}": ClusterResource(clusters),
@@ -34,6 +37,8 @@ def orchestrator_routes(clusters: Clusters) -> Routes:
         "/clusters/{cluster}/service": ServiceResource(clusters),
         "/clusters/{cluster}/service/{call}": CallResource(clusters),
         "/clusters/{cluster}/connections": ConnectionsResource(clusters),
+        "/clusters/{cluster}/events": EventsResource(clusters, watchers),
+        "/events": EventsResource(clusters, watchers),
         "/clusters/{cluster}/nodes": NodeListResource(clusters),
         "/clusters/{cluster}/nodes/{node}": RemovableNodeResource(clusters),
         "/clusters/{cluster}/nodes/{node}/stats": NodeResource(clusters),

@@ -161,3 +161,38 @@ class MajorityView(msgspec.Struct, kw_only=True):
 
 LoadTable = dict[str, dict[str, int]]
 """`{service_id: {address: replicas}}`"""
+
+
+class DroppedEvents(msgspec.Struct, kw_only=True):
+    """A gap, by seq, both ends included. `to` is null where the program was started since: its log counts from 1."""
+
+    first: int = msgspec.field(name="from")
+    to: int | None
+
+
+class EventMetadata(msgspec.Struct, kw_only=True):
+    """How many there are here; `last_seq` is the `since` that goes on from here."""
+
+    count: int
+    last_seq: int
+    dropped: DroppedEvents | None
+
+
+class EventView(msgspec.Struct, kw_only=True):
+    """One thing that happened; `t_ns` is nanoseconds since the start, `cause` the seq of what led to it."""
+
+    seq: int
+    t_ns: int
+    kind: str
+    data: dict[str, Any]
+    cluster: str | None = None
+    node: str | None = None
+    term: int | None = None
+    cause: int | None = None
+
+
+class EventList(msgspec.Struct, kw_only=True):
+    """Events, oldest first."""
+
+    metadata: EventMetadata
+    results: list[EventView]

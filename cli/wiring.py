@@ -6,12 +6,13 @@ Cluster     ── PortKeeper.open/close ─────────────
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from threading import Lock
 from typing import Any
 
 from raftyard.actors import errors
 from raftyard.actors.messages import (
+    EVENT_KINDS,
     ORCHESTRATOR,
     AddNodeRequest,
     AskNode,
@@ -158,14 +159,25 @@ class ActorClusters:
         """Cut and restore that node's outgoing links."""
         return self._ask_cluster(cluster, SetConnections(matrix={node: dict(row)}, row_of=node))
 
+    # -- what happened ------------------------------------------------------------------------------------------------
+
+    def event_log(self, cluster: str | None) -> ports.EventLog:
+        """The log of the whole system."""
+        if cluster is not None and cluster not in (known := self._ask(ORCHESTRATOR, ListClusters())):
+            raise _no_cluster(cluster, known)
+        return self._system.events
+
+    def event_kinds(self) -> Collection[str]:
+        """As the actors list them."""
+        return EVENT_KINDS
+
     # -- asking -------------------------------------------------------------------------------------------------------
 
     def _ask_cluster(self, cluster: str, message: Any, within_s: float = ANSWER_S) -> Answer:
         try:
             return self._ask_dict(cluster_actor(cluster), message, within_s)
         except _Gone:
-            known = ", ".join(self._ask(ORCHESTRATOR, ListClusters()))
-            raise ports.NotFound(f"no cluster {cluster!r}", f"the clusters are {known}") from None
+            raise _no_cluster(cluster, self._ask(ORCHESTRATOR, ListClusters())) from None
 
     def _ask_dict(self, actor: str, message: Any, within_s: float = ANSWER_S) -> Answer:
         answer: Answer = self._ask(actor, message, within_s)
@@ -192,6 +204,10 @@ class ActorClusters:
             ) from None
         except SystemClosed:
             raise ports.Unavailable("the program is stopping", "start it again", retry_after_s=5) from None
+
+
+def _no_cluster(cluster: str, known: Collection[str]) -> ports.NotFound:
+    return ports.NotFound(f"no cluster {cluster!r}", f"the clusters are {', '.join(known)}")
 
 
 class _Gone(Exception):

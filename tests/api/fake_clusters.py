@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from raftyard.actors.system import EventLog
 from raftyard.api.ports import (
     Answer,
     Conflict,
@@ -31,6 +32,7 @@ class FakeClusters:
         self.gate.set()
         self.arrived = threading.Event()
         self.calls: dict[str, list[Answer]] = {}
+        self.log = EventLog(clock=lambda: 7, capacity=100)
         self.links: dict[str, dict[str, dict[str, int]]] = {}
         self._make("0", [f"localhost:{first_port + i}" for i in range(5)])
 
@@ -168,6 +170,14 @@ class FakeClusters:
                 raise Invalid(message, hint, errors=(FieldError(path=path, message=message),))
         known.update(row)
         return known
+
+    def event_log(self, cluster: str | None) -> EventLog:
+        if cluster is not None:
+            self._known(cluster)
+        return self.log
+
+    def event_kinds(self) -> tuple[str, ...]:
+        return ("leader-elected", "link-cut", "link-restored")
 
     def node_count(self, cluster: str, node: str) -> Answer:
         return {"count": len(self._row(cluster, node))}
