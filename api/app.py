@@ -12,6 +12,8 @@ from .clusters import ClusterListResource, ClusterResource, ClusterViewResource
 from .connections import ConnectionsResource, NodeConnectionsResource
 from .environ import TAG
 from .events import EventsResource
+from .health import HealthResource, ReadyResource
+from .links import LinkResource
 from .nodes import NodeListResource, NodeQuestionResource, NodeResource, PeerResource, RemovableNodeResource
 from .ports import Clusters, NodePort
 from .problems import add_problem_handlers
@@ -28,7 +30,7 @@ Routes = dict[str, Any]
 
 def orchestrator_routes(clusters: Clusters) -> Routes:
     """What the orchestrator's port answers."""
-    watchers = Watchers(clusters.event_log(None))
+    watchers = Watchers(lambda: clusters.event_log(None))
     return {
         "/clusters": ClusterListResource(clusters),
         "/clusters/{cluster}": ClusterResource(clusters),
@@ -38,6 +40,9 @@ def orchestrator_routes(clusters: Clusters) -> Routes:
         "/clusters/{cluster}/service/{call}": CallResource(clusters),
         "/clusters/{cluster}/connections": ConnectionsResource(clusters),
         "/clusters/{cluster}/events": EventsResource(clusters, watchers),
+        "/clusters/{cluster}/links/{source}/{target}": LinkResource(clusters),
+        "/healthz": HealthResource(),
+        "/readyz": ReadyResource(clusters),
         "/events": EventsResource(clusters, watchers),
         "/clusters/{cluster}/nodes": NodeListResource(clusters),
         "/clusters/{cluster}/nodes/{node}": RemovableNodeResource(clusters),

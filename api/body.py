@@ -12,7 +12,8 @@ from falcon import Request
 from .addresses import canonical_address
 from .nearest import did_you_mean
 from .ports import FieldError, Invalid, Malformed, TooLarge, UnsupportedMedia
-from .shapes import Matrix, NewCluster, NewNode, NewPeer, RemoveNode, Row, ServiceCall
+from .query import DURATION
+from .shapes import LinkFaults, Matrix, NewCluster, NewNode, NewPeer, RemoveNode, Row, ServiceCall
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -170,6 +171,17 @@ def _as_matrix(value: dict[str, Any]) -> Matrix:
     return checked
 
 
+def _as_link_faults(value: dict[str, Any]) -> LinkFaults:
+    for name in ("delay", "jitter"):
+        if name in value and not (isinstance(value[name], str) and DURATION.fullmatch(value[name])):
+            given = value[name]
+            text = repr(given) if isinstance(given, str) else _kind(given)
+            raise invalid(
+                f"$.{name}", f"expected a duration, got {text}", f'say the unit: {{"{name}": "20ms"}}'
+            )
+    return _struct_of(LinkFaults)(value)
+
+
 def _as_it_is(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
@@ -180,4 +192,5 @@ NEW_PEER: Body[NewPeer] = Body(NewPeer, _struct_of(NewPeer))
 REMOVE_NODE: Body[RemoveNode] = Body(RemoveNode, _struct_of(RemoveNode))
 ROW: Body[Row] = Body(Row, _as_row)
 MATRIX: Body[Matrix] = Body(Matrix, _as_matrix)
+LINK_FAULTS: Body[LinkFaults] = Body(LinkFaults, _as_link_faults)
 SERVICE_CALL: Body[dict[str, Any]] = Body(ServiceCall, _as_it_is)

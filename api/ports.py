@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
-from .shapes import NewCluster, NewNode
+from .shapes import LinkFaults, NewCluster, NewNode
 
 __all__ = [
     "Answer",
@@ -25,6 +25,7 @@ __all__ = [
     "FieldError",
     "Forbidden",
     "Invalid",
+    "LinkFaults",
     "LogRange",
     "Malformed",
     "Misdirected",
@@ -175,6 +176,18 @@ class Clusters(Protocol):
 
     def set_node_connections(self, cluster: str, node: str, row: Mapping[str, int]) -> Answer:
         """Cut and restore that node's outgoing links; return the whole row once it is in force. `Invalid`."""
+
+    def link(self, cluster: str, source: str, target: str) -> Answer:
+        """What the direction from `source` to `target` is like, and what it did; see shapes.LinkView."""
+
+    def set_link(
+        self, cluster: str, source: str, target: str, faults: LinkFaults, *, is_patch: bool
+    ) -> Answer:
+        """Make it so; return it as `link` does, in force. A patch leaves alone what `faults` does not name (UNSET),
+        otherwise that becomes sound."""
+
+    def is_ready(self) -> bool:
+        """Whether cluster 0 has a leader; answers soon, and raises nothing."""
 
     def event_log(self, cluster: str | None) -> EventLog:
         """What happened in every cluster. `cluster` is only checked to be there: `NotFound`."""

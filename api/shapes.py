@@ -196,3 +196,50 @@ class EventList(msgspec.Struct, kw_only=True):
 
     metadata: EventMetadata
     results: list[EventView]
+
+
+Duration = Annotated[
+    str, msgspec.Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h)\Z", examples=["20ms", "1.5s"])
+]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class LinkFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a link is to behave: `{"delay": "20ms", "jitter": "5ms", "loss": 0.1}`. Shares are of its messages."""
+
+    delay: Duration | msgspec.UnsetType = msgspec.UNSET
+    jitter: Duration | msgspec.UnsetType = msgspec.UNSET
+    loss: Share | msgspec.UnsetType = msgspec.UNSET
+    duplicate: Share | msgspec.UnsetType = msgspec.UNSET
+    reorder: Share | msgspec.UnsetType = msgspec.UNSET
+
+
+class LinkStatistics(msgspec.Struct, kw_only=True):
+    """Messages since the link was made."""
+
+    in_flight: int
+    delivered: int
+    lost_cut: int
+    lost_full: int
+    lost_random: int
+    duplicated: int
+
+
+class LinkView(msgspec.Struct, kw_only=True):
+    """One direction between two nodes; `connected` is 0 where it is cut."""
+
+    source: str = msgspec.field(name="from")
+    target: str = msgspec.field(name="to")
+    connected: int
+    delay: str
+    jitter: str
+    loss: float
+    duplicate: float
+    reorder: float
+    statistics: LinkStatistics
+
+
+class Health(msgspec.Struct, kw_only=True):
+    """`{"status": "ok"}`"""
+
+    status: str

@@ -115,13 +115,13 @@ class Watchers:
 
     def __init__(
         self,
-        events: EventLog,
+        log_of_all: Callable[[], EventLog],
         heartbeat_s: float = HEARTBEAT_S,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.heartbeat_s = heartbeat_s
         self.now = now
-        self._events = events
+        self._log_of_all = log_of_all
         self._watching: dict[Watcher, None] = {}
         self._lock = Lock()
         self._woken = Flag()
@@ -159,12 +159,12 @@ class Watchers:
         """What is new, also as Server-Sent Events. For the watchers, in their turns."""
         key = (since, wanted)
         if key not in self._said:
-            batch = read(self._events, since, wanted, BATCH)
+            batch = read(self._log_of_all(), since, wanted, BATCH)
             self._said[key] = batch, as_sse(batch)
         return self._said[key]
 
     def _run(self) -> None:
-        unsubscribe = self._events.subscribe(self._happened)
+        unsubscribe = self._log_of_all().subscribe(self._happened)
         try:
             while self._has_watchers():
                 due = self._round()

@@ -10,6 +10,8 @@ from collections.abc import Collection, Mapping
 from threading import Lock
 from typing import Any
 
+import msgspec
+
 from raftyard.actors import errors
 from raftyard.actors.messages import (
     EVENT_KINDS,
@@ -20,20 +22,27 @@ from raftyard.actors.messages import (
     DescribeCall,
     DescribeCluster,
     DescribeConnections,
+    DescribeLinkRequest,
+    LinkPolicy,
+    LinkShown,
     ListClusters,
     RemoveClusterRequest,
     RemoveNodeRequest,
     SetConnections,
+    SetLinkPolicyRequest,
     SubmitServiceCall,
     cluster_actor,
 )
 from raftyard.actors.system import ActorCrashed, AskTimeout, MailboxFull, NoSuchActor, System, SystemClosed
 from raftyard.api import ports
+from raftyard.api.query import seconds
 from raftyard.api.server import Server
 
 __all__ = ["ActorClusters", "PortKeeper"]
 
 ANSWER_S = 10.0
+READY_S = 2.0
+_LINK_COUNTS = ("in_flight", "delivered", "lost_cut", "lost_full", "lost_random", "duplicated")
 Answer = dict[str, Any]
 
 
@@ -42,6 +51,7 @@ class ActorClusters:
 
     def __init__(self, system: System) -> None:
         self._system = system
+        self._links_lock = Lock()  # a patch reads and writes, and nothing may come between
 
     # -- clusters -----------------------------------------------------------------------------------------------------
 
@@ -159,6 +169,38 @@ class ActorClusters:
         """Cut and restore that node's outgoing links."""
         return self._ask_cluster(cluster, SetConnections(matrix={node: dict(row)}, row_of=node))
 
+    def link(self, cluster: str, source: str, target: str) -> Answer:
+        """One direction: what it is like, and what it did."""
+        return _link_view(self._ask_link(cluster, DescribeLinkRequest(source=source, target=target)))
+
+    def set_link(
+        self, cluster: str, source: str, target: str, faults: ports.LinkFaults, *, is_patch: bool
+    ) -> Answer:
+        """Make one direction slow, lossy, unruly or sound."""
+        with self._links_lock:
+            policy = LinkPolicy()
+            if is_patch:
+                question = DescribeLinkRequest(source=source, target=target)
+                policy = self._ask_link(cluster, question).status.policy
+            policy = _changed(policy, faults)
+            order = SetLinkPolicyRequest(source=source, target=target, policy=policy)
+            return _link_view(self._ask_link(cluster, order))
+
+    def _ask_link(self, cluster: str, message: DescribeLinkRequest | SetLinkPolicyRequest) -> LinkShown:
+        shown: Any = self._ask_cluster(cluster, message)
+        assert isinstance(shown, LinkShown)
+        return shown
+
+    # -- health -------------------------------------------------------------------------------------------------------
+
+    def is_ready(self) -> bool:
+        """Whether cluster 0 has a leader."""
+        try:
+            shown = self._ask_cluster("0", DescribeCluster(limit=1), within_s=READY_S)
+        except ports.Problem:
+            return False
+        return shown["leader"] is not None
+
     # -- what happened ------------------------------------------------------------------------------------------------
 
     def event_log(self, cluster: str | None) -> ports.EventLog:
@@ -241,6 +283,31 @@ class PortKeeper:
         with self._lock:
             if self._owners.pop(port, None) is not None:
                 self._server.close(port)
+
+
+def _link_view(shown: LinkShown) -> Answer:
+    status, policy = shown.status, shown.status.policy
+    return {
+        "from": shown.source,
+        "to": shown.target,
+        "connected": 0 if status.cut else 1,
+        "delay": f"{policy.delay_s * 1000:.10g}ms",
+        "jitter": f"{policy.jitter_s * 1000:.10g}ms",
+        "loss": policy.loss,
+        "duplicate": policy.duplicate,
+        "reorder": policy.reorder,
+        "statistics": {name: getattr(status, name) for name in _LINK_COUNTS},
+    }
+
+
+def _changed(policy: LinkPolicy, faults: ports.LinkFaults) -> LinkPolicy:
+    named: dict[str, float] = {
+        name: value for name, value in msgspec.structs.asdict(faults).items() if value is not msgspec.UNSET
+    }
+    for duration in ("delay", "jitter"):
+        if duration in named:
+            named[f"{duration}_s"] = seconds(str(named.pop(duration)), duration)
+    return msgspec.structs.replace(policy, **named)
 
 
 def _wanted(request: ports.NewCluster) -> tuple[AddNodeRequest, ...]:

@@ -28,6 +28,13 @@ def data_of(response: http.client.HTTPResponse) -> tuple[str, dict[str, object]]
     return None
 
 
+def leaders_links_deliver(it: Program, nodes: list[str]) -> bool:
+    """Followers have nothing to say to each other, a leader has."""
+    leader = it.call("GET", "/clusters/0/stats")[1]["leader"]
+    links = (f"/clusters/0/links/{leader}/{node}" for node in nodes if leader not in (None, node))
+    return any(it.call("GET", link)[1]["statistics"]["delivered"] for link in links)
+
+
 def test_a_client_follows_the_program_through_a_cut_and_hears_its_end(tmp_path: Path) -> None:
     with program(tmp_path) as it:
         it.start()
@@ -50,6 +57,19 @@ def test_a_client_follows_the_program_through_a_cut_and_hears_its_end(tmp_path: 
         status, answer = it.call("GET", query, timeout_s=30.0)
         assert status == 200
         assert [event["kind"] for event in answer["results"]] == ["link-cut"]
+
+        link = f"/clusters/0/links/{nodes[0]}/{nodes[2]}"
+        assert it.call("PATCH", link, {"delay": "2ms", "jitter": "1.5ms"})[0] == 200
+        status, shown = it.call("PATCH", link, {"loss": 0.5})
+        assert (status, shown["delay"], shown["jitter"], shown["loss"]) == (200, "2ms", "1.5ms", 0.5)
+        assert it.call("PUT", link, {"duplicate": 0.1})[1]["delay"] == "0ms"
+        shown = it.call("GET", link)[1]
+        assert (shown["from"], shown["to"], shown["connected"]) == (nodes[0], nodes[2], 1)
+        assert shown["duplicate"] == 0.1
+        assert it.call("GET", f"/clusters/0/links/{nodes[0]}/{nodes[1]}")[1]["connected"] == 0
+        assert it.call("GET", f"/clusters/0/links/{nodes[0]}/{nodes[0]}")[0] == 404
+        it.wait_for(lambda: leaders_links_deliver(it, nodes))
+        assert it.call("GET", "/readyz") == (200, {"status": "ok"})
 
         it.stop()
         assert data_of(again) is None

@@ -11,6 +11,7 @@ from raftyard.api.ports import (
     Conflict,
     FieldError,
     Invalid,
+    LinkFaults,
     LogRange,
     NewCluster,
     NewNode,
@@ -170,6 +171,22 @@ class FakeClusters:
                 raise Invalid(message, hint, errors=(FieldError(path=path, message=message),))
         known.update(row)
         return known
+
+    def link(self, cluster: str, source: str, target: str) -> Answer:
+        self.asked.append(("link", cluster, source, target))
+        sound = {"delay": "0ms", "jitter": "0ms", "loss": 0.0, "duplicate": 0.0, "reorder": 0.0}
+        counts = ("in_flight", "delivered", "lost_cut", "lost_full", "lost_random", "duplicated")
+        ends = {"from": source, "to": target, "connected": self._row(cluster, source)[target]}
+        return ends | sound | {"statistics": dict.fromkeys(counts, 0)}
+
+    def set_link(
+        self, cluster: str, source: str, target: str, faults: LinkFaults, *, is_patch: bool
+    ) -> Answer:
+        self.asked.append(("set_link", cluster, source, target, faults, is_patch))
+        return self.link(cluster, source, target)
+
+    def is_ready(self) -> bool:
+        return self.has_leader
 
     def event_log(self, cluster: str | None) -> EventLog:
         if cluster is not None:

@@ -268,13 +268,15 @@ def test_a_query_that_waits_is_answered_when_the_server_stops(server, clusters):
 
 
 def test_watchers_hold_no_threads_and_leave_nothing_behind(server, clusters):
-    with watching(server.port):
+    with watching(server.port) as first:
+        elect(clusters)
+        assert block(first)["id"] == "1"
         before = threading.active_count()
         others = [watching(server.port) for _ in range(30)]
         responses = [other.__enter__() for other in others]
         elect(clusters)
 
-        assert [block(response)["id"] for response in responses] == ["1"] * 30
+        assert [block(response)["id"] for response in responses] == ["2"] * 30
         assert threading.active_count() == before
         for other in others:
             other.__exit__(None, None, None)
@@ -311,7 +313,7 @@ class StillWatchers(Watchers):
     """Gives no turns: the test does. The clock stands still, too."""
 
     def __init__(self, log: EventLog) -> None:
-        super().__init__(log, heartbeat_s=15, now=lambda: self.time_s)
+        super().__init__(lambda: log, heartbeat_s=15, now=lambda: self.time_s)
         self.time_s = 0.0
 
     def add(self, watcher) -> None:

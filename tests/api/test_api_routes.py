@@ -39,7 +39,14 @@ def test_a_route_describes_each_of_its_methods(port, path, resource):
 
 @pytest.mark.parametrize(("port", "path", "resource"), [*routes()])
 def test_a_get_answers_what_it_says(port, path, resource, ask):
-    where = path.format(cluster="0", node="localhost:8001", call="call-0", peer="localhost:8002")
+    where = path.format(
+        cluster="0",
+        node="localhost:8001",
+        call="call-0",
+        peer="localhost:8002",
+        source="localhost:8001",
+        target="localhost:8002",
+    )
     node = "localhost:8001" if port == "node" else None
     ask("POST", "/clusters/0/service", {"container": {"id": 1, "replicas": 1}})
     if "GET" in resource.gives:
