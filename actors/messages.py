@@ -33,6 +33,7 @@ __all__ = [
     "DescribeCluster",
     "DescribeConnections",
     "DescribeLink",
+    "DescribeLinkRequest",
     "DescribeNode",
     "DescribeService",
     "DescribeServices",
@@ -44,6 +45,7 @@ __all__ = [
     "LeaderClaim",
     "LeaderResigned",
     "LinkPolicy",
+    "LinkShown",
     "LinkStatus",
     "ListClusters",
     "Message",
@@ -558,8 +560,24 @@ class SetConnections(Message, frozen=True, kw_only=True, gc=False):
     row_of: str | None = None
 
 
+class DescribeLinkRequest(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: what the wire from `source` to `target` is like; answered with `LinkShown`."""
+
+    source: str
+    target: str
+
+
+class LinkShown(Message, frozen=True, kw_only=True, gc=False):
+    """A Cluster's answer about a wire: between which addresses it is, and its status."""
+
+    source: str
+    target: str
+    status: LinkStatus
+
+
 class SetLinkPolicyRequest(Message, frozen=True, kw_only=True, gc=False):
-    """To a Cluster: how the wire from `source` to `target` behaves from now on; answered when in force."""
+    """To a Cluster: how the wire from `source` to `target` behaves from now on; answered when in force, with
+    `LinkShown`."""
 
     source: str
     target: str

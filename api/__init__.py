@@ -7,9 +7,10 @@ It knows nothing of the actors. ports.py says what it needs of them; whoever imp
     server.open(8000)
     server.open(8001, NodePort("0", "localhost:8001"))
 
-Where to look: app.py is the table of routes; clusters.py, services.py, nodes.py, connections.py answer them;
-body.py, query.py and shapes.py check what comes in; problems.py writes errors down; security.py decides who may ask;
-server.py listens.
+Where to look: app.py is the table of routes; clusters.py, services.py, nodes.py, connections.py, links.py, events.py
+and health.py answer them; watching.py tells watchers what happens, over streams.py; body.py, query.py and shapes.py
+check what comes in; problems.py writes errors down; security.py decides who may ask; server.py listens, channels.py
+is one connection.
 """
 
 from __future__ import annotations

@@ -11,6 +11,9 @@ from falcon import Request, Response
 from .clusters import ClusterListResource, ClusterResource, ClusterViewResource
 from .connections import ConnectionsResource, NodeConnectionsResource
 from .environ import TAG
+from .events import EventsResource
+from .health import HealthResource, ReadyResource
+from .links import LinkResource
 from .named_services import NamedServiceResource, RollbackResource, ServiceListResource, TaskListResource
 from .nodes import NodeListResource, NodeQuestionResource, NodeResource, PeerResource, RemovableNodeResource
 from .ports import Clusters, NodePort
@@ -18,6 +21,7 @@ from .problems import add_problem_handlers
 from .security import Guard
 from .server import Server
 from .services import CallResource, NodeServiceResource, ServiceResource
+from .watching import Watchers
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -27,6 +31,7 @@ Routes = dict[str, Any]
 
 def orchestrator_routes(clusters: Clusters) -> Routes:
     """What the orchestrator's port answers."""
+    watchers = Watchers(lambda: clusters.event_log(None))
     return {
         "/clusters": ClusterListResource(clusters),
         "/clusters/{cluster}": ClusterResource(clusters),
@@ -40,6 +45,11 @@ def orchestrator_routes(clusters: Clusters) -> Routes:
         "/clusters/{cluster}/services/{name}/tasks": TaskListResource(clusters),
         "/clusters/{cluster}/tasks": TaskListResource(clusters),
         "/clusters/{cluster}/connections": ConnectionsResource(clusters),
+        "/clusters/{cluster}/events": EventsResource(clusters, watchers),
+        "/clusters/{cluster}/links/{source}/{target}": LinkResource(clusters),
+        "/healthz": HealthResource(),
+        "/readyz": ReadyResource(clusters),
+        "/events": EventsResource(clusters, watchers),
         "/clusters/{cluster}/nodes": NodeListResource(clusters),
         "/clusters/{cluster}/nodes/{node}": RemovableNodeResource(clusters),
         "/clusters/{cluster}/nodes/{node}/stats": NodeResource(clusters),

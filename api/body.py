@@ -12,7 +12,9 @@ from falcon import Request
 from .addresses import canonical_address
 from .nearest import did_you_mean
 from .ports import FieldError, Invalid, Malformed, TooLarge, UnsupportedMedia
+from .query import DURATION
 from .shapes import (
+    LinkFaults,
     Matrix,
     NewCluster,
     NewNode,
@@ -182,6 +184,17 @@ def _as_matrix(value: dict[str, Any]) -> Matrix:
     return checked
 
 
+def _as_link_faults(value: dict[str, Any]) -> LinkFaults:
+    for name in ("delay", "jitter"):
+        if name in value and not (isinstance(value[name], str) and DURATION.fullmatch(value[name])):
+            given = value[name]
+            text = repr(given) if isinstance(given, str) else _kind(given)
+            raise invalid(
+                f"$.{name}", f"expected a duration, got {text}", f'say the unit: {{"{name}": "20ms"}}'
+            )
+    return _struct_of(LinkFaults)(value)
+
+
 def _as_it_is(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
@@ -196,4 +209,5 @@ ROLL_BACK: Body[RollBack] = Body(RollBack, _struct_of(RollBack))
 NODE_PATCH: Body[dict[str, Any]] = Body(NodePatch, _as_it_is)
 SERVICE_SPEC: Body[dict[str, Any]] = Body(ServiceBody, _as_it_is)
 SERVICE_PATCH: Body[dict[str, Any]] = Body(ServicePatch, _as_it_is)
+LINK_FAULTS: Body[LinkFaults] = Body(LinkFaults, _as_link_faults)
 SERVICE_CALL: Body[dict[str, Any]] = Body(ServiceCall, _as_it_is)

@@ -9,20 +9,23 @@ and an address is spelled one way (`localhost:8002`, see addresses.py).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
-from .shapes import NewCluster, NewNode
+from .shapes import LinkFaults, NewCluster, NewNode
 
 __all__ = [
     "Answer",
     "Clusters",
     "Conflict",
+    "Event",
+    "EventLog",
     "FieldError",
     "Forbidden",
     "Invalid",
+    "LinkFaults",
     "LogRange",
     "Malformed",
     "Misdirected",
@@ -70,6 +73,39 @@ class NodePort(NamedTuple):
     cluster: str
     node: str
     """The node's address in its one spelling, `localhost:8001`."""
+
+
+class Event(Protocol):
+    """One thing that happened; `line` is all of it as one line of JSON, without the line's end."""
+
+    @property
+    def seq(self) -> int:
+        """From 1, without gaps."""
+
+    @property
+    def kind(self) -> str:
+        """`leader-elected`"""
+
+    @property
+    def cluster(self) -> str | None:
+        """The id of the cluster it happened in."""
+
+    def line(self) -> bytes:
+        """`{"cause":…,"cluster":…,"data":…,"kind":…,"node":…,"seq":…,"t_ns":…,"term":…}`"""
+
+
+class EventLog(Protocol):
+    """What happened since the program started; the oldest is forgotten. Safe from any thread."""
+
+    @property
+    def last_seq(self) -> int:
+        """The newest event's, 0 before the first."""
+
+    def since(self, seq: int = 0) -> Sequence[Event]:
+        """Those after `seq` that are still known, oldest first."""
+
+    def subscribe(self, callback: Callable[[Any], None]) -> Callable[[], None]:
+        """Call `callback` with every new event, on whatever thread; returns what ends that."""
 
 
 class Clusters(Protocol):
@@ -171,6 +207,24 @@ class Clusters(Protocol):
 
     def set_node_connections(self, cluster: str, node: str, row: Mapping[str, int]) -> Answer:
         """Cut and restore that node's outgoing links; return the whole row once it is in force. `Invalid`."""
+
+    def link(self, cluster: str, source: str, target: str) -> Answer:
+        """What the direction from `source` to `target` is like, and what it did; see shapes.LinkView."""
+
+    def set_link(
+        self, cluster: str, source: str, target: str, faults: LinkFaults, *, is_patch: bool
+    ) -> Answer:
+        """Make it so; return it as `link` does, in force. A patch leaves alone what `faults` does not name (UNSET),
+        otherwise that becomes sound."""
+
+    def is_ready(self) -> bool:
+        """Whether cluster 0 has a leader; answers soon, and raises nothing."""
+
+    def event_log(self, cluster: str | None) -> EventLog:
+        """What happened in every cluster. `cluster` is only checked to be there: `NotFound`."""
+
+    def event_kinds(self) -> Collection[str]:
+        """Every kind of event that there is."""
 
     def node_count(self, cluster: str, node: str) -> Answer:
         """`{"count": 4}`: how many other nodes this one knows."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from typing import NamedTuple
 
 from falcon import Request
 
@@ -12,7 +14,7 @@ from .ports import LogRange, Malformed, Page
 DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)", re.ASCII)
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 LOG = re.compile(r"(\d{0,18})\.\.(\d{0,18})", re.ASCII)
-WHOLE = re.compile(r"\d{1,9}", re.ASCII)
+WHOLE = re.compile(r"\d{1,18}", re.ASCII)
 
 DEFAULT_WAIT_S = 5.0
 MAX_WAIT_S = 60.0
@@ -84,10 +86,45 @@ def page(req: Request) -> Page:
     if not req.query_string:
         return Page()
     check_names(req, "limit", "offset")
-    limit, offset = _whole(req, "limit", Page().limit), _whole(req, "offset", 0)
+    return Page(_whole(req, "offset", 0), _limit(req))
+
+
+class EventRange(NamedTuple):
+    """`?since=120&limit=50&kinds=leader-elected,link-cut&wait=10s`; None where it was not said."""
+
+    since: int | None
+    limit: int
+    kinds: frozenset[str] | None
+    wait_s: float | None
+
+
+def event_range(req: Request, known_kinds: Collection[str]) -> EventRange:
+    """Which events are wanted, and how long to wait for one."""
+    check_names(req, "since", "limit", "kinds", "wait")
+    since = None if req.get_param("since") is None else _whole(req, "since", 0)
+    wait = req.get_param("wait")
+    wait_s = None if wait is None else seconds(wait, "wait")
+    if wait_s is not None and wait_s > MAX_WAIT_S:
+        raise Malformed(f"wait={wait} is too long", f"wait for {MAX_WAIT_S:.0f}s at most, and ask again")
+    return EventRange(since, _limit(req), _kinds(req, known_kinds), wait_s)
+
+
+def _kinds(req: Request, known: Collection[str]) -> frozenset[str] | None:
+    given = req.get_param_as_list("kinds")
+    if given is None:
+        return None
+    kinds = frozenset(kind for text in given for kind in text.split(",") if kind)
+    for kind in sorted(kinds):
+        if kind not in known:
+            raise Malformed(f"there is no kind of event {kind}", did_you_mean(kind, known))
+    return kinds
+
+
+def _limit(req: Request) -> int:
+    limit = _whole(req, "limit", Page().limit)
     if not 1 <= limit <= MAX_PAGE:
         raise Malformed(f"limit={limit} is out of range", f"from 1 to {MAX_PAGE}")
-    return Page(offset, limit)
+    return limit
 
 
 def version(req: Request) -> int | None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+# Those who watch over the program ask these, and have no token; they tell nothing but yes or no.
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 HEADERS = [
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
@@ -80,7 +82,7 @@ class Guard:
         self._check_host(host)
         if environ["REQUEST_METHOD"] not in SAFE_METHODS:
             self._check_origin(environ, host)
-        if self._token is not None:
+        if self._token is not None and environ.get("PATH_INFO") not in OPEN_PATHS:
             self._check_token(environ.get("HTTP_AUTHORIZATION", ""))
 
     def _check_host(self, host: str) -> None:

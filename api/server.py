@@ -9,8 +9,8 @@
 
 Waitress gives each server a loop and a pool of its own, which is a thread dozen a port. Here all listeners share one
 map, one dispatcher and one trigger (the pipe that wakes the loop), so that 200 ports cost 200 sockets and no thread.
-This module alone knows waitress' insides (3.0): TcpWSGIServer, HTTPChannel, ThreadedTaskDispatcher, trigger, and
-wasyncore's map. Two lessons are built in:
+This module and channels.py alone know waitress' insides (3.0): TcpWSGIServer, HTTPChannel, WSGITask,
+ThreadedTaskDispatcher, trigger, and wasyncore's map. Two lessons are built in:
 
 - A listener closes its trigger with itself, while a worker that finishes a request on it still writes there: the file
   descriptor may be another's by then. Hence the shared trigger, which only `stop` closes.
@@ -29,14 +29,13 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
 from waitress import wasyncore  # type: ignore[import-untyped]
 from waitress.adjustments import Adjustments  # type: ignore[import-untyped]
-from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
 from waitress.server import TcpWSGIServer  # type: ignore[import-untyped]
-from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask  # type: ignore[import-untyped]
+from waitress.task import ThreadedTaskDispatcher  # type: ignore[import-untyped]
 from waitress.trigger import trigger as Trigger  # type: ignore[import-untyped]
 
+from .channels import Channel, with_streams
 from .environ import EXTRA_THREAD, TAG
 from .ports import Conflict, PortInUse, Unavailable
 
@@ -57,10 +56,6 @@ LOOP_TIMEOUT_S = 1
 POLL_INTERVAL_S = 0.005
 # Even when all the grace is used up, threads that have nothing to do get so long to notice the end.
 IDLE_THREADS_END_S = 0.1
-HINTS = {
-    413: "a body may have 1 MiB at most",
-    431: "headers may have 32 KiB at most",
-}
 
 
 class Server:
@@ -148,7 +143,7 @@ class Server:
             self._trigger.pull_trigger()
             self._loop_thread.join()
         for thing in tuple(self._map.values()):
-            if isinstance(thing, HTTPChannel):
+            if isinstance(thing, Channel):
                 # Unlike close, this wakes a worker that waits for room to write.
                 thing.handle_close()
             else:
@@ -164,7 +159,7 @@ class Server:
         return _Listener(self._tagged(tag), self._map, sock, self._dispatcher, self._settings, self._trigger)
 
     def _tagged(self, tag: object) -> WSGIApplication:
-        app, extra_thread = self._app, self.extra_thread
+        app, extra_thread = with_streams(self._app), self.extra_thread
 
         def tagged(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             environ[TAG] = tag
@@ -183,7 +178,7 @@ class Server:
         return done.result()
 
     def _open_channels(self) -> int:
-        return self._in_loop(lambda: sum(isinstance(thing, HTTPChannel) for thing in self._map.values()))
+        return self._in_loop(lambda: sum(isinstance(thing, Channel) for thing in self._map.values()))
 
     def _resize(self, change: int) -> None:
         with self._lock:
@@ -217,7 +212,7 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]
         super().__init__(app, sockets, False, sock, dispatcher, settings, sockinfo=where, bind_socket=False)
         self.trigger.close()
         self.trigger = shared_trigger
-        self.channel_class = _Channel
+        self.channel_class = Channel
         self.accept_connections()
 
     def close(self) -> None:
@@ -235,67 +230,6 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]
         self.close()
         for channel in tuple(self.active_channels.values()):
             channel.finish()
-
-
-class _ClosingTask(WSGITask):  # type: ignore[misc]
-    """Tells the client that the connection ends with this answer, when the port is being closed."""
-
-    def build_response_header(self) -> bytes:
-        if self.channel.server.is_draining:
-            self.set_close_on_finish()
-        header: bytes = super().build_response_header()
-        return header
-
-
-class _ProblemTask(ErrorTask):  # type: ignore[misc]
-    """Answers a request that waitress cannot read, in the same shape as every other error."""
-
-    def execute(self) -> None:
-        error = self.request.error
-        problem = {
-            "type": "/problems/unreadable",
-            "title": error.reason,
-            "status": error.code,
-            "detail": error.body,
-            "hint": HINTS.get(error.code, "send HTTP/1.1"),
-        }
-        body = msgspec.json.encode(problem)
-        self.status = f"{error.code} {error.reason}"
-        self.content_length = len(body)
-        self.response_headers.append(("Content-Type", "application/problem+json"))
-        self.set_close_on_finish()
-        self.write(body)
-
-
-class _Channel(HTTPChannel):  # type: ignore[misc]
-    """A connection that ends when its port closes, but never in the middle of a request."""
-
-    task_class = _ClosingTask
-    error_task_class = _ProblemTask
-
-    def service(self) -> None:
-        super().service()
-        # The answer's header may have left before the port began to close.
-        if self.server.is_draining:
-            self._end_if_idle()
-            self.server.pull_trigger()
-
-    def finish(self) -> None:
-        """End, unless a request is being served or has arrived; then with its answer."""
-        if self.readable() and self._has_unread():
-            self.handle_read()
-        self._end_if_idle()
-
-    def _has_unread(self) -> bool:
-        try:
-            return bool(self.socket.recv(1, socket.MSG_PEEK))
-        except OSError:
-            return False
-
-    def _end_if_idle(self) -> None:
-        with self.requests_lock:
-            if not self.requests and self.request is None:
-                self.close_when_flushed = True
 
 
 class _Wakeup(Trigger):  # type: ignore[misc]

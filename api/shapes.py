@@ -260,3 +260,85 @@ class MajorityView(msgspec.Struct, kw_only=True):
 
 LoadTable = dict[str, dict[str, int]]
 """`{service_id: {address: replicas}}`"""
+
+
+class DroppedEvents(msgspec.Struct, kw_only=True):
+    """A gap, by seq, both ends included. `to` is null where the program was started since: its log counts from 1."""
+
+    first: int = msgspec.field(name="from")
+    to: int | None
+
+
+class EventMetadata(msgspec.Struct, kw_only=True):
+    """How many there are here; `last_seq` is the `since` that goes on from here."""
+
+    count: int
+    last_seq: int
+    dropped: DroppedEvents | None
+
+
+class EventView(msgspec.Struct, kw_only=True):
+    """One thing that happened; `t_ns` is nanoseconds since the start, `cause` the seq of what led to it."""
+
+    seq: int
+    t_ns: int
+    kind: str
+    data: dict[str, Any]
+    cluster: str | None = None
+    node: str | None = None
+    term: int | None = None
+    cause: int | None = None
+
+
+class EventList(msgspec.Struct, kw_only=True):
+    """Events, oldest first."""
+
+    metadata: EventMetadata
+    results: list[EventView]
+
+
+Duration = Annotated[
+    str, msgspec.Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h)\Z", examples=["20ms", "1.5s"])
+]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class LinkFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a link is to behave: `{"delay": "20ms", "jitter": "5ms", "loss": 0.1}`. Shares are of its messages."""
+
+    delay: Duration | msgspec.UnsetType = msgspec.UNSET
+    jitter: Duration | msgspec.UnsetType = msgspec.UNSET
+    loss: Share | msgspec.UnsetType = msgspec.UNSET
+    duplicate: Share | msgspec.UnsetType = msgspec.UNSET
+    reorder: Share | msgspec.UnsetType = msgspec.UNSET
+
+
+class LinkStatistics(msgspec.Struct, kw_only=True):
+    """Messages since the link was made."""
+
+    in_flight: int
+    delivered: int
+    lost_cut: int
+    lost_full: int
+    lost_random: int
+    duplicated: int
+
+
+class LinkView(msgspec.Struct, kw_only=True):
+    """One direction between two nodes; `connected` is 0 where it is cut."""
+
+    source: str = msgspec.field(name="from")
+    target: str = msgspec.field(name="to")
+    connected: int
+    delay: str
+    jitter: str
+    loss: float
+    duplicate: float
+    reorder: float
+    statistics: LinkStatistics
+
+
+class Health(msgspec.Struct, kw_only=True):
+    """`{"status": "ok"}`"""
+
+    status: str

@@ -6,6 +6,9 @@ entries of its log; `get_stats_cpu_ms` is GET /clusters/0/stats, which asks all 
 call with ?wait=executed that changes the number of replicas, all five nodes' work included; calls that follow quickly
 without the wait are merged and cost less. One connection, one request at a time; `requests_per_s` are GETs over 8
 connections.
+
+`watchers500_p99_ms` is real time, not CPU time: 500 clients follow the events of two kinds, a link is cut and restored,
+and each client's time runs from the moment before the request that does so to the moment when it has read the event.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import selectors
 import signal
 import socket
 import subprocess
@@ -27,6 +31,8 @@ from . import Options, number, sample, talk
 SERVICE = "/clusters/0/service"
 CONNECTIONS = 8
 PORTS = 6
+WATCHERS = 500
+WATCHED_EVENTS = 10
 Response = tuple[int, bytes]
 
 
@@ -81,8 +87,17 @@ def get(path: str, port: int) -> bytes:
 
 def post(path: str, port: int, body: Any) -> bytes:
     """A POST request's bytes."""
+    return _with_body("POST", path, port, body)
+
+
+def put(path: str, port: int, body: Any) -> bytes:
+    """A PUT request's bytes."""
+    return _with_body("PUT", path, port, body)
+
+
+def _with_body(method: str, path: str, port: int, body: Any) -> bytes:
     data = json.dumps(body)
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Type: application/json\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Type: application/json\r\n"
     return f"{head}Content-Length: {len(data)}\r\n\r\n{data}".encode()
 
 
@@ -173,6 +188,59 @@ def requests_per_s(server: Server, count: int) -> float:
         return CONNECTIONS * rounds / (time.monotonic() - begin)
 
 
+def watchers_p99_ms(server: Server) -> float:
+    """How long an event takes to 500 clients, 99 of 100 times at most."""
+    link = {f"localhost:{server.port + 1}": {f"localhost:{server.port + 2}": 0}}
+    taken_ms: list[float] = []
+    with contextlib.ExitStack() as stack:
+        watchers = selectors.DefaultSelector()
+        stack.callback(watchers.close)
+        for _ in range(WATCHERS):
+            watchers.register(stack.enter_context(_watcher(server.port)), selectors.EVENT_READ)
+        (connection,) = stack.enter_context(connected(server.port, 1))
+        for turn in range(WATCHED_EVENTS):
+            for row in link.values():
+                row.update(dict.fromkeys(row, turn % 2))
+            begin = time.monotonic()
+            connection.send(put("/clusters/0/connections", server.port, link))
+            taken_ms += [(at - begin) * 1000 for at in _arrivals(watchers)]
+            connection.receive()
+    return sorted(taken_ms)[int(len(taken_ms) * 0.99)]
+
+
+def _watcher(port: int) -> socket.socket:
+    """A client that has read the greeting of its event stream."""
+    client = socket.create_connection(("127.0.0.1", port), timeout=30)
+    path = "/clusters/0/events?kinds=link-cut,link-restored"
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nAccept: text/event-stream\r\n\r\n"
+    client.sendall(request.encode())
+    greeting = b""
+    while b": events after" not in greeting or not greeting.endswith(b"\r\n"):
+        data = client.recv(65_536)
+        if not data:
+            raise RuntimeError(f"the server refused a watcher: {greeting.decode()}")
+        greeting += data
+    return client
+
+
+def _arrivals(watchers: selectors.BaseSelector) -> list[float]:
+    """When each watcher had read one whole event."""
+    missing = {key.fd for key in watchers.get_map().values()}
+    arrived: list[float] = []
+    while missing:
+        ready = watchers.select(timeout=30)
+        if not ready:
+            raise RuntimeError(f"{len(missing)} of {WATCHERS} watchers were told nothing within 30 s")
+        for key, _ in ready:
+            data = key.fileobj.recv(65_536)  # type: ignore[union-attr]
+            if not data:
+                raise RuntimeError("the server closed a watcher's connection")
+            if key.fd in missing and b'"kind":"link-' in data:
+                missing.discard(key.fd)
+                arrived.append(time.monotonic())
+    return arrived
+
+
 def _together(connections: Sequence[Connection], request: bytes) -> None:
     for connection in connections:
         connection.send(request)
@@ -194,9 +262,7 @@ def run(options: Options) -> dict[str, Any]:
                 if turn:  # the first one warms up
                     taken.setdefault(key, []).append(value)
             talk(f"rest: run {turn} of {runs}")
-    return (
-        {"runs": runs} | {key: sample(values) for key, values in taken.items()} | {"watchers500_p99_ms": None}
-    )
+    return {"runs": runs} | {key: sample(values) for key, values in taken.items()}
 
 
 def _one_run(server: Server, count: int) -> dict[str, float]:
@@ -207,6 +273,7 @@ def _one_run(server: Server, count: int) -> dict[str, float]:
         "get_stats_cpu_ms": gets_cpu_s(server, "/clusters/0/stats", server.port, count) * per_request,
         "post_cpu_ms": calls_cpu_s(server, count) * per_request,
         "requests_per_s": requests_per_s(server, count),
+        "watchers500_p99_ms": watchers_p99_ms(server),
     }
 
 

@@ -6,12 +6,15 @@ Cluster     ── PortKeeper.open/close ─────────────
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from threading import Lock
 from typing import Any
 
+import msgspec
+
 from raftyard.actors import errors
 from raftyard.actors.messages import (
+    EVENT_KINDS,
     ORCHESTRATOR,
     AddNodeRequest,
     AskNode,
@@ -20,26 +23,33 @@ from raftyard.actors.messages import (
     DescribeCall,
     DescribeCluster,
     DescribeConnections,
+    DescribeLinkRequest,
     DescribeService,
     DescribeServices,
     DescribeTasks,
+    LinkPolicy,
+    LinkShown,
     ListClusters,
     RemoveClusterRequest,
     RemoveNodeRequest,
     RemoveService,
     RollBackService,
     SetConnections,
+    SetLinkPolicyRequest,
     SubmitServiceCall,
     UpdateNodeRequest,
     cluster_actor,
 )
 from raftyard.actors.system import ActorCrashed, AskTimeout, MailboxFull, NoSuchActor, System, SystemClosed
 from raftyard.api import ports
+from raftyard.api.query import seconds
 from raftyard.api.server import Server
 
 __all__ = ["ActorClusters", "PortKeeper"]
 
 ANSWER_S = 10.0
+READY_S = 2.0
+_LINK_COUNTS = ("in_flight", "delivered", "lost_cut", "lost_full", "lost_random", "duplicated")
 Answer = dict[str, Any]
 
 
@@ -48,6 +58,7 @@ class ActorClusters:
 
     def __init__(self, system: System) -> None:
         self._system = system
+        self._links_lock = Lock()  # a patch reads and writes, and nothing may come between
 
     # -- clusters -----------------------------------------------------------------------------------------------------
 
@@ -204,14 +215,63 @@ class ActorClusters:
         """Cut and restore that node's outgoing links."""
         return self._ask_cluster(cluster, SetConnections(matrix={node: dict(row)}, row_of=node))
 
+    def link(self, cluster: str, source: str, target: str) -> Answer:
+        """One direction: what it is like, and what it did."""
+        return _link_view(self._ask_link(cluster, DescribeLinkRequest(source=source, target=target)))
+
+    def set_link(
+        self, cluster: str, source: str, target: str, faults: ports.LinkFaults, *, is_patch: bool
+    ) -> Answer:
+        """Make one direction slow, lossy, unruly or sound."""
+        with self._links_lock:
+            policy = LinkPolicy()
+            if is_patch:
+                question = DescribeLinkRequest(source=source, target=target)
+                policy = self._ask_link(cluster, question).status.policy
+            policy = _changed(policy, faults)
+            order = SetLinkPolicyRequest(source=source, target=target, policy=policy)
+            return _link_view(self._ask_link(cluster, order))
+
+    def _ask_link(self, cluster: str, message: DescribeLinkRequest | SetLinkPolicyRequest) -> LinkShown:
+        shown: Any = self._ask_cluster(cluster, message)
+        assert isinstance(shown, LinkShown)
+        return shown
+
+    # -- health -------------------------------------------------------------------------------------------------------
+
+    def is_ready(self) -> bool:
+        """Whether cluster 0 has a leader."""
+        try:
+            shown = self._ask_cluster("0", DescribeCluster(limit=1), within_s=READY_S)
+        except ports.Problem:
+            return False
+        return shown["leader"] is not None
+
+    # -- what happened ------------------------------------------------------------------------------------------------
+
+    def event_log(self, cluster: str | None) -> ports.EventLog:
+        """The log of the whole system."""
+        if cluster is not None and cluster not in (known := self._ask(ORCHESTRATOR, ListClusters())):
+            raise _no_cluster(cluster, known)
+        return self._system.events
+
+    def event_kinds(self) -> Collection[str]:
+        """As the actors list them."""
+        return EVENT_KINDS
+
     # -- asking -------------------------------------------------------------------------------------------------------
 
     def _ask_cluster(self, cluster: str, message: Any, within_s: float = ANSWER_S) -> Answer:
         try:
             return self._ask_dict(cluster_actor(cluster), message, within_s)
         except _Gone:
-            known = ", ".join(self._ask(ORCHESTRATOR, ListClusters()))
-            raise ports.NotFound(f"no cluster {cluster!r}", f"the clusters are {known}") from None
+            known = self._ask(ORCHESTRATOR, ListClusters())
+            if cluster in known:
+                # Its front door is about to be started, or is started anew: the next moment it answers.
+                raise ports.Unavailable(
+                    f"cluster {cluster!r} is starting", "retry in 1 s", retry_after_s=1
+                ) from None
+            raise _no_cluster(cluster, known) from None
 
     def _ask_dict(self, actor: str, message: Any, within_s: float = ANSWER_S) -> Answer:
         answer: Answer = self._ask(actor, message, within_s)
@@ -238,6 +298,10 @@ class ActorClusters:
             ) from None
         except SystemClosed:
             raise ports.Unavailable("the program is stopping", "start it again", retry_after_s=5) from None
+
+
+def _no_cluster(cluster: str, known: Collection[str]) -> ports.NotFound:
+    return ports.NotFound(f"no cluster {cluster!r}", f"the clusters are {', '.join(known)}")
 
 
 class _Gone(Exception):
@@ -271,6 +335,31 @@ class PortKeeper:
         with self._lock:
             if self._owners.pop(port, None) is not None:
                 self._server.close(port)
+
+
+def _link_view(shown: LinkShown) -> Answer:
+    status, policy = shown.status, shown.status.policy
+    return {
+        "from": shown.source,
+        "to": shown.target,
+        "connected": 0 if status.cut else 1,
+        "delay": f"{policy.delay_s * 1000:.10g}ms",
+        "jitter": f"{policy.jitter_s * 1000:.10g}ms",
+        "loss": policy.loss,
+        "duplicate": policy.duplicate,
+        "reorder": policy.reorder,
+        "statistics": {name: getattr(status, name) for name in _LINK_COUNTS},
+    }
+
+
+def _changed(policy: LinkPolicy, faults: ports.LinkFaults) -> LinkPolicy:
+    named: dict[str, float] = {
+        name: value for name, value in msgspec.structs.asdict(faults).items() if value is not msgspec.UNSET
+    }
+    for duration in ("delay", "jitter"):
+        if duration in named:
+            named[f"{duration}_s"] = seconds(str(named.pop(duration)), duration)
+    return msgspec.structs.replace(policy, **named)
 
 
 def _wanted(request: ports.NewCluster) -> tuple[AddNodeRequest, ...]:

@@ -11,6 +11,9 @@ from ..errors import InvalidRequest, RaftyardError, UnknownNode
 from ..messages import (
     CutLink,
     DescribeConnections,
+    DescribeLink,
+    DescribeLinkRequest,
+    LinkShown,
     LinkStatus,
     Message,
     RestoreLink,
@@ -52,7 +55,7 @@ class Cables:
         self._home = home
         self._lay = lay
         self._next_ref = 0
-        self._waiting: dict[int, Callable[[], object]] = {}
+        self._waiting: dict[int, Callable[[LinkStatus], object]] = {}
 
     # -- as they are -----------------------------------------------------------------------------------------
 
@@ -76,6 +79,22 @@ class Cables:
         except UnknownNode as error:
             promise.fail(error)
         return promise
+
+    def describe_link(self, question: DescribeLinkRequest) -> Promise:
+        """One direction: what it is like, and what it did."""
+        promise = self._host.context.promise()
+        wire = self._named_wire(question.source, question.target, promise)
+        if wire is not None:
+            ref, me = self._expect(lambda status: promise.keep(self._shown(status))), self._host.context.name
+            self._host.context.send(wire, DescribeLink(ref=ref, reply_to=me))
+        return promise
+
+    def _shown(self, status: LinkStatus) -> LinkShown:
+        nodes = self._home.nodes
+        source, target = (
+            nodes[name].address if name in nodes else name for name in (status.source, status.target)
+        )
+        return LinkShown(source=source, target=target, status=status)
 
     def _row(self, node: str) -> dict[str, int]:
         return {
@@ -116,14 +135,10 @@ class Cables:
     def set_policy(self, request: SetLinkPolicyRequest) -> Promise:
         """Make one direction slow, lossy, unruly or sound."""
         promise = self._host.context.promise()
-        try:
-            wire = self._wire(resolve(self._home, request.source), resolve(self._home, request.target))
-        except UnknownNode as error:
-            promise.fail(error)
-            return promise
-        ref = self._expect(lambda: promise.keep({"status": "ok"}))
-        me = self._host.context.name
-        self._host.context.send(wire, SetLinkPolicy(policy=request.policy, ref=ref, reply_to=me))
+        wire = self._named_wire(request.source, request.target, promise)
+        if wire is not None:
+            ref, me = self._expect(lambda status: promise.keep(self._shown(status))), self._host.context.name
+            self._host.context.send(wire, SetLinkPolicy(policy=request.policy, ref=ref, reply_to=me))
         return promise
 
     def answered(self, status: LinkStatus) -> None:
@@ -135,7 +150,7 @@ class Cables:
             self._home.cuts.pop(pair, None)
         done = self._waiting.pop(status.ref, None)
         if done is not None:
-            done()
+            done(status)
 
     # -- wires that start anew are whole; what was cut stays cut ---------------------------------------------
 
@@ -172,7 +187,8 @@ class Cables:
         wire = self._wire(*pair)
         self._host.context.watch(wire)
         control = RestoreLink if up else CutLink
-        self._host.context.send(wire, control(ref=self._expect(done), reply_to=self._host.context.name))
+        ref = self._expect(lambda _: done())
+        self._host.context.send(wire, control(ref=ref, reply_to=self._host.context.name))
 
     def _wire(self, source: str, target: str) -> str:
         wire = link_actor(self._host.id, source, target)
@@ -180,7 +196,19 @@ class Cables:
             self._lay(source, target)
         return wire
 
-    def _expect(self, done: Callable[[], object]) -> int:
+    def _named_wire(self, source: str, target: str, promise: Promise) -> str | None:
+        """The wire between two nodes by name or address; the promise fails where there is none."""
+        try:
+            pair = resolve(self._home, source), resolve(self._home, target)
+        except UnknownNode as error:
+            promise.fail(error)
+            return None
+        if pair[0] == pair[1]:
+            promise.fail(UnknownNode(f"{source} has no link to itself", hint="name two different nodes"))
+            return None
+        return self._wire(*pair)
+
+    def _expect(self, done: Callable[[LinkStatus], object]) -> int:
         self._next_ref += 1
         self._waiting[self._next_ref] = done
         return self._next_ref

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from raftyard.actors.system import EventLog
 from raftyard.api.ports import (
     Answer,
     Conflict,
     FieldError,
     Invalid,
+    LinkFaults,
     LogRange,
     NewCluster,
     NewNode,
@@ -32,6 +34,7 @@ class FakeClusters:
         self.arrived = threading.Event()
         self.calls: dict[str, list[Answer]] = {}
         self.named: dict[str, dict[str, Answer]] = {}
+        self.log = EventLog(clock=lambda: 7, capacity=100)
         self.links: dict[str, dict[str, dict[str, int]]] = {}
         self._make("0", [f"localhost:{first_port + i}" for i in range(5)])
 
@@ -228,6 +231,30 @@ class FakeClusters:
                 raise Invalid(message, hint, errors=(FieldError(path=path, message=message),))
         known.update(row)
         return known
+
+    def link(self, cluster: str, source: str, target: str) -> Answer:
+        self.asked.append(("link", cluster, source, target))
+        sound = {"delay": "0ms", "jitter": "0ms", "loss": 0.0, "duplicate": 0.0, "reorder": 0.0}
+        counts = ("in_flight", "delivered", "lost_cut", "lost_full", "lost_random", "duplicated")
+        ends = {"from": source, "to": target, "connected": self._row(cluster, source)[target]}
+        return ends | sound | {"statistics": dict.fromkeys(counts, 0)}
+
+    def set_link(
+        self, cluster: str, source: str, target: str, faults: LinkFaults, *, is_patch: bool
+    ) -> Answer:
+        self.asked.append(("set_link", cluster, source, target, faults, is_patch))
+        return self.link(cluster, source, target)
+
+    def is_ready(self) -> bool:
+        return self.has_leader
+
+    def event_log(self, cluster: str | None) -> EventLog:
+        if cluster is not None:
+            self._known(cluster)
+        return self.log
+
+    def event_kinds(self) -> tuple[str, ...]:
+        return ("leader-elected", "link-cut", "link-restored")
 
     def node_count(self, cluster: str, node: str) -> Answer:
         return {"count": len(self._row(cluster, node))}

@@ -30,11 +30,11 @@ NO_BODY = MappingProxyType(
 def routes():
     for port, table in ROUTES.items():
         for path, resource in table(FakeClusters()).items():
-            yield pytest.param(path, resource, id=f"{port} {path}")
+            yield pytest.param(port, path, resource, id=f"{port} {path}")
 
 
-@pytest.mark.parametrize(("path", "resource"), [*routes()])
-def test_a_route_describes_each_of_its_methods(path, resource):
+@pytest.mark.parametrize(("port", "path", "resource"), [*routes()])
+def test_a_route_describes_each_of_its_methods(port, path, resource):
     methods = {method for method in METHODS if hasattr(resource, f"on_{method.lower()}")}
     with_body = {method for method in methods - {"GET"} if path not in NO_BODY.get(method, ())}
 
@@ -44,10 +44,18 @@ def test_a_route_describes_each_of_its_methods(path, resource):
     assert msgspec.json.schema_components(tuple(body.type for body in resource.takes.values()))
 
 
-@pytest.mark.parametrize(("path", "resource"), [*routes()])
-def test_a_get_answers_what_it_says(path, resource, ask):
-    where = path.format(cluster="0", node="localhost:8001", call="call-0", peer="localhost:8002", name="web")
-    node = None if path.startswith("/clusters") else "localhost:8001"
+@pytest.mark.parametrize(("port", "path", "resource"), [*routes()])
+def test_a_get_answers_what_it_says(port, path, resource, ask):
+    where = path.format(
+        cluster="0",
+        node="localhost:8001",
+        call="call-0",
+        peer="localhost:8002",
+        name="web",
+        source="localhost:8001",
+        target="localhost:8002",
+    )
+    node = "localhost:8001" if port == "node" else None
     ask("POST", "/clusters/0/service", {"container": {"id": 1, "replicas": 1}})
     ask("PUT", "/clusters/0/services/web", {"replicas": 1})
     if "GET" in resource.gives:

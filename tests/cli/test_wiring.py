@@ -1,0 +1,34 @@
+"""What HTTP is told when the actors are not where they should be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from raftyard.actors.messages import ListClusters
+from raftyard.actors.system import NoSuchActor
+from raftyard.api import ports
+from raftyard.cli.wiring import ActorClusters
+
+
+class Starting:
+    """A system in which the orchestrator answers, and no front door does."""
+
+    def ask(self, name: str, message: Any, timeout_s: float) -> Any:
+        if isinstance(message, ListClusters):
+            return {"0": {}}
+        raise NoSuchActor(name)
+
+
+def test_a_cluster_whose_front_door_is_about_to_start_is_to_be_asked_again():
+    clusters = ActorClusters(Starting())  # type: ignore[arg-type]
+    with pytest.raises(ports.Unavailable, match="cluster '0' is starting") as caught:
+        clusters.last_call("0")
+    assert caught.value.retry_after_s == 1
+
+
+def test_a_cluster_that_there_is_not_is_not_found():
+    clusters = ActorClusters(Starting())  # type: ignore[arg-type]
+    with pytest.raises(ports.NotFound, match="no cluster '7'"):
+        clusters.last_call("7")
