@@ -126,7 +126,8 @@ def _answer_older_term(raft: "Raft", message: Any) -> None:
 
 def on_pre_vote_request(raft: "Raft", message: PreVoteRequest) -> None:
     granted = (
-        message.term >= raft.term
+        _knows_the_voters(raft)
+        and message.term >= raft.term
         and not _hears_leader(raft)
         and raft.log.is_behind(message.last_index, message.last_term)
     )
@@ -154,7 +155,10 @@ def on_vote_request(raft: "Raft", message: VoteRequest) -> None:
     bound = not message.transfer and _hears_leader(raft)
     free = raft.voted_for == message.sender or (raft.voted_for is None and raft.leader is None and not bound)
     granted = (
-        free and raft.role is not Role.LEADER and raft.log.is_behind(message.last_index, message.last_term)
+        _knows_the_voters(raft)
+        and free
+        and raft.role is not Role.LEADER
+        and raft.log.is_behind(message.last_index, message.last_term)
     )
     if granted:
         if raft.voted_for is None:
@@ -165,6 +169,15 @@ def on_vote_request(raft: "Raft", message: VoteRequest) -> None:
         if raft.role is not Role.LEARNER:
             redraw_deadline(raft)
     _reply_to_vote(raft, message.sender, granted)
+
+
+def _knows_the_voters(raft: "Raft") -> bool:
+    """Whether this member was ever told who votes. One that was not is nobody's voter yet: voters are caught up first.
+
+    It may bear the name of a member that was removed, and be asked by somebody who has not heard of that: its vote
+    would count in the old membership, where its namesake has voted in this very term.
+    """
+    return bool(raft.membership.voters)
 
 
 def on_vote_reply(raft: "Raft", message: VoteReply) -> None:

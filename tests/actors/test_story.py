@@ -20,6 +20,12 @@ def test_a_random_story_ends_with_every_call_executed_once_and_every_replica_run
     play(seed)
 
 
+@pytest.mark.parametrize("seed", [501014, 910001300])
+def test_a_story_that_once_went_wrong_ends_well(seed):
+    """An event that nobody told; two leaders in a term, by the vote of a node that had the name of a removed one."""
+    play(seed)
+
+
 @pytest.mark.campaign
 @pytest.mark.parametrize("part", range(SLICES))
 def test_many_random_stories_keep_every_promise(part):

@@ -21,6 +21,8 @@ from raftyard.actors.raft.events import (
     Propose,
     RemoveMember,
     TransferLeadership,
+    VoteReply,
+    VoteRequest,
 )
 from raftyard.actors.raft.membership import Membership
 from raftyard.actors.raft.sessions import Applied, Sessions, encode
@@ -194,3 +196,14 @@ def test_a_burst_on_a_wire_that_reorders_and_doubles_begets_no_storm() -> None:
     followers = 2
     # 65 for each entry and follower, where the window stays wide.
     assert simulation.sent["Append"] - before < 10 * 100 * followers
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_who_was_never_told_who_votes_is_nobodys_voter(is_told: bool):
+    """A node that is added by the name of one that was removed: its namesake may have voted in this very term, and a
+    member that has not heard of the removal would count the vote of both."""
+    member = Alone(term=2, voters=("a", "b", "c") if is_told else ())
+    asked = member.hear(PreVoteRequest, term=3, last_index=99, last_term=2, round=1)
+    assert [reply.granted for reply in sent(asked, PreVoteReply)] == [is_told]
+    asked = member.hear(VoteRequest, term=3)
+    assert [reply.granted for reply in sent(asked, VoteReply)] == [is_told]
