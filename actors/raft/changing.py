@@ -132,8 +132,10 @@ def _without(members: tuple[str, ...], member: str) -> tuple[str, ...]:
 
 
 def is_caught_up(raft: "Raft", progress: Progress) -> bool:
-    lacking = raft.log.last_index - progress.match
-    return progress.state is ProgressState.REPLICATE and lacking <= raft.config.caught_up_entries
+    """Whether somebody lacks little, and has been told who votes: else it would have a vote and grant it to nobody."""
+    if progress.state is not ProgressState.REPLICATE or progress.match < raft.membership.index:
+        return False
+    return raft.log.last_index - progress.match <= raft.config.caught_up_entries
 
 
 def enter(raft: "Raft", membership: Membership) -> None:

@@ -232,6 +232,10 @@ GUARDS: dict[str, tuple[Test, str | Bug]] = {
         more.test_p48_a_learner_that_is_behind_does_not_become_a_voter,
         (changing, "on_promote_learner", "elif not raft.is_caught_up(event.member):", "elif False:"),
     ),
+    "P48 told": (
+        more.test_a_learner_that_was_not_told_who_votes_does_not_become_a_voter,
+        (changing, "is_caught_up", "or progress.match < raft.membership.index", ""),
+    ),
     "P48 found again": (
         snapshots.test_the_membership_survives_two_snapshots_and_a_restart,
         (

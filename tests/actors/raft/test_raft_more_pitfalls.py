@@ -183,6 +183,20 @@ def test_p48_a_learner_that_is_behind_does_not_become_a_voter() -> None:
     assert member.step(PromoteLearner(member="d")).accepted
 
 
+def test_a_learner_that_was_not_told_who_votes_does_not_become_a_voter() -> None:
+    """It lacks few entries, but its own addition is among them: with a vote that it grants to nobody, a cluster of two
+    would never have a leader again."""
+    member = Alone(caught_up_entries=10)
+    member.serve()
+    member.step(AddLearner(member="d"))
+    member.acknowledge("b", "c")
+    told = member.core.membership.index
+    member.hear(AppendReply, "d", match=told - 1)
+    assert [told.reason for told in member.step(PromoteLearner(member="d")).refused] == ["learner is behind"]
+    member.hear(AppendReply, "d", match=told)
+    assert member.step(PromoteLearner(member="d")).accepted
+
+
 def test_a_burst_on_a_wire_that_reorders_and_doubles_begets_no_storm() -> None:
     """Who gets an entry before its predecessor refuses it; that must not send a whole window again."""
     simulation = Simulation(config=RaftConfig(max_batch_entries=1), delay_ms=(1, 60), in_order=False)
