@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 import numpy as np
 
@@ -12,21 +14,25 @@ from ..state.records import Pending, ServiceRecord
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """`summary` counts nodes by what keeps them from taking a replica; `nodes` has the reason of each."""
+    """`summary` counts nodes by what keeps them from taking a replica; `nodes` has the reason of each, or of the first
+    that joined."""
 
     pending: Pending
     summary: str
     nodes: tuple[tuple[str, str], ...]
 
 
-def explain(state: ClusterState, service: str) -> Explanation | None:
-    """Why a service's replicas wait; None where none waits or there is no such service."""
+def explain(state: ClusterState, service: str, most: int | None = None) -> Explanation | None:
+    """Why a service's replicas wait; None where none waits or there is no such service.
+
+    most: of so many nodes the reason is told one by one, None = of all.
+    """
     record = state.service(service)
-    pending = next((waiting for waiting in state.pending() if waiting.service == service), None)
+    pending = state.pending_of(service)
     if record is None or pending is None:
         return None
     kinds = _kinds(state, record)
-    return Explanation(pending=pending, summary=_summary(kinds), nodes=_details(state, record, kinds))
+    return Explanation(pending=pending, summary=_summary(kinds), nodes=_details(state, record, kinds, most))
 
 
 def why_update_waits(state: ClusterState, service: str) -> str:
@@ -56,7 +62,7 @@ def _kinds(state: ClusterState, record: ServiceRecord) -> dict[int, str]:
 
 
 def _details(
-    state: ClusterState, record: ServiceRecord, kinds: dict[int, str]
+    state: ClusterState, record: ServiceRecord, kinds: dict[int, str], most: int | None
 ) -> tuple[tuple[str, str], ...]:
     table, room, place = state.node_table(), state.room(), record.spec.where
     held = state.held_by_node(record.name)
@@ -64,7 +70,7 @@ def _details(
     return tuple(
         [
             (node.name, detail(table, room, needs, place, held, node.number, kinds[node.number]))
-            for node in state.nodes()
+            for node in state.nodes()[:most]
         ]
     )
 
@@ -73,6 +79,6 @@ def _summary(kinds: dict[int, str]) -> str:
     """As SwarmKit words it: `no suitable node (too few free slots on 3 nodes; down on 1 node)`."""
     if not kinds:
         return "no suitable node (there is none)"
-    found = list(kinds.values())
-    told = in_counts([(kind, found.count(kind)) for kind in dict.fromkeys(found)])
+    found = Counter(kinds.values())
+    told = in_counts(list(found.items()))
     return told if ROOM in found else f"no suitable node ({told})"

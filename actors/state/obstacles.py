@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
-import numpy as np
 
 from . import constraints
 from .needs import PORT, SLOTS, Needs
@@ -35,7 +34,7 @@ def obstacles(
 
     A node that is in none of them has room. Removed nodes are in none either.
     """
-    left = np.array([record.status != "removed" for record in nodes.records], dtype=bool)
+    left = nodes.is_present.copy()
     found: list[Obstacle] = []
     for kind, is_met in _filters(nodes, room, needs, placement, held):
         stopped = left & ~is_met
