@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any
 
-from .control import ControlLoop, ControlTick, answers
+from .control import ControlBeat, ControlLoop, ControlTick, answers
 from .member import Member, Observer
 from .messages import (
     Addresses,
@@ -129,6 +129,7 @@ class Node(Member):
                 _Reconcile: self._reconcile,
                 Addresses: self._take_addresses,
                 ControlTick: self._tick,
+                ControlBeat: self._beat,
                 Assign: self._assigned,
                 Beat: self._beaten,
                 Heeded: self._heeded_by_leader,
@@ -202,6 +203,10 @@ class Node(Member):
     def _tick(self, tick: ControlTick) -> None:
         if self.loop is not None and self.loop.term == tick.term:
             self.loop.tick()
+
+    def _beat(self, beat: ControlBeat) -> None:
+        if self.loop is not None and self.loop.term == beat.term:
+            self.loop.beat(beat.start)
 
     def on_accepted(self, accepted: tuple[Accepted, ...]) -> None:
         if self.loop is not None:

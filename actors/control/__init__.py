@@ -2,13 +2,14 @@
 
 # General layout:
 #   loop.py         compares desired with observed, proposes the difference, waits, looks again
+#   assigning.py    what each node was told, and has confirmed
 #   liveness.py     which nodes are heard, which have fallen silent
 #   answers.py      what it tells of services, tasks and nodes
 #   membership.py   who should vote, given the nodes there are
 """
 
 from .liveness import Liveness
-from .loop import ControlLoop, ControlTick
+from .loop import ControlBeat, ControlLoop, ControlTick
 from .membership import VOTER_LOST_S, VOTERS, next_change
 
-__all__ = ["VOTERS", "VOTER_LOST_S", "ControlLoop", "ControlTick", "Liveness", "next_change"]
+__all__ = ["VOTERS", "VOTER_LOST_S", "ControlBeat", "ControlLoop", "ControlTick", "Liveness", "next_change"]

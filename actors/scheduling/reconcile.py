@@ -7,17 +7,18 @@ first. A replica that may not stay where it is leaves it (`moving.py`), and star
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 
 import msgspec
 import numpy as np
 
 from ..state import restarts
-from ..state.commands import Plan, ServiceCall, ServicePlan, ServiceRequest
+from ..state.commands import MAX_REPLICAS, Plan, ServiceCall, ServicePlan, ServiceRequest
 from ..state.machine import ClusterState
 from ..state.needs import Needs, needs_of
 from ..state.nodes import Room
-from ..state.records import CallRecord, Wanted
+from ..state.records import CallRecord, ServiceRecord, Wanted
 from ..state.runs import PLAN, REPORT, Ints, Mask, collect, expand, pack
 from ..state.services import at_a_time
 from ..state.specs import ServiceSpec
@@ -28,6 +29,12 @@ from .updating import Step, next_step
 
 MAX_RUNS = 60_000
 """Runs in one plan: 720 kB, below the 1 MB that a log entry may have. The next plan takes up the rest."""
+SLICE_RUNS = 6_000
+SLICE_TASKS = 60_000
+"""What one plan of `Repairs` may hold: so much is applied in a few milliseconds."""
+SLICE_WORK = 40_000
+A_SERVICE = 600
+"""What one slice may look at, in nodes and replicas, and what a service costs beside them, in the same."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +43,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     replicas: int
     spec: ServiceSpec
+    number: int = -1
 
     @property
     def needs(self) -> Needs:
@@ -63,7 +71,8 @@ class _Running(msgspec.Struct, frozen=True, kw_only=True):
 
 def plan_call(state: ClusterState, call: CallRecord | ServiceCall) -> Plan:
     """The plan for a call's services: what is too many stops, what is missing starts where there is room."""
-    return _plan(state, [_asked(state, request) for request in call.services], state.clock_ms())
+    limits = _Limits(MAX_RUNS, MAX_REPLICAS)
+    return _plan(state, [_asked(state, request) for request in call.services], state.clock_ms(), limits)
 
 
 def plan_repair(state: ClusterState, now_ms: int | None = None) -> Plan | None:
@@ -71,11 +80,72 @@ def plan_repair(state: ClusterState, now_ms: int | None = None) -> Plan | None:
 
     now_ms: how late it is on the cluster's clock, for what waits; None = as late as the state knows.
     """
-    unsettled = state.unsettled()
-    if not unsettled:
-        return None
-    targets = [Target(name=s.name, replicas=s.replicas, spec=s.spec) for s in unsettled]
-    return _plan(state, targets, state.clock_ms() if now_ms is None else now_ms) or None
+    targets = [_target(state.service_numbered(number)) for number in state.unsettled_numbers()]
+    now_ms = state.clock_ms() if now_ms is None else now_ms
+    return _plan(state, targets, now_ms, _Limits(MAX_RUNS, MAX_REPLICAS)) or None
+
+
+class Repairs:
+    """The same in slices: plans of a bounded size, one after the other, going round the services that are not as
+    desired. Once all were looked at and nothing could be done, it rests until the state is another one."""
+
+    def __init__(self) -> None:
+        self._next = 0
+        """The number of the service with which the next slice begins."""
+        self._left = 0
+        """How many services are still to be looked at, of the state as of this entry:"""
+        self._index = -1
+
+    def look_again(self, state: ClusterState) -> None:
+        """Time has passed, and something may wait for it."""
+        if state.heeds_time():
+            self._left = len(state.unsettled_numbers())
+
+    def next_plan(self, state: ClusterState, now_ms: int) -> tuple[Plan | None, bool]:
+        """(the next slice's plan, or None; whether another slice is to follow)."""
+        if state.applied_index != self._index:
+            # What has changed may concern those that were looked at already.
+            self._index, self._left = state.applied_index, len(state.unsettled_numbers())
+        if self._left <= 0:
+            return None, False
+        targets = self._slice(state)
+        limits = _Limits(SLICE_RUNS, SLICE_TASKS)
+        plan = _plan(state, targets, now_ms, limits) if targets else None
+        if limits.are_reached and targets:
+            self._next = targets[0].number
+        return plan or None, bool(plan) or self._left > 0
+
+    def _slice(self, state: ClusterState) -> list[Target]:
+        """The next services, as many as can be planned for in one go."""
+        numbers = state.unsettled_numbers()
+        turn = bisect_left(numbers, self._next)
+        targets: list[Target] = []
+        work, nodes = 0, state.node_table().ready.size
+        for number in (*numbers[turn:], *numbers[:turn]):
+            if work >= SLICE_WORK or self._left <= 0:
+                break
+            record = state.service_numbered(number)
+            targets.append(_target(record))
+            work += A_SERVICE + nodes + max(record.placed + record.lost, record.replicas)
+            self._left -= 1
+            self._next = number + 1
+        return targets
+
+
+class _Limits:
+    """How much more a plan may hold."""
+
+    def __init__(self, runs: int, tasks: int) -> None:
+        self.runs = runs
+        self.tasks = tasks
+
+    @property
+    def are_reached(self) -> bool:
+        return self.runs <= 0 or self.tasks <= 0
+
+
+def _target(record: ServiceRecord) -> Target:
+    return Target(name=record.name, replicas=record.replicas, spec=record.spec, number=record.number)
 
 
 def _asked(state: ClusterState, request: ServiceRequest) -> Target:
@@ -86,20 +156,19 @@ def _asked(state: ClusterState, request: ServiceRequest) -> Target:
     return Target(name=request.name, replicas=request.replicas, spec=spec)
 
 
-def _plan(state: ClusterState, targets: Iterable[Target], now_ms: int) -> Plan:
+def _plan(state: ClusterState, targets: Iterable[Target], now_ms: int, limits: _Limits) -> Plan:
     """Stops of every service first: what they give up is free for the starts."""
-    room, runs_left = state.room(), MAX_RUNS
+    room = state.room()
     parts: list[tuple[Target, _Running, Ints, Ints]] = []
     for target in targets:
         running = _running(state, target.name)
-        retires, running = _retires(state, target, running, room, runs_left, now_ms)
-        stops, running = _stops(state, target, running, room, runs_left - len(retires), now_ms)
-        runs_left -= len(stops) + len(retires)
+        retires, running = _retires(state, target, running, room, limits.runs, now_ms)
+        stops, running = _stops(state, target, running, room, limits.runs - len(retires), now_ms)
+        limits.runs -= len(stops) + len(retires)
         parts.append((target, running, stops, retires))
     services: list[ServicePlan] = []
     for target, running, stops, retires in parts:
-        starts = _starts(state, target, running, room, runs_left, now_ms)
-        runs_left -= len(starts)
+        starts = _starts(state, target, running, room, limits, now_ms)
         if len(starts) or len(stops) or len(retires):
             services.append(
                 ServicePlan(
@@ -185,33 +254,33 @@ def _fullest(state: ClusterState, target: Target, running: _Running, room: Room,
 
 
 def _starts(
-    state: ClusterState, target: Target, running: _Running, room: Room, limit: int, now_ms: int
+    state: ClusterState, target: Target, running: _Running, room: Room, limits: _Limits, now_ms: int
 ) -> Ints:
-    """Runs (first slot, count, node number) to start, node after node; `room` loses what they take."""
+    """Runs (first slot, count, node number) to start, node after node; `room` and `limits` lose what they take."""
     step = _update(state, target, running.tasks, running.is_lost, now_ms)
-    if limit <= 0 or (running.slots.size - int(running.is_lost.sum()) >= target.replicas and not step.starts):
+    if limits.are_reached or (
+        running.slots.size - int(running.is_lost.sum()) >= target.replicas and not step.starts
+    ):
         return np.zeros((0, 3), dtype=np.int64)
     if state.unmet(target.name):
         return np.zeros((0, 3), dtype=np.int64)
     again, closed = _ended_slots(state, target, running, now_ms)
     most = _most(state, target, running, room)
     if target.spec.is_global:
-        return _starts_everywhere(target, running, room, most, closed)[:limit]
+        return _take(target, _starts_everywhere(target, running, most, closed), room, limits)
     alive = running.alive()
     held = np.bincount(alive, minlength=most.size)
     missing = at_a_time(target.spec, target.replicas - closed.size) - alive.size
-    missing = max(missing, step.starts)
+    missing = min(max(missing, step.starts), limits.tasks)
     placed = _spread(state, target, room.slots, missing, most, held, now_ms)
     count = int(placed.sum())
     if not count:
         return np.zeros((0, 3), dtype=np.int64)
     slots = _open_slots(running, again, closed, count)
-    runs = collect(slots, np.repeat(np.arange(placed.size), placed))[:limit]
-    _take(target, runs, room)
-    return runs
+    return _take(target, collect(slots, np.repeat(np.arange(placed.size), placed)), room, limits)
 
 
-def _starts_everywhere(target: Target, running: _Running, room: Room, most: Ints, closed: Ints) -> Ints:
+def _starts_everywhere(target: Target, running: _Running, most: Ints, closed: Ints) -> Ints:
     """One on each node that has none; its slot is the node's number, counted from 1."""
     has = np.zeros(most.size, dtype=bool)
     has[running.tasks.nodes] = True
@@ -219,14 +288,17 @@ def _starts_everywhere(target: Target, running: _Running, room: Room, most: Ints
     nodes = np.flatnonzero((most > 0) & ~has)
     if target.spec.is_job and target.spec.max_concurrent:
         nodes = nodes[: max(0, target.spec.max_concurrent - running.alive().size)]
-    runs = np.column_stack((nodes + 1, np.ones_like(nodes), nodes))
-    _take(target, runs, room)
-    return runs
+    return np.column_stack((nodes + 1, np.ones_like(nodes), nodes))
 
 
-def _take(target: Target, runs: Ints, room: Room) -> None:
+def _take(target: Target, runs: Ints, room: Room, limits: _Limits) -> Ints:
+    """Of these starts those that are within the limits; the next plan takes up the rest."""
+    runs = runs[: limits.runs]
     taken = np.bincount(runs[:, 2], weights=runs[:, 1], minlength=room.open.size).astype(np.int64)
     room.take(target.needs, taken)
+    limits.runs -= len(runs)
+    limits.tasks -= int(taken.sum())
+    return runs
 
 
 def _most(state: ClusterState, target: Target, running: _Running, room: Room) -> Ints:
