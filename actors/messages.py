@@ -35,6 +35,7 @@ __all__ = [
     "DescribeLink",
     "DescribeLinkRequest",
     "DescribeNode",
+    "DescribePlan",
     "DescribeService",
     "DescribeServices",
     "DescribeState",
@@ -387,12 +388,13 @@ class DescribeNode(Message, frozen=True, kw_only=True, gc=False):
 
 class Question(Message, frozen=True, kw_only=True, gc=False):
     """`about` is what is asked for (control/answers.py has the list), `name` of what; a list from `offset`, at most
-    `limit`."""
+    `limit`. Of a plan, `of` is the wish (scheduling/wishes.py)."""
 
     about: str
     name: str | None = None
     offset: int = 0
     limit: int = 100
+    of: Any = None
 
 
 class DescribeState(Message, frozen=True, kw_only=True, gc=False):
@@ -495,6 +497,13 @@ class DescribeService(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: one service, why what waits waits, and its earlier specs."""
 
     service: str
+
+
+class DescribePlan(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: what would happen if, and why; nothing is changed. The JSON `body` names one of service, call,
+    drain, loss (scheduling/wish_reading.py)."""
+
+    body: Any
 
 
 class DescribeTasks(Message, frozen=True, kw_only=True, gc=False):

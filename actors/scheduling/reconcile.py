@@ -7,7 +7,7 @@ first. A replica that may not stay where it is leaves it (`moving.py`), and star
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Sequence
 
 import msgspec
 import numpy as np
@@ -61,8 +61,17 @@ class _Running(msgspec.Struct, frozen=True, kw_only=True):
         return _Running(tasks=Wanted(**kept), is_lost=self.is_lost[~gone])
 
 
+Slices = Generator[None, None, Plan]
+"""A plan in the making: yields after each service, so that whoever is in no hurry can do something else between."""
+
+
 def plan_call(state: ClusterState, call: CallRecord | ServiceCall) -> Plan:
     """The plan for a call's services: what is too many stops, what is missing starts where there is room."""
+    return _finished(call_slices(state, call))
+
+
+def call_slices(state: ClusterState, call: CallRecord | ServiceCall) -> Slices:
+    """The same bit by bit."""
     return _plan(state, [_asked(state, request) for request in call.services], state.clock_ms())
 
 
@@ -71,11 +80,22 @@ def plan_repair(state: ClusterState, now_ms: int | None = None) -> Plan | None:
 
     now_ms: how late it is on the cluster's clock, for what waits; None = as late as the state knows.
     """
-    unsettled = state.unsettled()
-    if not unsettled:
-        return None
-    targets = [Target(name=s.name, replicas=s.replicas, spec=s.spec) for s in unsettled]
-    return _plan(state, targets, state.clock_ms() if now_ms is None else now_ms) or None
+    return _finished(repair_slices(state, now_ms)) or None
+
+
+def repair_slices(state: ClusterState, now_ms: int | None = None) -> Slices:
+    """The same bit by bit; an empty plan where nothing can be done."""
+    targets = [Target(name=s.name, replicas=s.replicas, spec=s.spec) for s in state.unsettled()]
+    return _plan(state, targets, state.clock_ms() if now_ms is None else now_ms)
+
+
+def _finished(slices: Slices) -> Plan:
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            plan: Plan = end.value
+            return plan
 
 
 def _asked(state: ClusterState, request: ServiceRequest) -> Target:
@@ -86,8 +106,10 @@ def _asked(state: ClusterState, request: ServiceRequest) -> Target:
     return Target(name=request.name, replicas=request.replicas, spec=spec)
 
 
-def _plan(state: ClusterState, targets: Iterable[Target], now_ms: int) -> Plan:
+def _plan(state: ClusterState, targets: Sequence[Target], now_ms: int) -> Slices:
     """Stops of every service first: what they give up is free for the starts."""
+    if not targets:
+        return Plan()
     room, runs_left = state.room(), MAX_RUNS
     parts: list[tuple[Target, _Running, Ints, Ints]] = []
     for target in targets:
@@ -96,6 +118,7 @@ def _plan(state: ClusterState, targets: Iterable[Target], now_ms: int) -> Plan:
         stops, running = _stops(state, target, running, room, runs_left - len(retires), now_ms)
         runs_left -= len(stops) + len(retires)
         parts.append((target, running, stops, retires))
+        yield
     services: list[ServicePlan] = []
     for target, running, stops, retires in parts:
         starts = _starts(state, target, running, room, runs_left, now_ms)
@@ -109,6 +132,7 @@ def _plan(state: ClusterState, targets: Iterable[Target], now_ms: int) -> Plan:
                     retires=pack(retires, REPORT),
                 )
             )
+        yield
     return Plan(services=tuple(services))
 
 

@@ -13,6 +13,7 @@
 # specs.py needs.py constraints.py  what a user asks of a service, what a replica takes, rules about nodes
 # spec_reading.py node_reading.py   the same, read from JSON    obstacles.py  what keeps a node from taking one more
 # restarts.py history.py depending.py   slots whose tasks ended, those tasks, and what is waited for
+# forks.py   a copy to try things on
 # service_commands.py node_commands.py  what commands do to those   snapshots.py  the state as bytes, and older ones
 """
 

@@ -260,6 +260,11 @@ class Reading:
             if service.pending
         )
 
+    def why_waiting(self, service: str) -> str:
+        """Why replicas of that service wait, in a sentence; empty where none does."""
+        found = self._replicas.services.find(service)
+        return "" if found is None else why_waiting(found, self._replicas)
+
     # calls and further clusters
 
     def head(self) -> CallRecord | None:
