@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 from yard import Yard
 
-from raftyard.actors.errors import Conflict, InvalidRequest, NoLeader, StaleVersion, UnknownNode, UnknownService
+from raftyard.actors.errors import (
+    Conflict,
+    InvalidRequest,
+    NoLeader,
+    StaleVersion,
+    UnknownNode,
+    UnknownService,
+)
 from raftyard.actors.messages import ChangeService, DescribePlan, DescribeService, UpdateNodeRequest
 from raftyard.actors.system import Live, Virtual
 
