@@ -10,6 +10,7 @@ import numpy as np
 from ..state.machine import ClusterState
 from ..state.records import Wanted
 from ..state.runs import Mask
+from ..state.services import at_a_time
 from ..state.specs import ServiceSpec
 from ..state.task_states import TaskState
 
@@ -40,7 +41,10 @@ def leaving(
     is_gentle = np.zeros(table.ready.size, dtype=bool)
     is_gentle[[record.number for record in gentle]] = True
     chosen |= draining & ~is_gentle[tasks.nodes]
-    away = replicas - int(np.count_nonzero((tasks.states == TaskState.RUNNING) & ~is_lost & ~chosen))
+    service = state.service(name)
+    # What a job has done is not on the move, nor what it was told to leave for later.
+    due = at_a_time(spec, replicas - (0 if service is None else service.done))
+    away = due - int(np.count_nonzero((tasks.states == TaskState.RUNNING) & ~is_lost & ~chosen))
     for record in gentle:
         waiting = np.flatnonzero((tasks.nodes == record.number) & ~chosen & ~is_lost)
         moved = waiting[: max(0, record.drain_parallel - max(away, 0))]
