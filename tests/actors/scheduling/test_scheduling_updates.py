@@ -269,3 +269,28 @@ def test_a_global_service_is_updated_node_by_node():
         loop.settle()
     assert loop.state.wanted("logs").versions.tolist() == [2, 2, 2]
     assert loop.state.service("logs").update.state == "completed"
+
+
+def test_start_first_does_not_ask_for_slots_that_were_given_up():
+    """The state would refuse them, and the same plan would be made for ever."""
+    loop = Loop(restart={"max_attempts": 1, "delay_s": 0})
+    update = {"order": "start-first", "parallelism": 2, "failure_action": "continue", "monitor_s": 0}
+    loop.update(update=update)
+    for _ in range(6):
+        loop.round(fails=("b",))
+    given_up = loop.state.service("web").done
+    assert given_up > 0
+    for _ in range(20):
+        loop.round()
+    assert (loop.of("a"), loop.of("b")) == (0, 10 - loop.state.service("web").done)
+
+
+def test_a_job_never_runs_more_than_it_may_at_a_time_also_while_it_is_replaced():
+    spec = {"mode": "replicated-job", "max_concurrent": 3, "update": {"order": "start-first", "parallelism": 0}}
+    loop = Loop(**spec)
+    assert loop.of("a") == 3
+    loop.update()
+    for _ in range(5):
+        loop.round()
+        assert loop.of("a") + loop.of("b") <= 3
+    assert (loop.of("a"), loop.of("b")) == (0, 3)
