@@ -483,6 +483,7 @@ class Cluster(Actor):
             capacity=spec.capacity,
             labels=tuple(sorted(request.labels.items())),
             resources=request.resources,
+            gpu_model=request.gpu_model,
         )
         self._change(command, done)
         return promise

@@ -456,7 +456,7 @@ class AddNodeRequest(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: a node joins. What is None is chosen: the next free name, the next free port.
 
     `resources`: what it has beside slots (cpu_milli, memory_mib, gpus, custom ones). In a cluster that is being made
-    neither they nor labels count yet; `UpdateNodeRequest` sets them."""
+    neither they nor labels count yet; `UpdateNodeRequest` sets them. `gpu_model`: of its GPUs."""
 
     name: str | None = None
     host: str | None = None
@@ -464,6 +464,7 @@ class AddNodeRequest(Message, frozen=True, kw_only=True, gc=False):
     capacity: int | None = None
     labels: dict[str, str] = {}
     resources: dict[str, int] = {}
+    gpu_model: str = ""
 
 
 class RemoveNodeRequest(Message, frozen=True, kw_only=True, gc=False):

@@ -382,6 +382,7 @@ def _node_request(node: ports.NewNode, capacity: int | None) -> AddNodeRequest:
         capacity=node.capacity or capacity,
         labels=dict(node.labels),
         resources=dict(node.resources),
+        gpu_model=node.gpu_model,
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Generator, Sequence
 import msgspec
 import numpy as np
 
-from ..state import restarts
+from ..state import gpus, restarts
 from ..state.commands import Plan, ServiceCall, ServicePlan, ServiceRequest
 from ..state.machine import ClusterState
 from ..state.needs import Needs, needs_of
@@ -26,6 +26,8 @@ from .moving import leaving
 from .placement import spread_over, take_away_over
 from .updating import Step, next_step
 
+MAX_WITH_GPUS = 250
+"""Replicas with GPUs that one plan starts: their devices are chosen one by one, a few µs each."""
 MAX_RUNS = 60_000
 """Runs in one plan: 720 kB, below the 1 MB that a log entry may have. The next plan takes up the rest."""
 
@@ -120,14 +122,18 @@ def _plan(state: ClusterState, targets: Sequence[Target], now_ms: int) -> Slices
         parts.append((target, running, stops, retires))
         yield
     services: list[ServicePlan] = []
+    gpus_left = MAX_WITH_GPUS
     for target, running, stops, retires in parts:
-        starts = _starts(state, target, running, room, runs_left, now_ms)
+        limit = min(runs_left, gpus_left) if target.needs.gpus else runs_left
+        starts = _starts(state, target, running, room, limit, now_ms)
         runs_left -= len(starts)
+        gpus_left -= int(starts[:, 1].sum()) if target.needs.gpus else 0
         if len(starts) or len(stops) or len(retires):
             services.append(
                 ServicePlan(
                     service=target.name,
-                    starts=pack(starts, PLAN),
+                    starts=pack(starts[:, :3], PLAN),
+                    devices=pack(starts[:, 3:], REPORT),
                     stops=pack(stops, PLAN),
                     retires=pack(retires, REPORT),
                 )
@@ -211,7 +217,8 @@ def _fullest(state: ClusterState, target: Target, running: _Running, room: Room,
 def _starts(
     state: ClusterState, target: Target, running: _Running, room: Room, limit: int, now_ms: int
 ) -> Ints:
-    """Runs (first slot, count, node number) to start, node after node; `room` loses what they take."""
+    """Runs (first slot, count, node number) to start, node after node, and a fourth column of devices (`gpus.py`) where
+    the service asks for any; `room` loses what they take."""
     step = _update(state, target, running.tasks, running.is_lost, now_ms)
     if limit <= 0 or (running.slots.size - int(running.is_lost.sum()) >= target.replicas and not step.starts):
         return np.zeros((0, 3), dtype=np.int64)
@@ -220,23 +227,25 @@ def _starts(
     again, closed = _ended_slots(state, target, running, now_ms)
     most = _most(state, target, running, room)
     if target.spec.is_global:
-        return _starts_everywhere(target, running, room, most, closed)[:limit]
+        return _starts_everywhere(target, running, room, most, closed, limit)
     alive = running.alive()
     held = np.bincount(alive, minlength=most.size)
     missing = at_a_time(target.spec, target.replicas - closed.size) - alive.size
     # No more than the state takes: slots that wait for their restart, or were given up, are not for others.
     missing = max(missing, min(step.starts, target.replicas + step.extra - closed.size - alive.size))
+    if target.needs.gpus:
+        missing = min(missing, limit)
     placed = _spread(state, target, room.slots, missing, most, held, now_ms)
     count = int(placed.sum())
     if not count:
         return np.zeros((0, 3), dtype=np.int64)
     slots = _open_slots(running, again, closed, count)
-    runs = collect(slots, np.repeat(np.arange(placed.size), placed))[:limit]
-    _take(target, runs, room)
-    return runs
+    return _started(target, slots, np.repeat(np.arange(placed.size), placed), room, limit)
 
 
-def _starts_everywhere(target: Target, running: _Running, room: Room, most: Ints, closed: Ints) -> Ints:
+def _starts_everywhere(
+    target: Target, running: _Running, room: Room, most: Ints, closed: Ints, limit: int
+) -> Ints:
     """One on each node that has none; its slot is the node's number, counted from 1."""
     has = np.zeros(most.size, dtype=bool)
     has[running.tasks.nodes] = True
@@ -244,14 +253,22 @@ def _starts_everywhere(target: Target, running: _Running, room: Room, most: Ints
     nodes = np.flatnonzero((most > 0) & ~has)
     if target.spec.is_job and target.spec.max_concurrent:
         nodes = nodes[: max(0, target.spec.max_concurrent - running.alive().size)]
-    runs = np.column_stack((nodes + 1, np.ones_like(nodes), nodes))
-    _take(target, runs, room)
-    return runs
+    return _started(target, nodes + 1, nodes, room, limit)
 
 
-def _take(target: Target, runs: Ints, room: Room) -> None:
+def _started(target: Target, slots: Ints, nodes: Ints, room: Room, limit: int) -> Ints:
+    """The runs of these replicas, so many at most; `room` loses what they take."""
+    needs = target.needs
+    if needs.gpus:
+        masks = gpus.choose(room.gpu_free(), needs, nodes[:limit])
+        fits = masks > 0
+        runs = collect(slots[:limit][fits], nodes[:limit][fits], masks[fits])
+        room.take_devices(needs, nodes[:limit][fits], masks[fits])
+    else:
+        runs = collect(slots, nodes)[:limit]
     taken = np.bincount(runs[:, 2], weights=runs[:, 1], minlength=room.open.size).astype(np.int64)
-    room.take(target.needs, taken)
+    room.take(needs, taken)
+    return runs
 
 
 def _most(state: ClusterState, target: Target, running: _Running, room: Room) -> Ints:

@@ -20,7 +20,9 @@ class _Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
 class Reservations(_Spec, frozen=True, kw_only=True):
     """What one replica keeps for itself. `slots` is the original's unit of capacity.
 
-    cpu_milli: thousandths of a core. memory_mib: MiB. gpus: devices. custom: whole numbers by name.
+    cpu_milli: thousandths of a core. memory_mib: MiB. gpus: devices, of each `gpu_milli` thousandths; a share of one
+    device never spans two. gpu_models: where any is named, only devices of these will do. custom: whole numbers by
+    name.
     """
 
     slots: int = 1
@@ -28,6 +30,8 @@ class Reservations(_Spec, frozen=True, kw_only=True):
     memory_mib: int = 0
     gpus: int = 0
     custom: dict[str, int] = {}
+    gpu_milli: int = 1_000
+    gpu_models: tuple[str, ...] = ()
 
 
 class Limits(_Spec, frozen=True, kw_only=True):
