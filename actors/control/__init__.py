@@ -5,6 +5,7 @@
 #   assigning.py    what each node was told, and has confirmed
 #   liveness.py     which nodes are heard, which have fallen silent
 #   answers.py      what it tells of services, tasks and nodes
+#   plans.py        what it tells of what would happen if
 #   membership.py   who should vote, given the nodes there are
 """
 

@@ -222,7 +222,7 @@ class ControlLoop:
         self._take_reports()
         for name, report in self._proposed_reports.items():
             missing.append(ReportTasks(node=name, incarnation=report.incarnation, updates=report.updates))
-        now_ms = self._clock_ms()
+        now_ms = self.clock_ms()
         plan = self._plan(now_ms)
         self._is_placing = plan is not None
         if plan is not None:
@@ -259,7 +259,7 @@ class ControlLoop:
             self._host.look_again()
         return None
 
-    def _clock_ms(self) -> int:
+    def clock_ms(self) -> int:
         """How late it is on the cluster's clock: as late as the log says, and the time since this leader began."""
         now_ms = self._host.context.now_ns() // NS_PER_MS
         if self._clock_began_ms is None:

@@ -8,12 +8,12 @@ first. A replica that may not stay where it is leaves it (`moving.py`), and star
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Generator, Sequence
 
 import msgspec
 import numpy as np
 
-from ..state import restarts
+from ..state import gpus, restarts
 from ..state.commands import MAX_REPLICAS, Plan, ServiceCall, ServicePlan, ServiceRequest
 from ..state.machine import ClusterState
 from ..state.needs import Needs, needs_of
@@ -27,6 +27,8 @@ from .moving import leaving
 from .placement import spread_over, take_away_over
 from .updating import Step, next_step
 
+MAX_WITH_GPUS = 250
+"""Replicas with GPUs that one plan starts: their devices are chosen one by one, a few µs each."""
 MAX_RUNS = 60_000
 """Runs in one plan: 720 kB, below the 1 MB that a log entry may have. The next plan takes up the rest."""
 SLICE_RUNS = 6_000
@@ -69,10 +71,19 @@ class _Running(msgspec.Struct, frozen=True, kw_only=True):
         return _Running(tasks=Wanted(**kept), is_lost=self.is_lost[~gone])
 
 
+Slices = Generator[None, None, Plan]
+"""A plan in the making: yields after each service, so that whoever is in no hurry can do something else between."""
+
+
 def plan_call(state: ClusterState, call: CallRecord | ServiceCall) -> Plan:
     """The plan for a call's services: what is too many stops, what is missing starts where there is room."""
-    limits = _Limits(MAX_RUNS, MAX_REPLICAS)
-    return _plan(state, [_asked(state, request) for request in call.services], state.clock_ms(), limits)
+    return _finished(call_slices(state, call))
+
+
+def call_slices(state: ClusterState, call: CallRecord | ServiceCall) -> Slices:
+    """The same bit by bit."""
+    targets = [_asked(state, request) for request in call.services]
+    return _plan(state, targets, state.clock_ms(), _Limits(MAX_RUNS, MAX_REPLICAS))
 
 
 def plan_repair(state: ClusterState, now_ms: int | None = None) -> Plan | None:
@@ -80,18 +91,32 @@ def plan_repair(state: ClusterState, now_ms: int | None = None) -> Plan | None:
 
     now_ms: how late it is on the cluster's clock, for what waits; None = as late as the state knows.
     """
+    return _finished(repair_slices(state, now_ms)) or None
+
+
+def repair_slices(state: ClusterState, now_ms: int | None = None) -> Slices:
+    """The same bit by bit; an empty plan where nothing can be done."""
     targets = [_target(state.service_numbered(number)) for number in state.unsettled_numbers()]
     now_ms = state.clock_ms() if now_ms is None else now_ms
-    return _plan(state, targets, now_ms, _Limits(MAX_RUNS, MAX_REPLICAS)) or None
+    return _plan(state, targets, now_ms, _Limits(MAX_RUNS, MAX_REPLICAS))
+
+
+def _finished(slices: Slices) -> Plan:
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            plan: Plan = end.value
+            return plan
 
 
 class Repairs:
-    """The same in slices: plans of a bounded size, one after the other, going round the services that are not as
-    desired. Once all were looked at and nothing could be done, it rests until the state is another one."""
+    """The same in plans of a bounded size, one after the other, going round the services that are not as desired. Once
+    all were looked at and nothing could be done, it rests until the state is another one."""
 
     def __init__(self) -> None:
         self._next = 0
-        """The number of the service with which the next slice begins."""
+        """The number of the service with which the next plan begins."""
         self._left = 0
         """How many services are still to be looked at, of the state as of this entry:"""
         self._index = -1
@@ -102,20 +127,19 @@ class Repairs:
             self._left = len(state.unsettled_numbers())
 
     def next_plan(self, state: ClusterState, now_ms: int) -> tuple[Plan | None, bool]:
-        """(the next slice's plan, or None; whether another slice is to follow)."""
+        """(the next plan, or None; whether there is more to look at)."""
         if state.applied_index != self._index:
             # What has changed may concern those that were looked at already.
             self._index, self._left = state.applied_index, len(state.unsettled_numbers())
         if self._left <= 0:
             return None, False
-        targets = self._slice(state)
-        limits = _Limits(SLICE_RUNS, SLICE_TASKS)
-        plan = _plan(state, targets, now_ms, limits) if targets else None
-        if limits.are_reached and targets:
+        targets, limits = self._some(state), _Limits(SLICE_RUNS, SLICE_TASKS)
+        plan = _finished(_plan(state, targets, now_ms, limits))
+        if limits.are_reached:
             self._next = targets[0].number
         return plan or None, bool(plan) or self._left > 0
 
-    def _slice(self, state: ClusterState) -> list[Target]:
+    def _some(self, state: ClusterState) -> list[Target]:
         """The next services, as many as can be planned for in one go."""
         numbers = state.unsettled_numbers()
         turn = bisect_left(numbers, self._next)
@@ -138,10 +162,17 @@ class _Limits:
     def __init__(self, runs: int, tasks: int) -> None:
         self.runs = runs
         self.tasks = tasks
+        self.with_gpus = MAX_WITH_GPUS
 
     @property
     def are_reached(self) -> bool:
-        return self.runs <= 0 or self.tasks <= 0
+        return self.runs <= 0 or self.tasks <= 0 or self.with_gpus <= 0
+
+    def allow(self, needs: Needs) -> int:
+        """So many replicas of such needs may still start."""
+        if self.runs <= 0:
+            return 0
+        return min(self.tasks, self.with_gpus) if needs.gpus else self.tasks
 
 
 def _target(record: ServiceRecord) -> Target:
@@ -156,8 +187,10 @@ def _asked(state: ClusterState, request: ServiceRequest) -> Target:
     return Target(name=request.name, replicas=request.replicas, spec=spec)
 
 
-def _plan(state: ClusterState, targets: Iterable[Target], now_ms: int, limits: _Limits) -> Plan:
+def _plan(state: ClusterState, targets: Sequence[Target], now_ms: int, limits: _Limits) -> Slices:
     """Stops of every service first: what they give up is free for the starts."""
+    if not targets:
+        return Plan()
     room = state.room()
     parts: list[tuple[Target, _Running, Ints, Ints]] = []
     for target in targets:
@@ -166,6 +199,7 @@ def _plan(state: ClusterState, targets: Iterable[Target], now_ms: int, limits: _
         stops, running = _stops(state, target, running, room, limits.runs - len(retires), now_ms)
         limits.runs -= len(stops) + len(retires)
         parts.append((target, running, stops, retires))
+        yield
     services: list[ServicePlan] = []
     for target, running, stops, retires in parts:
         starts = _starts(state, target, running, room, limits, now_ms)
@@ -173,11 +207,13 @@ def _plan(state: ClusterState, targets: Iterable[Target], now_ms: int, limits: _
             services.append(
                 ServicePlan(
                     service=target.name,
-                    starts=pack(starts, PLAN),
+                    starts=pack(starts[:, :3], PLAN),
+                    devices=pack(starts[:, 3:], REPORT),
                     stops=pack(stops, PLAN),
                     retires=pack(retires, REPORT),
                 )
             )
+        yield
     return Plan(services=tuple(services))
 
 
@@ -256,9 +292,10 @@ def _fullest(state: ClusterState, target: Target, running: _Running, room: Room,
 def _starts(
     state: ClusterState, target: Target, running: _Running, room: Room, limits: _Limits, now_ms: int
 ) -> Ints:
-    """Runs (first slot, count, node number) to start, node after node; `room` and `limits` lose what they take."""
+    """Runs (first slot, count, node number) to start, node after node, and a fourth column of devices (`gpus.py`) where
+    the service asks for any; `room` and `limits` lose what they take."""
     step = _update(state, target, running.tasks, running.is_lost, now_ms)
-    if limits.are_reached or (
+    if limits.allow(target.needs) <= 0 or (
         running.slots.size - int(running.is_lost.sum()) >= target.replicas and not step.starts
     ):
         return np.zeros((0, 3), dtype=np.int64)
@@ -267,20 +304,24 @@ def _starts(
     again, closed = _ended_slots(state, target, running, now_ms)
     most = _most(state, target, running, room)
     if target.spec.is_global:
-        return _take(target, _starts_everywhere(target, running, most, closed), room, limits)
+        return _starts_everywhere(target, running, room, most, closed, limits)
     alive = running.alive()
     held = np.bincount(alive, minlength=most.size)
     missing = at_a_time(target.spec, target.replicas - closed.size) - alive.size
-    missing = min(max(missing, step.starts), limits.tasks)
+    # No more than the state takes: slots that wait for their restart, or were given up, are not for others.
+    missing = max(missing, min(step.starts, target.replicas + step.extra - closed.size - alive.size))
+    missing = min(missing, limits.allow(target.needs))
     placed = _spread(state, target, room.slots, missing, most, held, now_ms)
     count = int(placed.sum())
     if not count:
         return np.zeros((0, 3), dtype=np.int64)
     slots = _open_slots(running, again, closed, count)
-    return _take(target, collect(slots, np.repeat(np.arange(placed.size), placed)), room, limits)
+    return _started(target, slots, np.repeat(np.arange(placed.size), placed), room, limits)
 
 
-def _starts_everywhere(target: Target, running: _Running, most: Ints, closed: Ints) -> Ints:
+def _starts_everywhere(
+    target: Target, running: _Running, room: Room, most: Ints, closed: Ints, limits: _Limits
+) -> Ints:
     """One on each node that has none; its slot is the node's number, counted from 1."""
     has = np.zeros(most.size, dtype=bool)
     has[running.tasks.nodes] = True
@@ -288,14 +329,25 @@ def _starts_everywhere(target: Target, running: _Running, most: Ints, closed: In
     nodes = np.flatnonzero((most > 0) & ~has)
     if target.spec.is_job and target.spec.max_concurrent:
         nodes = nodes[: max(0, target.spec.max_concurrent - running.alive().size)]
-    return np.column_stack((nodes + 1, np.ones_like(nodes), nodes))
+    return _started(target, nodes + 1, nodes, room, limits)
 
 
-def _take(target: Target, runs: Ints, room: Room, limits: _Limits) -> Ints:
-    """Of these starts those that are within the limits; the next plan takes up the rest."""
-    runs = runs[: limits.runs]
+def _started(target: Target, slots: Ints, nodes: Ints, room: Room, limits: _Limits) -> Ints:
+    """The runs of these replicas, so many at most; `room` and `limits` lose what they take."""
+    needs = target.needs
+    most = limits.allow(needs)
+    slots, nodes = slots[:most], nodes[:most]
+    if needs.gpus:
+        masks = gpus.choose(room.gpu_free(), needs, nodes)
+        fits = masks > 0
+        runs = collect(slots[fits], nodes[fits], masks[fits])[: limits.runs]
+        chosen = int(runs[:, 1].sum())
+        room.take_devices(needs, nodes[fits][:chosen], masks[fits][:chosen])
+        limits.with_gpus -= chosen
+    else:
+        runs = collect(slots, nodes)[: limits.runs]
     taken = np.bincount(runs[:, 2], weights=runs[:, 1], minlength=room.open.size).astype(np.int64)
-    room.take(target.needs, taken)
+    room.take(needs, taken)
     limits.runs -= len(runs)
     limits.tasks -= int(taken.sum())
     return runs
