@@ -29,6 +29,7 @@ from .frontdoor import (
     NodePorts,
     Ports,
     Questions,
+    Rebalancing,
     Recut,
     Retry,
     Services,
@@ -50,6 +51,7 @@ from .messages import (
     DescribeConnections,
     DescribeLinkRequest,
     DescribeNode,
+    DescribeRebalance,
     DescribeService,
     DescribeServices,
     DescribeTasks,
@@ -63,6 +65,7 @@ from .messages import (
     NodeFailed,
     NodeSpec,
     Outcome,
+    RebalanceRequest,
     RecordClusters,
     Recorded,
     Registry,
@@ -72,6 +75,7 @@ from .messages import (
     SetConnections,
     SetLinkPolicyRequest,
     StartNode,
+    StopRebalance,
     SubmitServiceCall,
     TellAgain,
     TransferRequest,
@@ -131,6 +135,7 @@ class Cluster(Actor):
         self._questions = Questions(self, self._claims)
         self._calls = Calls(self, self._courier, self._questions)
         self._resources = Services(self, home, self._courier, self._questions)
+        self._rebalancing = Rebalancing(self, self._courier, self._questions)
         self._cables = Cables(self, home, self._lay_link)
         self._view: ClusterView | None = None
         self._registry: tuple[ClusterSpec, ...] | None = None
@@ -161,6 +166,9 @@ class Cluster(Actor):
             RemoveService: self._resources.remove,
             RollBackService: self._resources.roll_back,
             UpdateNodeRequest: self._resources.update_node,
+            RebalanceRequest: self._rebalancing.request,
+            DescribeRebalance: self._rebalancing.describe,
+            StopRebalance: self._rebalancing.stop,
             DescribeCluster: self._describe,
             AskNode: self._ask_node,
             AddNodeRequest: self._add_node,

@@ -18,6 +18,7 @@ from .named_services import NamedServiceResource, RollbackResource, ServiceListR
 from .nodes import NodeListResource, NodeQuestionResource, NodeResource, PeerResource, RemovableNodeResource
 from .ports import Clusters, NodePort
 from .problems import add_problem_handlers
+from .rebalancing import RebalanceResource
 from .security import Guard
 from .server import Server
 from .services import CallResource, NodeServiceResource, ServiceResource
@@ -44,6 +45,7 @@ def orchestrator_routes(clusters: Clusters) -> Routes:
         "/clusters/{cluster}/services/{name}/rollback": RollbackResource(clusters),
         "/clusters/{cluster}/services/{name}/tasks": TaskListResource(clusters),
         "/clusters/{cluster}/tasks": TaskListResource(clusters),
+        "/clusters/{cluster}/rebalance": RebalanceResource(clusters),
         "/clusters/{cluster}/connections": ConnectionsResource(clusters),
         "/clusters/{cluster}/events": EventsResource(clusters, watchers),
         "/clusters/{cluster}/links/{source}/{target}": LinkResource(clusters),

@@ -12,6 +12,7 @@ from ..scheduling.reasons import explain, why_update_waits
 from ..state import views
 from ..state.machine import ClusterState
 from ..state.records import NodeRecord, ServiceRecord, TaskRecord
+from .rebalancing import rebalance_view
 
 __all__ = ["answer", "node_facts"]
 
@@ -44,6 +45,8 @@ def answer(state: ClusterState, question: Question, address: Address) -> Value |
         case "node":
             node = None if name is None else state.node(name)
             return None if node is None else {"id": node.name} | node_facts(state, node)
+        case "rebalance":
+            return rebalance_view(state, address)
     raise ValueError(f"nobody answers {question.about!r}")
 
 
