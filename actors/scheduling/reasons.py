@@ -33,7 +33,7 @@ def why_update_waits(state: ClusterState, service: str) -> str:
     """Why an update does not go on, where new replicas have to start before old ones stop and no node has room for one;
     empty where it goes on."""
     record, policy = state.service(service), state.active_update(service)
-    if record is None or policy is None or policy.order != "start-first" or record.spec.is_global:
+    if record is None or policy is None or not record.spec.starts_first(policy):
         return ""
     tasks = state.wanted(service)
     if bool((tasks.versions == record.template).all()):

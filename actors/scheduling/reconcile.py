@@ -200,7 +200,8 @@ def _starts(
     alive = running.alive()
     held = np.bincount(alive, minlength=most.size)
     missing = at_a_time(target.spec, target.replicas - closed.size) - alive.size
-    missing = max(missing, step.starts)
+    # No more than the state takes: slots that wait for their restart, or were given up, are not for others.
+    missing = max(missing, min(step.starts, target.replicas + step.extra - closed.size - alive.size))
     placed = _spread(state, target, room.slots, missing, most, held, now_ms)
     count = int(placed.sum())
     if not count:

@@ -95,10 +95,10 @@ class Replicas:
         rows = restarts.rows_of(service.restarts)
         reopened = _are_among(slots, rows[rows[:, restarts.KIND] == restarts.WAITS, restarts.SLOT])
         fits &= ~_are_among(slots, rows[rows[:, restarts.KIND] >= restarts.GIVEN_UP, restarts.SLOT])
-        # With start-first new ones start before old ones stop.
-        surge = service.update is not None and service.update.is_active
+        is_updating = service.update is not None and service.update.is_active
         policy = updates_of_service.policy_of(service)
-        more = (policy.parallelism or service.replicas) if surge and policy.order == "start-first" else 0
+        surges = is_updating and service.spec.starts_first(policy)
+        more = (policy.parallelism or service.replicas) if surges else 0
         anew = fits & ~replaces & ~reopened
         fits &= replaces | reopened | (np.cumsum(anew) <= service.replicas - service.held - taken + more)
         fits &= replaces | (np.cumsum(fits & ~replaces) <= at_a_time(service.spec, service.replicas) - taken + more)

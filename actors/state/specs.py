@@ -139,6 +139,11 @@ class ServiceSpec(_Spec, frozen=True, kw_only=True):
     def is_job(self) -> bool:
         return self.mode in ("replicated-job", "global-job")
 
+    def starts_first(self, policy: UpdatePolicy) -> bool:
+        """Whether new replicas start before old ones stop. Never those of a job, whose `max_concurrent` says how many
+        run, nor those of a global service, of which a node has one."""
+        return policy.order == "start-first" and not self.is_global and not self.is_job
+
     @property
     def where(self) -> Placement:
         """The placement as filters take it: a global service has one replica a node."""

@@ -206,7 +206,7 @@ def assert_converged(storm):
         assert len(tasks) == service.placed + service.lost
         policy = state.active_update(service.name)
         extra = 0
-        if policy is not None and policy.order == "start-first":
+        if policy is not None and service.spec.starts_first(policy):
             extra = policy.parallelism or service.replicas
         assert service.placed + lost <= service.replicas + extra
         assert may_stay(storm, service), service
