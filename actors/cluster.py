@@ -27,6 +27,7 @@ from .frontdoor import (
     Expired,
     Home,
     NodePorts,
+    Plans,
     Ports,
     Questions,
     Rebalancing,
@@ -51,6 +52,7 @@ from .messages import (
     DescribeConnections,
     DescribeLinkRequest,
     DescribeNode,
+    DescribePlan,
     DescribeRebalance,
     DescribeService,
     DescribeServices,
@@ -136,6 +138,7 @@ class Cluster(Actor):
         self._calls = Calls(self, self._courier, self._questions)
         self._resources = Services(self, home, self._courier, self._questions)
         self._rebalancing = Rebalancing(self, self._courier, self._questions)
+        self._plans = Plans(self, home, self._questions)
         self._cables = Cables(self, home, self._lay_link)
         self._view: ClusterView | None = None
         self._registry: tuple[ClusterSpec, ...] | None = None
@@ -162,6 +165,7 @@ class Cluster(Actor):
             DescribeServices: self._resources.list,
             DescribeService: self._resources.describe,
             DescribeTasks: self._resources.tasks,
+            DescribePlan: self._plans.describe,
             ChangeService: self._resources.change,
             RemoveService: self._resources.remove,
             RollBackService: self._resources.roll_back,
@@ -487,6 +491,7 @@ class Cluster(Actor):
             capacity=spec.capacity,
             labels=tuple(sorted(request.labels.items())),
             resources=request.resources,
+            gpu_model=request.gpu_model,
         )
         self._change(command, done)
         return promise

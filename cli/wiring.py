@@ -24,6 +24,7 @@ from raftyard.actors.messages import (
     DescribeCluster,
     DescribeConnections,
     DescribeLinkRequest,
+    DescribePlan,
     DescribeRebalance,
     DescribeService,
     DescribeServices,
@@ -53,6 +54,7 @@ __all__ = ["ActorClusters", "PortKeeper"]
 ANSWER_S = 10.0
 READY_S = 2.0
 REBALANCE_S = 15.0
+PLAN_S = 30.0
 _LINK_COUNTS = ("in_flight", "delivered", "lost_cut", "lost_full", "lost_random", "duplicated")
 Answer = dict[str, Any]
 
@@ -170,6 +172,10 @@ class ActorClusters:
     def stop_rebalance(self, cluster: str) -> Answer:
         """Begin no more moves."""
         return self._ask_cluster(cluster, StopRebalance())
+
+    def plan(self, cluster: str, body: Mapping[str, Any]) -> Answer:
+        """What would happen if."""
+        return self._ask_cluster(cluster, DescribePlan(body=dict(body)), within_s=PLAN_S)
 
     # -- nodes --------------------------------------------------------------------------------------------------------
 
@@ -397,6 +403,7 @@ def _node_request(node: ports.NewNode, capacity: int | None) -> AddNodeRequest:
         capacity=node.capacity or capacity,
         labels=dict(node.labels),
         resources=dict(node.resources),
+        gpu_model=node.gpu_model,
     )
 
 

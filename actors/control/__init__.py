@@ -5,6 +5,7 @@
 #   liveness.py     which nodes are heard, which have fallen silent
 #   answers.py      what it tells of services, tasks and nodes
 #   rebalancing.py  plans of moves, made a slice at a time
+#   plans.py        what it tells of what would happen if
 #   membership.py   who should vote, given the nodes there are
 """
 

@@ -54,7 +54,7 @@ class Rebalancing:
         def message(ref: int, _: str) -> Message:
             return PlanRebalance(ref=ref, reply_to=self._host.context.name, max_moves=request.max_moves)
 
-        self._questions.ask_leader_with(message, planned, PLAN_S, each_s=PLAN_S)
+        self._questions.ask_leader_with(message, planned, PLAN_S)
         return promise
 
     def _start(self, answer: dict[str, Any], moves: Any, promise: Promise) -> None:

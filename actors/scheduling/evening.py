@@ -30,6 +30,8 @@ MOST_TASKS = 2_048
 MOST_SOURCES = 512
 MOST_A_SOURCE = 16
 """A cluster of more replicas than that is looked at where it is fullest: so many nodes, so many replicas of each."""
+UNEVEN = (PORT, "gpu")
+"""Resources that are not evened out: a port is free or taken, and what holds a GPU stays with it."""
 EXCHANGES = 8
 """Exchanges tried for one node, the best first."""
 ENDLESS = 1 << 50
@@ -116,7 +118,7 @@ class _Fleet:
         """What counts, and how much: each resource alike, of which every node has so much and somebody takes any."""
         total, held = self.capacity.sum(axis=0), self.taken.sum(axis=0)
         counts = (self.capacity < ENDLESS).all(axis=0) & (total > 0) & (held > 0)
-        counts &= np.array([not name.startswith(PORT) for name in self.resources], dtype=bool)
+        counts &= np.array([not name.startswith(UNEVEN) for name in self.resources], dtype=bool)
         mean = np.maximum(total, 1) / max(self.nodes.size, 1)
         self.scale = FINENESS * float(mean[counts].max(initial=1.0))
         self.weight: Ints = np.where(counts, np.maximum(np.rint(self.scale / mean), 1), 0).astype(np.int64)

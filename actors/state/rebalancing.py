@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
+from . import gpus
 from .changes import Change
 from .commands import GoOnRebalance, RebalanceMove, StartRebalance
 from .moves import MOST_MOVES, MOST_PARALLEL, Move, MoveState, Rebalance
@@ -158,11 +159,17 @@ def _hindrance(replicas: Replicas, move: RebalanceMove) -> tuple[str, str]:
 def _begin(replicas: Replicas, change: Change, move: Move) -> Move:
     """The task ends where it is, and another one takes its slot on the target."""
     what, new_task = move.what, replicas.tasks.next_id
+    row = replicas.wanted_row(what.task)
+    assert row is not None, "a move that may begin has its task"
+    needs, devices = replicas.services.all[int(replicas.tasks.service[row])].needs, np.zeros(0, dtype=np.int64)
+    if needs.gpus:
+        devices = gpus.choose(replicas.nodes.room().gpu_free(), needs, np.array([what.target]))
     plan = ParsedPlan(
         what.service,
         starts=np.array([[what.slot, 1, what.target]], dtype=np.int64),
         stops=np.zeros((0, 2), dtype=np.int64),
         retires=np.array([[what.task, 1]], dtype=np.int64),
+        devices=devices,
     )
     replicas.carry_out(change, (plan,))
     if replicas.wanted_row(new_task) is None:

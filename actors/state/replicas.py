@@ -10,10 +10,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from . import history, restarts, updates as updates_of_service
+from . import gpus, history, restarts, updates as updates_of_service
 from .changes import Change
 from .moves import Rebalance
-from .needs import NeedsTable
+from .needs import Needs, NeedsTable
 from .nodes import NodeTable
 from .plans import ParsedPlan
 from .records import NodeRecord
@@ -62,7 +62,7 @@ class Replicas:
         for part in plan:
             service = self.services.find(part.service)
             if service is not None and part.starts.size:
-                self._start(change, service, part.starts)
+                self._start(change, service, part.starts, part.devices)
 
     def _stop(self, change: Change, service: Service, stops: Ints) -> None:
         """Stop the tasks in these slots, in the plan's order, but never more than are too many."""
@@ -81,11 +81,15 @@ class Replicas:
         rows = rows[self.tasks.service[rows] == service.number]
         self._release(change, self.wanted(rows), "tasks-stopped")
 
-    def _start(self, change: Change, service: Service, starts: Ints) -> None:
+    def _start(self, change: Change, service: Service, starts: Ints, devices: Ints) -> None:
         """Start tasks in these slots on these nodes; what no longer fits stays pending."""
         slots = expand(starts[:, 0], starts[:, 1])
         nodes = np.repeat(starts[:, 2], starts[:, 1])
         fits = self._may_go(service, slots, nodes)
+        needs, masks = service.needs, np.zeros(0, dtype=np.int64)
+        if needs.gpus and devices.size:
+            masks = np.repeat(devices, starts[:, 1])
+            fits[fits] = gpus.are_sound(self.nodes.devices(), needs, nodes[fits], masks[fits])
         current = self.wanted(self.tasks.of_service(service.number))
         held = self.tasks.slot[current].astype(np.int64)
         lost = ~self.nodes.ready[self.tasks.node[current]]
@@ -103,10 +107,20 @@ class Replicas:
         fits &= replaces | reopened | (np.cumsum(anew) <= service.replicas - service.held - taken + more)
         fits &= replaces | (np.cumsum(fits & ~replaces) <= at_a_time(service.spec, service.replicas) - taken + more)
         slots, nodes = slots[fits], nodes[fits]
-        kept = self._within_capacity(service, nodes, current[~lost])
+        kept = self._within_capacity(service, nodes, current[~lost], has_devices=bool(masks.size))
+        if masks.size:
+            kept[kept] = gpus.accepted(self.nodes.room().gpu_free(), needs, nodes[kept], masks[fits][kept])
         slots, nodes = slots[kept], nodes[kept]
         self._release(change, current[lost & _are_among(held, slots)], "tasks-lost")
-        self._add_tasks(change, service, slots, nodes)
+        self._add_tasks(change, service, slots, nodes, self._kinds(needs, masks[fits][kept] if masks.size else None))
+
+    def _kinds(self, needs: Needs, masks: Ints | None) -> int | Ints:
+        """The number of what each task takes, by the devices that it holds."""
+        if masks is None:
+            return self.needs.number(gpus.by_number_alone(needs))
+        chosen, which = np.unique(masks, return_inverse=True)
+        kinds = [self.needs.number(gpus.on_devices(needs, mask)) for mask in chosen.tolist()]
+        return np.array(kinds, dtype=np.int64)[which]
 
     def _may_go(self, service: Service, slots: Ints, nodes: Ints) -> Mask:
         """Which of these starts are on nodes that let replicas of this service in."""
@@ -118,9 +132,12 @@ class Replicas:
             fits &= slots == nodes + 1
         return fits
 
-    def _within_capacity(self, service: Service, nodes: Ints, current: Rows) -> Mask:
+    def _within_capacity(
+        self, service: Service, nodes: Ints, current: Rows, *, has_devices: bool
+    ) -> Mask:
         """Which of these placements fit, the earlier ones first on each node."""
-        most = self.nodes.room().fits(service.needs)
+        room, needs = self.nodes.room(), service.needs
+        most = room.fits(needs) if has_devices or not needs.gpus else room.fits_by_number_alone(needs)
         limit = service.spec.placement.max_replicas_per_node
         if limit:
             held = np.bincount(self.tasks.node[current], minlength=most.size)
@@ -133,14 +150,16 @@ class Replicas:
         rank[order] = np.arange(nodes.size) - np.repeat(np.cumsum(wanted) - wanted, wanted)
         return rank < most[nodes]
 
-    def _add_tasks(self, change: Change, service: Service, slots: Ints, nodes: Ints) -> None:
+    def _add_tasks(
+        self, change: Change, service: Service, slots: Ints, nodes: Ints, needs: int | Ints
+    ) -> None:
         if not slots.size:
             return
         rows = self.tasks.add(
             service=service.number,
             slots=slots,
             nodes=nodes,
-            needs=self.needs.number(service.needs),
+            needs=needs,
             version=service.template,
             now_ms=self.clock_ms,
         )

@@ -100,6 +100,19 @@ def test_what_belongs_to_its_node_and_what_would_lose_its_work_stays(spec):
     assert even_plan(loop.state, 100).moves == ()
 
 
+def test_what_holds_a_gpu_stays_with_it_and_the_rest_moves():
+    loop = ControlLoop(1, 20)
+    loop.node("n0", resources={"gpus": 4})
+    loop.put("train", replicas=4, reservations={"gpus": 1})
+    loop.put("web", replicas=12)
+    loop.settle()
+    loop.add("n1", 20)
+    loop.node("n1", resources={"gpus": 4})
+    plan = even_plan(loop.state, 100)
+    assert [move.service for move in plan.moves] == ["web"] * 8
+    assert plan.cost_after == 0.0
+
+
 def test_replicas_of_a_service_that_is_being_updated_stay():
     loop = grown(image="a")
     loop.put("web", replicas=100, image="b")
