@@ -5,6 +5,7 @@
 #   assigning.py    what each node was told, and has confirmed
 #   liveness.py     which nodes are heard, which have fallen silent
 #   answers.py      what it tells of services, tasks and nodes
+#   rebalancing.py  plans of moves, made a slice at a time
 #   plans.py        what it tells of what would happen if
 #   membership.py   who should vote, given the nodes there are
 """
@@ -12,5 +13,15 @@
 from .liveness import Liveness
 from .loop import ControlBeat, ControlLoop, ControlTick
 from .membership import VOTER_LOST_S, VOTERS, next_change
+from .rebalancing import Planning
 
-__all__ = ["VOTERS", "VOTER_LOST_S", "ControlBeat", "ControlLoop", "ControlTick", "Liveness", "next_change"]
+__all__ = [
+    "VOTERS",
+    "VOTER_LOST_S",
+    "ControlBeat",
+    "ControlLoop",
+    "ControlTick",
+    "Liveness",
+    "Planning",
+    "next_change",
+]

@@ -21,6 +21,7 @@ from ..state.commands import (
     Command,
     ExecuteCall,
     FailCall,
+    GoOnRebalance,
     MoveNodes,
     PassTime,
     PlaceTasks,
@@ -257,6 +258,8 @@ class ControlLoop:
             return PlaceTasks(term=self.term, made_at=state.applied_index, plan=plan)
         if goes_on:
             self._host.look_again()
+        elif state.rebalance_is_due():
+            return GoOnRebalance(term=self.term)
         return None
 
     def clock_ms(self) -> int:
