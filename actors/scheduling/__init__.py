@@ -5,6 +5,7 @@
 # reconcile.py   plans: desired against observed      placement.py   which node takes how many of the same
 # updating.py    how a rolling update goes on
 # reasons.py     why replicas wait, node by node      moving.py      which replicas may not stay where they are
+# choosing.py    the same by profile, with devices    affinity.py    which nodes a service rather goes to
 #
 # Replicas of all kinds, one at a time, with several resources and GPUs:
 #
