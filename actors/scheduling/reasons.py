@@ -15,6 +15,15 @@ COMPARED, COMPARED_AMONG = 50, 1_000
 """Nodes that are shown with their scores, and among how many at most: scoring more takes too long for an answer."""
 
 
+def why_not(state: ClusterState, service: str, limit: int) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """For a service that is there: nodes counted by what keeps them from taking one more replica, and the reason of
+    each of the first `limit`."""
+    record = state.service(service)
+    assert record is not None
+    kinds = _kinds(state, record)
+    return _summary(kinds), _details(state, record, kinds, limit)
+
+
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """`summary` counts nodes by what keeps them from taking a replica; `nodes` has the reason of each."""
 
@@ -89,7 +98,7 @@ def _kinds(state: ClusterState, record: ServiceRecord) -> dict[int, str]:
 
 
 def _details(
-    state: ClusterState, record: ServiceRecord, kinds: dict[int, str]
+    state: ClusterState, record: ServiceRecord, kinds: dict[int, str], limit: int | None = None
 ) -> tuple[tuple[str, str], ...]:
     table, room, place = state.node_table(), state.room(), record.spec.where
     held = state.held_by_node(record.name)
@@ -97,7 +106,7 @@ def _details(
     return tuple(
         [
             (node.name, detail(table, room, needs, place, held, node.number, kinds[node.number]))
-            for node in state.nodes()
+            for node in state.nodes()[:limit]
         ]
     )
 

@@ -7,7 +7,7 @@ first. A replica that may not stay where it is leaves it (`moving.py`), and star
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Sequence
 
 import msgspec
 import numpy as np
@@ -62,11 +62,20 @@ class _Running(msgspec.Struct, frozen=True, kw_only=True):
         return _Running(tasks=Wanted(**kept), is_lost=self.is_lost[~gone])
 
 
+Slices = Generator[None, None, Plan]
+"""A plan in the making: yields after each service, so that whoever is in no hurry can do something else between."""
+
+
 def plan_call(state: ClusterState, call: CallRecord | ServiceCall, scores: Scores | None = None) -> Plan:
     """The plan for a call's services: what is too many stops, what is missing starts where there is room.
 
     scores: those that the caller keeps from plan to plan.
     """
+    return _finished(call_slices(state, call, scores))
+
+
+def call_slices(state: ClusterState, call: CallRecord | ServiceCall, scores: Scores | None = None) -> Slices:
+    """The same bit by bit."""
     return _plan(state, [_asked(state, request) for request in call.services], state.clock_ms(), scores)
 
 
@@ -77,11 +86,22 @@ def plan_repair(
 
     now_ms: how late it is on the cluster's clock, for what waits; None = as late as the state knows.
     """
-    unsettled = state.unsettled()
-    if not unsettled:
-        return None
-    targets = [Target(name=s.name, replicas=s.replicas, spec=s.spec) for s in unsettled]
-    return _plan(state, targets, state.clock_ms() if now_ms is None else now_ms, scores) or None
+    return _finished(repair_slices(state, now_ms, scores)) or None
+
+
+def repair_slices(state: ClusterState, now_ms: int | None = None, scores: Scores | None = None) -> Slices:
+    """The same bit by bit; an empty plan where nothing can be done."""
+    targets = [Target(name=s.name, replicas=s.replicas, spec=s.spec) for s in state.unsettled()]
+    return _plan(state, targets, state.clock_ms() if now_ms is None else now_ms, scores)
+
+
+def _finished(slices: Slices) -> Plan:
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            plan: Plan = end.value
+            return plan
 
 
 def _asked(state: ClusterState, request: ServiceRequest) -> Target:
@@ -92,8 +112,12 @@ def _asked(state: ClusterState, request: ServiceRequest) -> Target:
     return Target(name=request.name, replicas=request.replicas, spec=spec)
 
 
-def _plan(state: ClusterState, targets: Iterable[Target], now_ms: int, scores: Scores | None = None) -> Plan:
+def _plan(
+    state: ClusterState, targets: Sequence[Target], now_ms: int, scores: Scores | None = None
+) -> Slices:
     """Stops of every service first: what they give up is free for the starts."""
+    if not targets:
+        return Plan()
     room, runs_left = state.room(), MAX_RUNS
     chooser = Chooser(state, room, scores)
     parts: list[tuple[Target, _Running, Ints, Ints]] = []
@@ -103,6 +127,7 @@ def _plan(state: ClusterState, targets: Iterable[Target], now_ms: int, scores: S
         stops, running = _stops(state, target, running, room, chooser, runs_left - len(retires), now_ms)
         runs_left -= len(stops) + len(retires)
         parts.append((target, running, stops, retires))
+        yield
     services: list[ServicePlan] = []
     for target, running, stops, retires in parts:
         starts = _starts(state, target, running, room, chooser, runs_left, now_ms)
@@ -117,6 +142,7 @@ def _plan(state: ClusterState, targets: Iterable[Target], now_ms: int, scores: S
                     retires=pack(retires, REPORT),
                 )
             )
+        yield
     return Plan(services=tuple(services))
 
 
