@@ -51,8 +51,8 @@ def on_forwarded_proposal(raft: "Raft", message: ForwardedProposal) -> None:
     raft.out.append(
         ForwardedReply(
             cluster=raft.cluster, sender=raft.member, to=message.sender, term=raft.term, incarnation=raft.incarnation,
-            ref=message.ref, asked_by=message.incarnation, at_term=raft.term, index=first, count=len(payloads), reason=reason,
-            leader=raft.leader,
+            ref=message.ref, asked_by=message.incarnation, at_term=raft.term, index=first, count=len(payloads),
+            reason=reason, leader=raft.leader,
         )
     )  # fmt: skip
 
