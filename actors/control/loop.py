@@ -14,7 +14,9 @@ import msgspec
 from ..messages import Assign, Beat, ClusterSpec, ClusterView, Heeded, Message, NodeSpec, Report
 from ..raft import sessions
 from ..raft.events import Accepted, Propose, Refused
-from ..scheduling.reconcile import Repairs, plan_call
+from ..scheduling.choosing import Scores
+from ..scheduling.reconcile import plan_call
+from ..scheduling.repairs import Repairs
 from ..state import commands
 from ..state.commands import (
     AddNode,
@@ -92,6 +94,7 @@ class ControlLoop:
         self._tells_all = False
         """Since a tick: every node is told how far it is, whatever more is being placed."""
         self._ticks = 0
+        self._scores = Scores()
         self._view: ClusterView | None = None
         # What the view was made of: most rounds find it unchanged, and comparing the same objects costs nothing.
         self._view_basis: tuple[object, ...] = ()
@@ -253,7 +256,7 @@ class ControlLoop:
         head = state.head()
         if head is not None:
             return self._work(head)
-        plan, goes_on = self._repairs.next_plan(state, now_ms)
+        plan, goes_on = self._repairs.next_plan(state, now_ms, self._scores)
         if plan is not None:
             return PlaceTasks(term=self.term, made_at=state.applied_index, plan=plan)
         if goes_on:
@@ -273,7 +276,7 @@ class ControlLoop:
         """Carry out the oldest call. One that cannot be planned fails, so that those behind it are not held up."""
         state = self._host.state
         try:
-            plan = plan_call(state, call)
+            plan = plan_call(state, call, self._scores)
         except Exception as error:
             self._host.context.log.exception("no plan call=%s cluster=%s", call.id, self._host.cluster)
             return FailCall(call_id=call.id, term=self.term, reason=f"it could not be planned: {error!r}")

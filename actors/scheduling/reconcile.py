@@ -7,36 +7,28 @@ first. A replica that may not stay where it is leaves it (`moving.py`), and star
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Generator, Sequence
 
 import msgspec
 import numpy as np
 
-from ..state import gpus, restarts
+from ..state import restarts
 from ..state.commands import MAX_REPLICAS, Plan, ServiceCall, ServicePlan, ServiceRequest
 from ..state.machine import ClusterState
 from ..state.needs import Needs, needs_of
 from ..state.nodes import Room
-from ..state.records import CallRecord, ServiceRecord, Wanted
+from ..state.records import CallRecord, Wanted
 from ..state.runs import PLAN, REPORT, Ints, Mask, collect, expand, pack
 from ..state.services import at_a_time
 from ..state.specs import ServiceSpec
 from ..state.task_states import TaskState
+from .choosing import Chooser, Chosen, Scores, is_plain
 from .moving import leaving
 from .placement import spread_over, take_away_over
 from .updating import Step, next_step
 
-MAX_WITH_GPUS = 250
-"""Replicas with GPUs that one plan starts: their devices are chosen one by one, a few µs each."""
 MAX_RUNS = 60_000
 """Runs in one plan: 720 kB, below the 1 MB that a log entry may have. The next plan takes up the rest."""
-SLICE_RUNS = 6_000
-SLICE_TASKS = 60_000
-"""What one plan of `Repairs` may hold: so much is applied in a few milliseconds."""
-SLICE_WORK = 40_000
-A_SERVICE = 600
-"""What one slice may look at, in nodes and replicas, and what a service costs beside them, in the same."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +37,6 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     replicas: int
     spec: ServiceSpec
-    number: int = -1
 
     @property
     def needs(self) -> Needs:
@@ -75,108 +66,45 @@ Slices = Generator[None, None, Plan]
 """A plan in the making: yields after each service, so that whoever is in no hurry can do something else between."""
 
 
-def plan_call(state: ClusterState, call: CallRecord | ServiceCall) -> Plan:
-    """The plan for a call's services: what is too many stops, what is missing starts where there is room."""
-    return _finished(call_slices(state, call))
+def plan_call(state: ClusterState, call: CallRecord | ServiceCall, scores: Scores | None = None) -> Plan:
+    """The plan for a call's services: what is too many stops, what is missing starts where there is room.
+
+    scores: those that the caller keeps from plan to plan.
+    """
+    return finished(call_slices(state, call, scores))
 
 
-def call_slices(state: ClusterState, call: CallRecord | ServiceCall) -> Slices:
+def call_slices(state: ClusterState, call: CallRecord | ServiceCall, scores: Scores | None = None) -> Slices:
     """The same bit by bit."""
     targets = [_asked(state, request) for request in call.services]
-    return _plan(state, targets, state.clock_ms(), _Limits(MAX_RUNS, MAX_REPLICAS))
+    return plan_targets(state, targets, state.clock_ms(), Limits(), scores)
 
 
-def plan_repair(state: ClusterState, now_ms: int | None = None) -> Plan | None:
+def plan_repair(
+    state: ClusterState, now_ms: int | None = None, scores: Scores | None = None
+) -> Plan | None:
     """The plan that brings every service nearer to what is desired; None where nothing can be done.
 
     now_ms: how late it is on the cluster's clock, for what waits; None = as late as the state knows.
     """
-    return _finished(repair_slices(state, now_ms)) or None
+    return finished(repair_slices(state, now_ms, scores)) or None
 
 
-def repair_slices(state: ClusterState, now_ms: int | None = None) -> Slices:
+def repair_slices(state: ClusterState, now_ms: int | None = None, scores: Scores | None = None) -> Slices:
     """The same bit by bit; an empty plan where nothing can be done."""
-    targets = [_target(state.service_numbered(number)) for number in state.unsettled_numbers()]
+    targets = [Target(name=s.name, replicas=s.replicas, spec=s.spec) for s in state.unsettled()]
     now_ms = state.clock_ms() if now_ms is None else now_ms
-    return _plan(state, targets, now_ms, _Limits(MAX_RUNS, MAX_REPLICAS))
+    return plan_targets(state, targets, now_ms, Limits(), scores)
 
 
-def _finished(slices: Slices) -> Plan:
+def finished(slices: Slices) -> Plan:
+    """The plan, made in one go."""
     while True:
         try:
             next(slices)
         except StopIteration as end:
             plan: Plan = end.value
             return plan
-
-
-class Repairs:
-    """The same in plans of a bounded size, one after the other, going round the services that are not as desired. Once
-    all were looked at and nothing could be done, it rests until the state is another one."""
-
-    def __init__(self) -> None:
-        self._next = 0
-        """The number of the service with which the next plan begins."""
-        self._left = 0
-        """How many services are still to be looked at, of the state as of this entry:"""
-        self._index = -1
-
-    def look_again(self, state: ClusterState) -> None:
-        """Time has passed, and something may wait for it."""
-        if state.heeds_time():
-            self._left = len(state.unsettled_numbers())
-
-    def next_plan(self, state: ClusterState, now_ms: int) -> tuple[Plan | None, bool]:
-        """(the next plan, or None; whether there is more to look at)."""
-        if state.applied_index != self._index:
-            # What has changed may concern those that were looked at already.
-            self._index, self._left = state.applied_index, len(state.unsettled_numbers())
-        if self._left <= 0:
-            return None, False
-        targets, limits = self._some(state), _Limits(SLICE_RUNS, SLICE_TASKS)
-        plan = _finished(_plan(state, targets, now_ms, limits))
-        if limits.are_reached:
-            self._next = targets[0].number
-        return plan or None, bool(plan) or self._left > 0
-
-    def _some(self, state: ClusterState) -> list[Target]:
-        """The next services, as many as can be planned for in one go."""
-        numbers = state.unsettled_numbers()
-        turn = bisect_left(numbers, self._next)
-        targets: list[Target] = []
-        work, nodes = 0, state.node_table().ready.size
-        for number in (*numbers[turn:], *numbers[:turn]):
-            if work >= SLICE_WORK or self._left <= 0:
-                break
-            record = state.service_numbered(number)
-            targets.append(_target(record))
-            work += A_SERVICE + nodes + max(record.placed + record.lost, record.replicas)
-            self._left -= 1
-            self._next = number + 1
-        return targets
-
-
-class _Limits:
-    """How much more a plan may hold."""
-
-    def __init__(self, runs: int, tasks: int) -> None:
-        self.runs = runs
-        self.tasks = tasks
-        self.with_gpus = MAX_WITH_GPUS
-
-    @property
-    def are_reached(self) -> bool:
-        return self.runs <= 0 or self.tasks <= 0 or self.with_gpus <= 0
-
-    def allow(self, needs: Needs) -> int:
-        """So many replicas of such needs may still start."""
-        if self.runs <= 0:
-            return 0
-        return min(self.tasks, self.with_gpus) if needs.gpus else self.tasks
-
-
-def _target(record: ServiceRecord) -> Target:
-    return Target(name=record.name, replicas=record.replicas, spec=record.spec, number=record.number)
 
 
 def _asked(state: ClusterState, request: ServiceRequest) -> Target:
@@ -187,22 +115,41 @@ def _asked(state: ClusterState, request: ServiceRequest) -> Target:
     return Target(name=request.name, replicas=request.replicas, spec=spec)
 
 
-def _plan(state: ClusterState, targets: Sequence[Target], now_ms: int, limits: _Limits) -> Slices:
+class Limits:
+    """How much more a plan may hold: runs, and replicas that start. `left_out` are the services for which nothing was
+    left, though they have too few replicas."""
+
+    def __init__(self, runs: int | None = None, tasks: int = MAX_REPLICAS) -> None:
+        self.runs = MAX_RUNS if runs is None else runs
+        self.tasks = tasks
+        self.left_out: list[str] = []
+
+
+def plan_targets(
+    state: ClusterState,
+    targets: Sequence[Target],
+    now_ms: int,
+    limits: Limits,
+    scores: Scores | None = None,
+) -> Slices:
     """Stops of every service first: what they give up is free for the starts."""
     if not targets:
         return Plan()
     room = state.room()
+    chooser = Chooser(state, room, scores)
     parts: list[tuple[Target, _Running, Ints, Ints]] = []
     for target in targets:
         running = _running(state, target.name)
         retires, running = _retires(state, target, running, room, limits.runs, now_ms)
-        stops, running = _stops(state, target, running, room, limits.runs - len(retires), now_ms)
+        stops, running = _stops(state, target, running, room, chooser, limits.runs - len(retires), now_ms)
         limits.runs -= len(stops) + len(retires)
         parts.append((target, running, stops, retires))
         yield
     services: list[ServicePlan] = []
     for target, running, stops, retires in parts:
-        starts = _starts(state, target, running, room, limits, now_ms)
+        starts = _starts(state, target, running, room, chooser, limits, now_ms)
+        limits.runs -= len(starts)
+        limits.tasks -= int(starts[:, 1].sum())
         if len(starts) or len(stops) or len(retires):
             services.append(
                 ServicePlan(
@@ -255,7 +202,13 @@ def _update(state: ClusterState, target: Target, tasks: Wanted, is_gone: Mask, n
 
 
 def _stops(
-    state: ClusterState, target: Target, running: _Running, room: Room, limit: int, now_ms: int
+    state: ClusterState,
+    target: Target,
+    running: _Running,
+    room: Room,
+    chooser: Chooser,
+    limit: int,
+    now_ms: int,
 ) -> tuple[Ints, _Running]:
     """Runs (first slot, count) to stop, and what then still runs; `room` gains what they give up."""
     extra = _update(state, target, running.tasks, running.is_lost, now_ms).extra
@@ -264,20 +217,25 @@ def _stops(
         return np.zeros((0, 2), dtype=np.int64), running
     chosen = running.is_lost & (np.cumsum(running.is_lost[::-1])[::-1] <= surplus)
     surplus -= int(chosen.sum())
-    chosen |= _fullest(state, target, running, room, surplus)
+    chosen |= _fullest(state, target, running, room, chooser, surplus)
     runs = collect(running.slots[chosen])[:limit]
     chosen = np.isin(running.slots, expand(runs[:, 0], runs[:, 1]))
     _give_back(state, room, running, chosen)
     return runs, running.without(chosen)
 
 
-def _fullest(state: ClusterState, target: Target, running: _Running, room: Room, count: int) -> Mask:
+def _fullest(
+    state: ClusterState, target: Target, running: _Running, room: Room, chooser: Chooser, count: int
+) -> Mask:
     """Replicas on the fullest nodes; of a node's, those not running yet first, then the highest slots."""
     alive = np.flatnonzero(~running.is_lost)
     nodes = running.tasks.nodes[alive]
     free = room.free("slots")
     held = np.bincount(nodes, minlength=free.size)
-    leaving = take_away_over(_levels(state, target), free, held, count, target.needs.slots)
+    if is_plain(target.spec):
+        leaving = take_away_over(_levels(state, target), free, held, count, target.needs.slots)
+    else:
+        leaving = chooser.leave(target.spec, count, held, _levels(state, target))
     is_running = running.tasks.states[alive] == TaskState.RUNNING
     order = np.lexsort((-running.slots[alive], is_running, nodes))
     rank = np.arange(alive.size) - (np.cumsum(held) - held)[nodes[order]]
@@ -290,37 +248,54 @@ def _fullest(state: ClusterState, target: Target, running: _Running, room: Room,
 
 
 def _starts(
-    state: ClusterState, target: Target, running: _Running, room: Room, limits: _Limits, now_ms: int
+    state: ClusterState,
+    target: Target,
+    running: _Running,
+    room: Room,
+    chooser: Chooser,
+    limits: Limits,
+    now_ms: int,
 ) -> Ints:
     """Runs (first slot, count, node number) to start, node after node, and a fourth column of devices (`gpus.py`) where
-    the service asks for any; `room` and `limits` lose what they take."""
+    the service asks for any; `room` loses what they take."""
     step = _update(state, target, running.tasks, running.is_lost, now_ms)
-    if limits.allow(target.needs) <= 0 or (
-        running.slots.size - int(running.is_lost.sum()) >= target.replicas and not step.starts
-    ):
+    if running.slots.size - int(running.is_lost.sum()) >= target.replicas and not step.starts:
         return np.zeros((0, 3), dtype=np.int64)
     if state.unmet(target.name):
+        return np.zeros((0, 3), dtype=np.int64)
+    is_spent = chooser.is_spent and not is_plain(target.spec)
+    if is_spent or limits.runs <= 0 or limits.tasks <= 0:
+        limits.left_out.append(target.name)
         return np.zeros((0, 3), dtype=np.int64)
     again, closed = _ended_slots(state, target, running, now_ms)
     most = _most(state, target, running, room)
     if target.spec.is_global:
-        return _starts_everywhere(target, running, room, most, closed, limits)
+        return _starts_everywhere(target, running, chooser, most, closed, limits.runs)
     alive = running.alive()
     held = np.bincount(alive, minlength=most.size)
     missing = at_a_time(target.spec, target.replicas - closed.size) - alive.size
     # No more than the state takes: slots that wait for their restart, or were given up, are not for others.
     missing = max(missing, min(step.starts, target.replicas + step.extra - closed.size - alive.size))
-    missing = min(missing, limits.allow(target.needs))
+    if not is_plain(target.spec):
+        faulty = state.faulty_nodes(target.name, now_ms)
+        levels = _levels(state, target)
+        chosen = chooser.choose(target.name, target.spec, missing, most, held, levels, faulty)
+        return _runs(chosen, _open_slots(running, again, closed, chosen.nodes.size))[: limits.runs]
+    missing = min(missing, limits.tasks)
     placed = _spread(state, target, room.slots, missing, most, held, now_ms)
     count = int(placed.sum())
     if not count:
         return np.zeros((0, 3), dtype=np.int64)
     slots = _open_slots(running, again, closed, count)
-    return _started(target, slots, np.repeat(np.arange(placed.size), placed), room, limits)
+    runs = collect(slots, np.repeat(np.arange(placed.size), placed))[: limits.runs]
+    taken = np.bincount(runs[:, 2], weights=runs[:, 1], minlength=room.open.size).astype(np.int64)
+    room.take(target.needs, taken)
+    chooser.has_started(target.name, taken)
+    return runs
 
 
 def _starts_everywhere(
-    target: Target, running: _Running, room: Room, most: Ints, closed: Ints, limits: _Limits
+    target: Target, running: _Running, chooser: Chooser, most: Ints, closed: Ints, limit: int
 ) -> Ints:
     """One on each node that has none; its slot is the node's number, counted from 1."""
     has = np.zeros(most.size, dtype=bool)
@@ -329,28 +304,15 @@ def _starts_everywhere(
     nodes = np.flatnonzero((most > 0) & ~has)
     if target.spec.is_job and target.spec.max_concurrent:
         nodes = nodes[: max(0, target.spec.max_concurrent - running.alive().size)]
-    return _started(target, nodes + 1, nodes, room, limits)
+    chosen = chooser.everywhere(target.name, target.needs, nodes[:limit])
+    return _runs(chosen, chosen.nodes + 1)
 
 
-def _started(target: Target, slots: Ints, nodes: Ints, room: Room, limits: _Limits) -> Ints:
-    """The runs of these replicas, so many at most; `room` and `limits` lose what they take."""
-    needs = target.needs
-    most = limits.allow(needs)
-    slots, nodes = slots[:most], nodes[:most]
-    if needs.gpus:
-        masks = gpus.choose(room.gpu_free(), needs, nodes)
-        fits = masks > 0
-        runs = collect(slots[fits], nodes[fits], masks[fits])[: limits.runs]
-        chosen = int(runs[:, 1].sum())
-        room.take_devices(needs, nodes[fits][:chosen], masks[fits][:chosen])
-        limits.with_gpus -= chosen
-    else:
-        runs = collect(slots, nodes)[: limits.runs]
-    taken = np.bincount(runs[:, 2], weights=runs[:, 1], minlength=room.open.size).astype(np.int64)
-    room.take(needs, taken)
-    limits.runs -= len(runs)
-    limits.tasks -= int(taken.sum())
-    return runs
+def _runs(chosen: Chosen, slots: Ints) -> Ints:
+    """The runs of replicas in these slots; without devices where none holds any."""
+    if chosen.masks.any():
+        return collect(slots, chosen.nodes, chosen.masks)
+    return collect(slots, chosen.nodes)
 
 
 def _most(state: ClusterState, target: Target, running: _Running, room: Room) -> Ints:
