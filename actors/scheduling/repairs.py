@@ -1,4 +1,4 @@
-"""Repair in plans of a bounded size, so that thousands of services are put right without a long turn for any of them."""
+"""Repair in plans of a bounded size, so that thousands of services are put right and no turn is long."""
 
 from __future__ import annotations
 
