@@ -61,6 +61,7 @@ class _ServicePicture:
         self.placed = int(service.get("placed", 0))
         self.pending = int(service.get("pending", 0))
         self.version = int(service.get("version", 0))
+        self.update = str(service.get("update", {}).get("state", ""))
         spread: Mapping[str, int] = service.get("load_distribution", {})
         self.on = {names.get(address, address): count for address, count in spread.items()}
 

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from ..state.calls import InvalidCall, service_requests
+from ..state.spec_reading import merge, read_spec
+from ..state.specs import ServiceSpec
 from .checkers import CHECKERS
 from .document import Document, Path, WrongScenario, nearest
 from .expressions import Expression, WrongExpression
@@ -20,6 +22,7 @@ from .format import (
     NAME,
     VERBS,
     Chaos,
+    ClockFault,
     ClusterShape,
     DiskFault,
     Expectation,
@@ -235,6 +238,11 @@ class _Reader:
                     self._wrong(path, "the leadership goes to one node; name it, or write follower")
             case "disk":
                 self._disk(argument, path, clock)
+            case "clock":
+                if argument == ClockFault(of=argument.of):
+                    self._wrong(path, "nothing happens; add leap or rate")
+                if clock == "live":
+                    self._wrong(path, "real clocks are not ours to set; clock faults need the virtual clock")
             case "eventually" | "never" | "expect":
                 if isinstance(argument, str):
                     return self._condition(argument, path)
@@ -340,15 +348,27 @@ class _Reader:
                 self._links(value, path)
             case "submission":
                 self._submission(value, path)
+            case "specs":
+                for service, spec in value.items():
+                    self._spec(service, spec, (*path, service))
         return converted
+
+    def _spec(self, service: str, spec: Any, path: Path) -> None:
+        try:
+            read_spec(merge(ServiceSpec(), spec), name=service)
+        except InvalidCall as error:
+            self._invalid(error, path)
 
     def _submission(self, value: Any, path: Path) -> None:
         try:
             service_requests(value)
         except InvalidCall as error:
-            inner = [int(part) if part.isdigit() else part for part in re.findall(r"\w+", error.path)]
-            is_key = error.message.startswith("unknown field")
-            self._wrong((*path, *inner), f"{error.message}; {error.hint}", key=is_key)
+            self._invalid(error, path)
+
+    def _invalid(self, error: InvalidCall, path: Path) -> None:
+        inner = [int(part) if part.isdigit() else part for part in re.findall(r"\w+", error.path)]
+        is_key = error.message.startswith("unknown field")
+        self._wrong((*path, *inner), f"{error.message}; {error.hint}", key=is_key)
 
     def _struct(self, value: Any, kind: type[msgspec.Struct], path: Path) -> Any:
         if not isinstance(value, dict):

@@ -77,6 +77,7 @@ def _check_live(scenario: Scenario) -> None:
         "simulated disks": scenario.cluster.disks is not None,
         "conditions among its promises": bool(scenario.conditions),
         "chaos": scenario.chaos is not None,
+        "clock faults": any(step.verb == "clock" for step in scenario.steps),
     }
     missing = [what for what, is_needed in needs.items() if is_needed]
     if missing:
@@ -196,8 +197,8 @@ def _carry_out(sim: Simulation, step: Step) -> None:
             sim.add(argument.name, capacity=argument.capacity, **words)
         case "read", Read():
             sim.read(argument.key, via=argument.via, **words)
-        case "disk", _:
-            sim.disk(**{name: value for name, value in _fields(argument) if value is not None}, **words)
+        case (("disk" | "clock"), _):
+            getattr(sim, verb)(**{name: value for name, value in _fields(argument) if value is not None}, **words)
         case (("eventually" | "never" | "expect"), _):
             wanted = argument if isinstance(argument, Expectation) else step.condition
             getattr(sim, verb)(wanted, **words)

@@ -127,7 +127,7 @@ class Context(ABC):
         if delay_ns <= 0:
             self.system.arrive(arrival)
         else:
-            self.system.schedule(self.now_ns() + delay_ns, arrival)
+            self.system.schedule(self.system.now_ns + delay_ns, arrival)
 
     def after(self, delay_s: float, message: Any) -> Timer:
         """Send a message to itself after `delay_s` seconds, rounded once to nanoseconds."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 
+import jsonschema
 import pytest
+import yaml
 
 from raftyard.actors.scenarios import (
     as_yaml,
     describe_stories,
     find_scenario,
+    json_schema,
     play,
     read_scenario,
     read_scenario_file,
@@ -56,6 +59,18 @@ def test_a_story_written_anew_is_the_same_story(name: str):
         read.chaos,
         5,
     )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_editor_that_knows_the_schema_finds_no_mistake_in_a_story(name: str):
+    jsonschema.validate(yaml.safe_load(stories()[name].read_text()), json_schema())
+
+
+def test_an_editor_that_knows_the_schema_finds_mistakes():
+    for wrong in ("isolate: {leader: 1}", "isolat: leader", "wait: 5", "isolate: leader, for: 4"):
+        text = f"{{scenario: t, version: 1, steps: [{{{wrong}}}]}}"
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(yaml.safe_load(text), json_schema())
 
 
 def test_a_story_is_found_by_its_name_and_a_wrong_name_is_answered_with_the_nearest():
