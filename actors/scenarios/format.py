@@ -222,7 +222,7 @@ VERBS: dict[str, Verb] = {
     ),
     "read": Verb(str | Read, ("within",), "read a number of replicas, and note it in the history"),
     "disk": Verb(DiskFault, ("for",), "make disks slow, full, failing, powerless, or flip a bit; needs cluster.disks"),
-    "clock": Verb(ClockFault, ("for",), "let clocks leap forwards, or go too fast or too slow; virtual clock only"),
+    "clock": Verb(ClockFault, ("for",), "let clocks leap forwards, or go too fast or too slow"),
     "wait": Verb(Duration, (), "let time pass"),
     "eventually": Verb(Condition | Expectation, ("within",), "wait until it holds, 10s unless `within` says otherwise"),
     "never": Verb(Condition | Expectation, ("for",), "from now on it must not hold, for a time or to the end"),

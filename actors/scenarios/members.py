@@ -20,7 +20,7 @@ from ..messages import (
     node_actor,
 )
 from ..storage.simulated import DiskFaults, SimulatedStorage
-from ..system import ActorError, NoSuchActor, Virtual
+from ..system import ActorError, NoSuchActor
 from .quantities import ns_of, share_of
 from .stage import CLUSTER, Fault, Stage, StepFailed
 
@@ -250,15 +250,11 @@ class MemberVerbs(Stage):
     ) -> Fault:
         """Let the clocks of nodes leap forwards, or go `rate` times as fast. Undone, they go right again from where
         they are: time never goes back. What a node measures is wrong by that, and so are its timers."""
-        system = self.system
-        if not isinstance(system, Virtual):
-            raise StepFailed("clock: real clocks are not ours to set; use the virtual clock")
         nodes = self.nodes_of(of)
+        leap_ns = 0 if leap is None else ns_of(leap)
         for node in nodes:
             for actor in _ACTORS:
-                system.set_clock(
-                    actor(CLUSTER, node), leap_ns=0 if leap is None else ns_of(leap), rate=rate or 1.0
-                )
+                self.system.set_clock(actor(CLUSTER, node), leap_ns=leap_ns, rate=rate or 1.0)
         self._wrong_clocks.update(dict.fromkeys(nodes))
 
         def undo() -> None:
@@ -268,7 +264,6 @@ class MemberVerbs(Stage):
         return self.fault("clock", nodes, undo, for_)
 
     def _set_right(self, node: str) -> None:
-        assert isinstance(self.system, Virtual), "only virtual clocks can be wrong"
         self._wrong_clocks.pop(node, None)
         for actor in _ACTORS:
             self.system.set_clock(actor(CLUSTER, node), rate=1.0)

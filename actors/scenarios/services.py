@@ -91,11 +91,10 @@ class ServiceVerbs(Stage):
         """Write without waiting; call the answer to hear whether it is confirmed. Noted in the history either way."""
         body = {"containers": [{"name": key, "replicas": value} for key, value in values.items()]}
         start = self.history.moment(self.now)
-        noted = {key: len(self.history.operations) + at for at, key in enumerate(values)}
-        for key, value in values.items():
-            self.history.operations.append(
-                Operation(client=client, key=key, kind="put", argument=str(value), start=start)
-            )
+        noted = [
+            self.history.note(Operation(client=client, key=key, kind="put", argument=str(value), start=start))
+            for key, value in values.items()
+        ]
         try:
             promise = self._post(body, limit_s)
         except StepFailed:
@@ -109,15 +108,8 @@ class ServiceVerbs(Stage):
             if settled.value["status"] == "executed":
                 self.history.executed[call] = None
                 end = self.history.moment(self.now)
-                for key, at in noted.items():
-                    self.history.operations[at] = Operation(
-                        client=client,
-                        key=key,
-                        kind="put",
-                        argument=str(values[key]),
-                        start=start,
-                        end=end,
-                    )
+                for at in noted:
+                    self.history.settle(at, end)
 
         promise.on_settled(heard)
         return lambda: promise.kept and promise.error is None and promise.value["status"] == "executed"
@@ -161,7 +153,7 @@ class ServiceVerbs(Stage):
         def heard(settled: Promise) -> None:
             if settled.error is None:
                 result = None if settled.value is None else str(settled.value)
-                self.history.operations.append(
+                self.history.note(
                     Operation(
                         client=client,
                         key=key,

@@ -75,8 +75,6 @@ class Stage:
         shape = cluster or ClusterShape()
         if clock not in ("virtual", "live"):
             raise ValueError(f"clock {clock!r}{nearest(clock, ('virtual', 'live'))}")
-        if clock == "live" and shape.disks is not None:
-            raise ValueError("simulated disks need the virtual clock")
         self.seed = seed
         self.is_live = clock == "live"
         self.history = History()

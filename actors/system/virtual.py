@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable
 from hashlib import sha256
 from heapq import heapify, heappop, heappush
-from math import ceil
 from random import Random
 from typing import Any
 
@@ -25,23 +24,10 @@ _MANY_CANCELLED = 512  # cancelled timers in the heap before it is worth cleanin
 _MARKS = 3 * 4096  # numbers that wait before they go into the digest
 
 
-class WrongClock(msgspec.Struct, frozen=True, kw_only=True):
-    """A clock that showed `shown_ns` at `since_ns`, and goes `rate` times as fast since."""
-
-    since_ns: int
-    shown_ns: int
-    rate: float = 1.0
-
-    def at(self, t_ns: int) -> int:
-        """What it shows."""
-        return self.shown_ns + round((t_ns - self.since_ns) * self.rate)
-
-
 class VirtualContext(Context):
     """A context whose `send` is written out: it is most of what a message costs."""
 
-    __slots__ = ("_clock", "_ready", "_wrong")
-    _wrong: WrongClock
+    __slots__ = ("_clock", "_ready")
 
     def __init__(self, system: Virtual, cell: Cell, cells: dict[str, Cell]) -> None:
         super().__init__(system, cell, cells)
@@ -82,19 +68,18 @@ class VirtualContext(Context):
             self._ready.append(cell)
 
 
-class WrongClockContext(VirtualContext):
+class WrongVirtualContext(VirtualContext):
     """The context of an actor whose clock is wrong; a class of its own, so that the right ones cost nothing."""
 
     __slots__ = ()
 
     def now_ns(self) -> int:
         """What the actor's clock shows."""
-        return self._wrong.at(self._clock.clock_ns)
+        return self.wrong.at(self._clock.clock_ns)
 
     def after_ns(self, delay_ns: int, message: Any) -> Timer:
         """See Context.after_ns; measured by the actor's clock, so a fast one rings early."""
-        # Rounded up: one that rang early by a fraction would find nothing due, and be set again for no time at all.
-        return super().after_ns(ceil(delay_ns / self._wrong.rate), message)
+        return super().after_ns(self.wrong.really(delay_ns), message)
 
 
 class Virtual(System):
@@ -105,6 +90,8 @@ class Virtual(System):
     every message that is a msgspec.Struct through msgpack before it is handled. With `raise_crashes` a crash that was
     not asked for is raised to the caller of `run` (after the supervision did its work).
     """
+
+    wrong_context = WrongVirtualContext
 
     def __init__(
         self,
@@ -124,7 +111,6 @@ class Virtual(System):
         """Called with name and message after every handled message; to check invariants."""
         self.heap: list[tuple[int, int, Scheduled]] = []
         self.sequence = 0
-        self._wrong_clocks: dict[str, WrongClock] = {}
         self._cancelled = 0
         self._is_running = False
         self._shuffle = None if shuffle_seed is None else Random(f"shuffle/{shuffle_seed}")
@@ -167,24 +153,6 @@ class Virtual(System):
     def step(self) -> bool:
         """Handle the next item, whenever it is due. False: there is none."""
         return self._step(None)
-
-    def set_clock(self, name: str, *, leap_ns: int = 0, rate: float = 1.0) -> None:
-        """Let an actor's clock leap forwards now, and go `rate` times as fast from now on; its later incarnations have
-        the same clock, and so has one that is only spawned later. Timers that run already ring when they would have.
-
-        Nobody else's time changes. `events` and statistics keep to the system's."""
-        if leap_ns < 0 or rate <= 0:
-            raise ValueError("an actor's clock never goes back and never stands still")
-        old, now_ns = self._wrong_clocks.get(name), self.clock_ns
-        shown_ns = (now_ns if old is None else old.at(now_ns)) + leap_ns
-        self._wrong_clocks[name] = WrongClock(since_ns=now_ns, shown_ns=shown_ns, rate=rate)
-        cell = self._cells.get(name)
-        if cell is not None and isinstance(cell.context, VirtualContext):
-            self._make_wrong(cell.context)
-
-    def _make_wrong(self, context: VirtualContext) -> None:
-        context.__class__ = WrongClockContext
-        context._wrong = self._wrong_clocks[context.name]
 
     def digest(self) -> str:
         """SHA-256 of everything so far: the event log, and who handled which class of message when."""
@@ -281,10 +249,7 @@ class Virtual(System):
     def _make_context(self, cell: Cell) -> Context:
         if self._digest is not None:
             self._digest.name(cell)
-        context = VirtualContext(self, cell, self._cells)
-        if cell.name in self._wrong_clocks:
-            self._make_wrong(context)
-        return context
+        return VirtualContext(self, cell, self._cells)
 
     def _advance(self, end: int | None) -> bool:
         """Go on to the next time at which something is due and make all of it ready. False: nothing until `end`."""

@@ -159,19 +159,6 @@ def test_a_file_that_cannot_be_read_is_a_mistake_too(tmp_path):
         read_scenario_file(tmp_path / "missing.yaml")
 
 
-def test_what_needs_the_virtual_clock_is_refused_on_the_live_one():
-    found = mistakes(
-        "scenario: t\nversion: 1\nclock: live\ncluster: {disks: {}}\nalways: [1 == 1]\nchaos: {for: 1s}\n"
-        "steps:\n- clock: {leap: 1s}"
-    )
-    assert [mistake.split(": ", 1)[1] for mistake in found] == [
-        "simulated disks need the virtual clock",
-        "1 == 1: conditions are watched on the virtual clock only",
-        "chaos needs the virtual clock, where a seed repeats it",
-        "real clocks are not ours to set; clock faults need the virtual clock",
-    ]
-
-
 def test_the_json_schema_has_every_verb_with_its_modifiers_and_every_promise():
     schema = json_schema()
     steps = schema["properties"]["steps"]["items"]["oneOf"]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import jsonschema
 import pytest
 import yaml
 
 from raftyard.actors.scenarios import (
+    Outcome,
     as_yaml,
     describe_stories,
     find_scenario,
@@ -39,6 +42,23 @@ def test_a_story_passes_on_many_seeds(name: str):
         print(f"replay: raftyard scenario run {name} --seed {seed}")
         outcome = play(read, seed=seed)
         assert outcome.passed, told(outcome)
+
+
+@pytest.mark.campaign
+def test_every_story_passes_on_the_live_clock(caplog: pytest.LogCaptureFixture):
+    """Many at a time, for most of it is waiting; those of minutes in `.ci/long` only."""
+    caplog.set_level(logging.CRITICAL, "raftyard")  # what is killed on purpose says so
+
+    def live(name: str) -> Outcome | None:
+        read = read_scenario_file(stories()[name])
+        is_short = play(read, seed=SEED).t_ns < 35e9
+        return play(read, seed=SEED, clock="live") if is_short or CAMPAIGN == 100 else None
+
+    with ThreadPoolExecutor(6) as pool:
+        outcomes = [outcome for outcome in pool.map(live, NAMES) if outcome is not None]
+    assert len(outcomes) > 15
+    failed = [told(outcome) for outcome in outcomes if not outcome.passed]
+    assert not failed, "\n".join(failed)
 
 
 def test_there_are_twenty_and_each_says_what_to_watch():

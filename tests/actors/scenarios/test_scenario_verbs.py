@@ -342,11 +342,6 @@ def test_a_clock_that_is_too_fast_rings_early_and_is_set_right_without_going_bac
     sim.settle()
 
 
-def test_real_clocks_are_not_set():
-    with Simulation(nodes=1, clock="live") as sim, pytest.raises(StepFailed, match="clock: real clocks are not ours"):
-        sim.clock(leap="1s")
-
-
 def test_a_call_that_is_refused_fails_its_step(sim: Simulation):
     with pytest.raises(StepFailed, match="submit: the number of replicas is missing"):
         sim.submit({"container": {"name": "web"}})
