@@ -5,10 +5,22 @@
 #   liveness.py     which nodes are heard, which have fallen silent
 #   answers.py      what it tells of services, tasks and nodes
 #   membership.py   who should vote, given the nodes there are
+#   usage.py        what replicas use, asked of their agents in rounds
+#   autoscaler.py   how many replicas services should have, by what they use
 """
 
 from .liveness import Liveness
 from .loop import ControlLoop, ControlTick
 from .membership import VOTER_LOST_S, VOTERS, next_change
+from .usage import UsageShown, total_of
 
-__all__ = ["VOTERS", "VOTER_LOST_S", "ControlLoop", "ControlTick", "Liveness", "next_change"]
+__all__ = [
+    "VOTERS",
+    "VOTER_LOST_S",
+    "ControlLoop",
+    "ControlTick",
+    "Liveness",
+    "UsageShown",
+    "next_change",
+    "total_of",
+]

@@ -30,9 +30,11 @@ from ..state.commands import (
 )
 from ..state.records import CallRecord, NodeRecord, Outcome
 from ..units import NS_PER_MS
+from .autoscaler import Autoscaler
 from .liveness import TICK_MS, Liveness
 from .membership import VOTER_LOST_S, next_change
 from .reports import updates_of
+from .usage import Usage
 
 if TYPE_CHECKING:
     from .host import Host
@@ -72,6 +74,8 @@ class ControlLoop:
         self._settled: dict[str, int] = {}
         self._confirmed: dict[str, int] = {}
         self._sent: dict[str, tuple[int, int]] = {}
+        self.usage = Usage(host, term, self.clock_ms)
+        self.autoscaler = Autoscaler(host, term, self.usage)
         self._ticks = 0
         self._view: ClusterView | None = None
         # What the view was made of: most rounds find it unchanged, and comparing the same objects costs nothing.
@@ -90,6 +94,8 @@ class ControlLoop:
         self._liveness.tick(host.context.now_ns())
         if self._ticks % BEAT_EVERY_TICKS == 0:
             self._beat_workers()
+        if host.applied >= self.first_index:
+            self.autoscaler.tick()
         if self._ticks % VIEW_EVERY_TICKS == 0:
             self._view = None
         host.look_again()
@@ -190,13 +196,14 @@ class ControlLoop:
         for name, report in self._proposed_reports.items():
             missing.append(ReportTasks(node=name, incarnation=report.incarnation, updates=report.updates))
         head = state.head()
-        now_ms = self._clock_ms()
+        now_ms = self.clock_ms()
         if head is not None:
             missing.append(self._work(head))
         else:
             repair = plan_repair(state, now_ms)
             if repair is not None:
                 missing.append(PlaceTasks(term=self.term, made_at=state.applied_index, plan=repair))
+        missing += self.autoscaler.missing()
         if now_ms > state.clock_ms() and (missing or state.waits_for_time(now_ms)):
             missing.insert(0, PassTime(term=self.term, clock_ms=now_ms))
         if missing and len(state.untold) >= UNTOLD_KEPT and self._told > state.untold.floor:
@@ -204,7 +211,7 @@ class ControlLoop:
             missing.append(Told(index=self._told))
         return missing
 
-    def _clock_ms(self) -> int:
+    def clock_ms(self) -> int:
         """How late it is on the cluster's clock: as late as the log says, and the time since this leader began."""
         now_ms = self._host.context.now_ns() // NS_PER_MS
         if self._clock_began_ms is None:

@@ -136,10 +136,9 @@ class Services:
             except InvalidRequest as error:
                 promise.fail(error)
                 return
-            self._send(
-                commands.PutService(name=request.service, spec=spec, version=version),
-                lambda result, index: written(result, index),
-            )
+            scales = isinstance(request.body, dict) and "replicas" in request.body
+            command = commands.PutService(name=request.service, spec=spec, version=version, scales=scales)
+            self._send(command, lambda result, index: written(result, index))
 
         def written(result: Any, index: int) -> None:
             error = self._error_of(result, request.service)

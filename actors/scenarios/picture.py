@@ -62,6 +62,8 @@ class _ServicePicture:
         self.pending = int(service.get("pending", 0))
         self.version = int(service.get("version", 0))
         spread: Mapping[str, int] = service.get("load_distribution", {})
+        usage: Mapping[str, Mapping[str, float]] = service.get("usage", {})
+        self.usage = {metric: used["mean"] for metric, used in usage.items()}
         self.on = {names.get(address, address): count for address, count in spread.items()}
 
 

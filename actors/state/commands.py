@@ -167,6 +167,21 @@ class PutService(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag
     name: str
     spec: ServiceSpec
     version: int | None = None
+    scales: bool = False
+    """The user means `replicas`, although the spec may have that number already: of an autoscaled service it counts."""
+
+
+class ScaleService(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="scale-service"):
+    """The leader's autoscaler decided on another number of replicas, and why. It was decided on `version` of the
+    service with `was` replicas, and is refused where either has changed."""
+
+    name: str
+    version: int
+    term: int
+    was: int
+    replicas: int
+    usage: float
+    why: str
 
 
 class RemoveService(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="remove-service"):
@@ -230,6 +245,7 @@ Command = (
     AddNode
     | UpdateNode
     | PutService
+    | ScaleService
     | RemoveService
     | RollBackService
     | PassTime

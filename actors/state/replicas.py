@@ -18,7 +18,7 @@ from .plans import ParsedPlan
 from .records import NodeRecord
 from .runs import Ints, Mask, collect, distinct, expand
 from .services import Service, ServiceTable, at_a_time
-from .specs import Placement
+from .specs import Placement, Simulated
 from .task_states import NUMBERS, TaskState
 from .tasks import Rows, TaskTable
 
@@ -168,7 +168,9 @@ class Replicas:
             service, mine = self.services.all[service_number], self.tasks.service[failed] == service_number
             failures = self._early(service, failed[mine], before["state"][mine], before["since"][mine])
             self._ended(service, failed[mine])
+            load = service.spec.simulate
             updates_of_service.count_failures(service, change, failures, self.clock_ms)
+            self.tell_load(change, service, load)
             self.suspect((service_number,))
         self._forget_tasks(change, ended)
         reached = np.bincount(states)
@@ -271,6 +273,13 @@ class Replicas:
         self._release(change, rows, "tasks-stopped")
         self.services.remove(service)
         return int(rows.size)
+
+    def tell_load(self, change: Change, service: Service, before: Simulated) -> None:
+        """Running replicas whose load is another than before have to hear of it."""
+        now = service.spec.simulate
+        if (now.usage, now.demand) != (before.usage, before.demand):
+            rows = self.wanted(self.tasks.of_service(service.number))
+            change.touch(distinct(self.tasks.node[rows]))
 
     def suspect(self, numbers: Iterable[int]) -> None:
         """These services may have replicas where they may not be, or belong on other nodes than before."""

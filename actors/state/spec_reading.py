@@ -10,6 +10,7 @@ from typing import Any, get_args
 import msgspec
 
 from . import constraints
+from .autoscale_reading import autoscale_faults, load_faults
 from .calls import InvalidCall, service_name
 from .commands import MAX_CAPACITY, MAX_REPLICAS
 from .specs import ServiceSpec, tidied
@@ -142,6 +143,8 @@ def _faults(spec: ServiceSpec, body: Mapping[str, Any]) -> Iterator[InvalidCall]
     if len(dict.fromkeys(published)) < len(published):
         yield InvalidCall("$.ports", "a port is published twice", "name each published port once")
     yield from _rule_faults(spec)
+    yield from load_faults(spec)
+    yield from autoscale_faults(spec)
 
 
 def _rule_faults(spec: ServiceSpec) -> Iterator[InvalidCall]:
@@ -186,5 +189,10 @@ def _in_order(spec: ServiceSpec) -> ServiceSpec:
         labels=dict(sorted(spec.labels.items())),
         depends_on=dict(sorted(spec.depends_on.items())),
         reservations=kept,
+        simulate=msgspec.structs.replace(
+            spec.simulate,
+            usage=dict(sorted(spec.simulate.usage.items())),
+            demand=dict(sorted(spec.simulate.demand.items())),
+        ),
     )
     return tidied(in_order)

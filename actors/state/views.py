@@ -137,6 +137,8 @@ def describe_command(data: bytes) -> View:
             view |= {"node": name}
         case commands.PutService(name=name, spec=spec):
             view |= {"services": {name: spec.replicas}}
+        case commands.ScaleService(name=name, replicas=replicas):
+            view |= {"services": {name: replicas}}
         case commands.RemoveService(name=name) | commands.RollBackService(name=name):
             view |= {"services": [name]}
         case commands.PassTime(clock_ms=clock_ms):
