@@ -7,11 +7,13 @@
 #   membership.py   who should vote, given the nodes there are
 #   usage.py        what replicas use, asked of their agents in rounds
 #   autoscaler.py   how many replicas services should have, by what they use
+#   cron.py         which services are due by the wall clock; schedules.py, when that is
 """
 
 from .liveness import Liveness
 from .loop import ControlLoop, ControlTick
 from .membership import VOTER_LOST_S, VOTERS, next_change
+from .schedules import check_schedule
 from .usage import UsageShown, total_of
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "ControlTick",
     "Liveness",
     "UsageShown",
+    "check_schedule",
     "next_change",
     "total_of",
 ]

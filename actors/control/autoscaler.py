@@ -61,6 +61,8 @@ class Autoscaler:
         if record is None or record.spec.autoscale is None:
             return
         policy, now_ns = record.spec.autoscale, self._host.context.now_ns()
+        if self._usage.is_more(name):
+            return
         # A tick early is not too early: rounds begin on ticks.
         if now_ns - self._decided_ns.get(name, -1 << 62) < policy.every_s * 1e9 - TICK_MS * NS_PER_MS:
             return

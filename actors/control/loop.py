@@ -31,6 +31,7 @@ from ..state.commands import (
 from ..state.records import CallRecord, NodeRecord, Outcome
 from ..units import NS_PER_MS
 from .autoscaler import Autoscaler
+from .cron import Cron
 from .liveness import TICK_MS, Liveness
 from .membership import VOTER_LOST_S, next_change
 from .reports import updates_of
@@ -76,6 +77,7 @@ class ControlLoop:
         self._sent: dict[str, tuple[int, int]] = {}
         self.usage = Usage(host, term, self.clock_ms)
         self.autoscaler = Autoscaler(host, term, self.usage)
+        self.cron = Cron(host, term)
         self._ticks = 0
         self._view: ClusterView | None = None
         # What the view was made of: most rounds find it unchanged, and comparing the same objects costs nothing.
@@ -96,6 +98,7 @@ class ControlLoop:
             self._beat_workers()
         if host.applied >= self.first_index:
             self.autoscaler.tick()
+            self.cron.tick()
         if self._ticks % VIEW_EVERY_TICKS == 0:
             self._view = None
         host.look_again()
@@ -203,7 +206,7 @@ class ControlLoop:
             repair = plan_repair(state, now_ms)
             if repair is not None:
                 missing.append(PlaceTasks(term=self.term, made_at=state.applied_index, plan=repair))
-        missing += self.autoscaler.missing()
+        missing += [*self.autoscaler.missing(), *self.cron.missing()]
         if now_ms > state.clock_ms() and (missing or state.waits_for_time(now_ms)):
             missing.insert(0, PassTime(term=self.term, clock_ms=now_ms))
         if missing and len(state.untold) >= UNTOLD_KEPT and self._told > state.untold.floor:

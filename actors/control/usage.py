@@ -2,7 +2,8 @@
 
 A round asks every ready node that runs something worth a question, a slice of them a tick, and ends when all have
 answered or have had a second. Within a round all agents are told the same numbers of running replicas, so what they
-answer adds up. A cluster where nothing is measured asks nobody.
+answer adds up, unless more have begun to run meanwhile: then the next round comes soon, as it does after one in which
+nothing ran yet. A cluster where nothing is measured asks nobody.
 """
 
 from __future__ import annotations
@@ -74,6 +75,9 @@ class Usage:
         self._to_ask: deque[str] = deque()
         self._awaited: dict[str, None] = {}
         self._sharing: dict[str, int] = {}
+        self._measured: dict[str, int] = {}
+        self._is_extra = False
+        """Whether this round was begun early."""
         self._by_node: dict[str, tuple[int, tuple[ServiceUsage, ...]]] = {}
         self._by_service: dict[str, dict[str, tuple[int, ServiceUsage]]] = {}
 
@@ -83,8 +87,12 @@ class Usage:
         if not self._by_node and not self.round and not state.has_loads():
             return
         now_ns = self._host.context.now_ns()
-        is_due = now_ns - self._began_ns >= round_s * 1e9 - TICK_MS * NS_PER_MS / 2
+        says_little = not self._measured or any(self.is_more(service) for service in self._measured)
+        is_extra = says_little and not self._is_extra
+        wait_s = min(ANSWER_S, round_s) if is_extra else round_s
+        is_due = now_ns - self._began_ns >= wait_s * 1e9 - TICK_MS * NS_PER_MS / 2
         if not self.round or (self.has_ended and is_due):
+            self._is_extra = is_extra
             self._begin(now_ns)
         self._ask()
         is_late = now_ns - self._began_ns >= ANSWER_S * 1e9
@@ -94,7 +102,7 @@ class Usage:
     def _begin(self, now_ns: int) -> None:
         self.round += 1
         self.has_ended, self._began_ns = False, now_ns
-        self._sharing, self._awaited = {}, {}
+        self._sharing, self._measured, self._awaited = {}, {}, {}
         ready = [record.name for record in self._host.state.nodes() if record.status == "ready"]
         self._to_ask = deque(ready)
         for node in [node for node, (round, _) in self._by_node.items() if round < self.round - 1]:
@@ -129,6 +137,11 @@ class Usage:
         self._by_node[report.node] = (report.round, report.services)
         for used in report.services:
             self._by_service.setdefault(used.service, {})[report.node] = (report.round, used)
+            self._measured[used.service] = self._measured.get(used.service, 0) + used.replicas
+
+    def is_more(self, service: str) -> bool:
+        """Whether more replicas answered in this round than were known to run when it began: they do not add up."""
+        return self._measured.get(service, 0) > self._sharing.get(service, 0)
 
     def _forget(self, node: str) -> None:
         for used in self._by_node.pop(node, (0, ()))[1]:

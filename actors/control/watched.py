@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..state.machine import ClusterState
-from ..state.records import ServiceRecord
+from ..state.records import CronStatus, ServiceRecord
+from .schedules import WrongSchedule, shown
 
 if TYPE_CHECKING:
     from .loop import ControlLoop
@@ -21,7 +22,33 @@ def facts(state: ClusterState, record: ServiceRecord, loop: ControlLoop | None) 
         value["usage"] = used.view()
     if record.spec.autoscale is not None:
         value["autoscale"] = _autoscale(state, record, loop)
+    if record.spec.is_cron:
+        value["cron"] = _cron(state, record, loop)
     return value
+
+
+def _cron(state: ClusterState, record: ServiceRecord, loop: ControlLoop | None) -> dict[str, Any]:
+    cron = record.cron or CronStatus()
+    value: dict[str, Any] = {} if loop is None else loop.cron.view(record)
+    value["last_run"] = None
+    if cron.run_ms is not None:
+        now_ms = state.clock_ms() if loop is None else loop.clock_ms()
+        value["last_run"] = {
+            "due": _shown(cron.run_ms, record.spec.time_zone),
+            "age_s": max(0, now_ms - cron.started_ms) / 1_000,
+            "replicas": record.replicas,
+            "completed": record.completed,
+            "given_up": record.done - record.completed,
+            "is_over": record.done == record.replicas,
+        }
+    return value | {"runs": cron.runs, "left_out": cron.left_out, "missed": cron.missed}
+
+
+def _shown(wall_ms: int, zone: str) -> str:
+    try:
+        return shown(wall_ms, zone)
+    except WrongSchedule:
+        return shown(wall_ms, "UTC")
 
 
 def _autoscale(state: ClusterState, record: ServiceRecord, loop: ControlLoop | None) -> dict[str, Any]:

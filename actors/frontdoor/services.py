@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from ..control import check_schedule
 from ..errors import (
     Conflict,
     InvalidRequest,
@@ -228,7 +229,9 @@ class Services:
 
     def _read(self, body: Any, name: str) -> ServiceSpec:
         try:
-            return read_spec(body, name=name)
+            spec = read_spec(body, name=name)
+            check_schedule(spec)
+            return spec
         except InvalidCall as error:
             raise InvalidRequest(error.message, path=error.path, hint=error.hint) from None
 

@@ -184,6 +184,21 @@ class ScaleService(msgspec.Struct, frozen=True, kw_only=True, array_like=True, t
     why: str
 
 
+class RunDue(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="run-due"):
+    """By the leader's wall clock a cron service has been due. Times are in ms since 1970.
+
+    Whatever was due up to `up_to_ms` is thereby decided: `run_ms`, if told, is carried out as the spec's overlap rule
+    says, and `missed` others were due when nobody led, too long ago or before that one.
+    """
+
+    name: str
+    version: int
+    term: int
+    up_to_ms: int
+    run_ms: int | None = None
+    missed: int = 0
+
+
 class RemoveService(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="remove-service"):
     """Stop all of a service's replicas and forget it."""
 
@@ -246,6 +261,7 @@ Command = (
     | UpdateNode
     | PutService
     | ScaleService
+    | RunDue
     | RemoveService
     | RollBackService
     | PassTime

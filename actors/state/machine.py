@@ -15,6 +15,7 @@ import numpy as np
 from . import commands as c, invariants, node_commands, service_commands, snapshots
 from .call_queue import Result
 from .changes import Change
+from .cron import run_due
 from .loads import begin_demands
 from .node_commands import no_such_node
 from .outcomes import refused, stale_term
@@ -56,6 +57,8 @@ class ClusterState(Reading):
                 outcome = service_commands.put_service(replicas, change, command)
             case c.ScaleService():
                 outcome = scale_service(replicas, change, term, command)
+            case c.RunDue():
+                outcome = run_due(replicas, change, term, command)
             case c.RemoveService():
                 outcome = service_commands.remove_service(replicas, change, command)
             case c.RollBackService():

@@ -209,7 +209,8 @@ class Replicas:
         slots, states = t.slot[rows].astype(np.int64), t.state[rows]
         columns = (t.id[rows], slots, t.node[rows], t.version[rows], states, np.full(rows.size, self.clock_ms))
         service.history = history.added(service.history, np.column_stack(columns).astype(np.int64))
-        current = t.version[rows] == service.template
+        # Runs of a cron service that overlap may be of different templates, and all of them count.
+        current = (t.version[rows] == service.template) | service.spec.is_cron
         if current.any():
             succeeded = states[current] == TaskState.COMPLETE
             spec = service.spec
@@ -269,9 +270,14 @@ class Replicas:
 
     def remove_service(self, change: Change, service: Service) -> int:
         """All of it stops; the replicas that it had."""
+        stopped = self.stop_all(change, service)
+        self.services.remove(service)
+        return stopped
+
+    def stop_all(self, change: Change, service: Service) -> int:
+        """None of its tasks is wanted any more; how many were."""
         rows = self.wanted(self.tasks.of_service(service.number))
         self._release(change, rows, "tasks-stopped")
-        self.services.remove(service)
         return int(rows.size)
 
     def tell_load(self, change: Change, service: Service, before: Simulated) -> None:

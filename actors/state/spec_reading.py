@@ -13,6 +13,7 @@ from . import constraints
 from .autoscale_reading import autoscale_faults, load_faults
 from .calls import InvalidCall, service_name
 from .commands import MAX_CAPACITY, MAX_REPLICAS
+from .cron_reading import cron_faults
 from .specs import ServiceSpec, tidied
 
 EXAMPLE = '{"image": "nginx:1.27", "replicas": 3}'
@@ -145,6 +146,7 @@ def _faults(spec: ServiceSpec, body: Mapping[str, Any]) -> Iterator[InvalidCall]
     yield from _rule_faults(spec)
     yield from load_faults(spec)
     yield from autoscale_faults(spec)
+    yield from cron_faults(spec)
 
 
 def _rule_faults(spec: ServiceSpec) -> Iterator[InvalidCall]:

@@ -1,4 +1,4 @@
-"""Usage and autoscaling in a whole cluster: what agents report, what the leader decides, whoever leads, on both clocks."""
+"""Usage and autoscaling in a whole cluster: what agents report and what the leader decides, on both clocks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 from yard import Yard
 
-from raftyard.actors.messages import ChangeService, DescribeService, UpdateNodeRequest, UsageReport
+from raftyard.actors.messages import (
+    ChangeService,
+    DescribeService,
+    LinkPolicy,
+    UpdateNodeRequest,
+    UsageReport,
+)
 from raftyard.actors.system import Live, Virtual
 
 AUTO = {"max": 10, "metric": "requests", "target": 50}
@@ -101,6 +107,20 @@ def test_one_that_is_at_its_target_stays_there(yard: Yard):
     yard.run(1_200)
     assert scaled(yard) == []
     assert service(yard)["autoscale"]["last"] is None
+
+
+@pytest.mark.parametrize("before_ms", range(0, 600, 50))
+def test_replicas_that_begin_to_run_while_they_are_measured_are_not_taken_for_a_higher_load(before_ms: int):
+    with Yard(seed=before_ms, link=LinkPolicy(delay_s=0.02, jitter_s=0.06)) as yard:
+        yard.settle()
+        put(yard, replicas=4, autoscale=AUTO, simulate={"demand": {"requests": 200}})
+        yard.run(20)
+        usage = yard.node(yard.leader()).loop.usage
+        yard.run((usage._began_ns / 1e9 + 15 - yard.now) - before_ms / 1_000)
+        patch(yard, replicas=8, simulate={"demand": {"requests": 400}})
+        yard.run(40)
+        assert scaled(yard) == []
+        assert service(yard)["usage"]["requests"]["total"] == 400
 
 
 def test_replicas_that_start_slowly_do_not_drive_the_number_up(yard: Yard):

@@ -1,5 +1,5 @@
-"""How many replicas a service should have by what they use: the rule as a table, its calm as a transcript, its bounds as
-a property."""
+"""How many replicas a service should have by what they use: the rule as a table, its calm as a transcript, its bounds
+as a property."""
 
 import math
 
