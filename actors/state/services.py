@@ -71,11 +71,14 @@ class Service(msgspec.Struct, kw_only=True, array_like=True):
         """The same, whether of the right template or not."""
         # A task of a global service waits on its node until that comes back: nobody else has its place.
         lost = 0 if self.spec.is_global else self.lost
-        open_slots = self.replicas - self.held
-        at_once = at_a_time(self.spec, open_slots)
-        # A job that was told to take fewer at a time lets those end that run.
-        most = open_slots if self.spec.is_job else at_once
-        return at_once <= self.placed <= most and self.held == self.done and not lost and not self.misplaced
+        most = self.replicas - self.held
+        if self.spec.is_job:
+            # Those beyond what may run at a time wait for their turn, also what it lost and what failed. Told to take
+            # fewer at a time, it lets those end that run.
+            is_right = self.placed >= at_a_time(self.spec, self.replicas - self.done) and self.placed + lost <= most
+        else:
+            is_right = self.placed == most and not lost and self.held == self.done
+        return is_right and not self.misplaced
 
     @property
     def pending(self) -> int:

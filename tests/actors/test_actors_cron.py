@@ -146,7 +146,7 @@ def test_many_that_are_due_at_once_all_run(yard: Yard):
     for n in range(120):
         put(yard, f"job-{n}", simulate={"run_s": 1})
     yard.run(62 - yard.now % 60 + 5)
-    assert len(set(event.data["service"] for event in yard.events("cron-run"))) == 120
+    assert len({event.data["service"] for event in yard.events("cron-run")}) == 120
 
 
 def test_a_schedule_or_a_time_zone_that_is_none_is_refused(yard: Yard):
