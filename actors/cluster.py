@@ -30,6 +30,7 @@ from .frontdoor import (
     Plans,
     Ports,
     Questions,
+    Rebalancing,
     Recut,
     Retry,
     Services,
@@ -52,6 +53,7 @@ from .messages import (
     DescribeLinkRequest,
     DescribeNode,
     DescribePlan,
+    DescribeRebalance,
     DescribeService,
     DescribeServices,
     DescribeTasks,
@@ -65,6 +67,7 @@ from .messages import (
     NodeFailed,
     NodeSpec,
     Outcome,
+    RebalanceRequest,
     RecordClusters,
     Recorded,
     Registry,
@@ -74,6 +77,7 @@ from .messages import (
     SetConnections,
     SetLinkPolicyRequest,
     StartNode,
+    StopRebalance,
     SubmitServiceCall,
     TellAgain,
     TransferRequest,
@@ -133,6 +137,7 @@ class Cluster(Actor):
         self._questions = Questions(self, self._claims)
         self._calls = Calls(self, self._courier, self._questions)
         self._resources = Services(self, home, self._courier, self._questions)
+        self._rebalancing = Rebalancing(self, self._courier, self._questions)
         self._plans = Plans(self, home, self._questions)
         self._cables = Cables(self, home, self._lay_link)
         self._view: ClusterView | None = None
@@ -165,6 +170,9 @@ class Cluster(Actor):
             RemoveService: self._resources.remove,
             RollBackService: self._resources.roll_back,
             UpdateNodeRequest: self._resources.update_node,
+            RebalanceRequest: self._rebalancing.request,
+            DescribeRebalance: self._rebalancing.describe,
+            StopRebalance: self._rebalancing.stop,
             DescribeCluster: self._describe,
             AskNode: self._ask_node,
             AddNodeRequest: self._add_node,

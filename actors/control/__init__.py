@@ -4,6 +4,7 @@
 #   loop.py         compares desired with observed, proposes the difference, waits, looks again
 #   liveness.py     which nodes are heard, which have fallen silent
 #   answers.py      what it tells of services, tasks and nodes
+#   rebalancing.py  plans of moves, made a slice at a time
 #   plans.py        what it tells of what would happen if
 #   membership.py   who should vote, given the nodes there are
 #   usage.py        what replicas use, asked of their agents in rounds
@@ -14,6 +15,7 @@
 from .liveness import Liveness
 from .loop import ControlLoop, ControlTick
 from .membership import VOTER_LOST_S, VOTERS, next_change
+from .rebalancing import Planning
 from .schedules import check_schedule
 from .usage import UsageShown, total_of
 
@@ -23,6 +25,7 @@ __all__ = [
     "ControlLoop",
     "ControlTick",
     "Liveness",
+    "Planning",
     "UsageShown",
     "check_schedule",
     "next_change",

@@ -14,6 +14,7 @@ from ..state.machine import ClusterState
 from ..state.needs import Needs
 from ..state.records import NodeRecord, ServiceRecord, TaskRecord
 from . import watched
+from .rebalancing import rebalance_view
 
 if TYPE_CHECKING:
     from .loop import ControlLoop
@@ -56,6 +57,8 @@ def answer(
                 return None
             usage = {} if loop is None else loop.usage.of_node(node.name)
             return {"id": node.name} | node_facts(state, node) | ({"usage": usage} if usage else {})
+        case "rebalance":
+            return rebalance_view(state, address)
     raise ValueError(f"nobody answers {question.about!r}")
 
 
