@@ -98,5 +98,5 @@ class Autoscaler:
         return list(self._wanted.values())
 
     def why(self, service: str) -> str:
-        """The last decision in a sentence; empty before there was one."""
-        return self._why.get(service, "")
+        """The last decision in a sentence."""
+        return self._why.get(service, "nothing has been measured yet")

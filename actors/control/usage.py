@@ -69,9 +69,12 @@ class Usage:
         self._term = term
         self._clock_ms = clock_ms
         self.round = 0
-        self.has_ended = False
+        self._forget_all()
+
+    def _forget_all(self) -> None:
+        self.has_ended = True
         """Whether everybody has answered in this round, or has had the time to."""
-        self._began_ns = 0
+        self._began_ns = -1 << 62
         self._to_ask: deque[str] = deque()
         self._awaited: dict[str, None] = {}
         self._sharing: dict[str, int] = {}
@@ -84,19 +87,20 @@ class Usage:
     def tick(self, round_s: float) -> None:
         """Time passed: begin a round that is due, or go on with one."""
         state = self._host.state
-        if not self._by_node and not self.round and not state.has_loads():
+        if not state.has_loads():
+            self._forget_all()
             return
         now_ns = self._host.context.now_ns()
         says_little = not self._measured or any(self.is_more(service) for service in self._measured)
         is_extra = says_little and not self._is_extra
         wait_s = min(ANSWER_S, round_s) if is_extra else round_s
         is_due = now_ns - self._began_ns >= wait_s * 1e9 - TICK_MS * NS_PER_MS / 2
-        if not self.round or (self.has_ended and is_due):
+        if self.has_ended and is_due:
             self._is_extra = is_extra
             self._begin(now_ns)
         self._ask()
         is_late = now_ns - self._began_ns >= ANSWER_S * 1e9
-        if self.round and not self._to_ask and (not self._awaited or is_late):
+        if not self._to_ask and (not self._awaited or is_late):
             self.has_ended = True
 
     def _begin(self, now_ns: int) -> None:

@@ -81,8 +81,9 @@ class Reading:
         ) or any(
             service.held > service.done and restarts.any_due(service.restarts, clock_ms, now_ms)
             for service in unsettled
-        ) or any(replicas.is_updated(service, now_ms) for service in unsettled) or any(
-            waits_for_its_beginning(service) for service in replicas.services.loaded()
+        ) or any(replicas.is_updated(service, now_ms) for service in unsettled) or (
+            replicas.services.is_watched
+            and any(waits_for_its_beginning(service) for service in replicas.services.loaded())
         )
 
     def clock_ms(self) -> int:
@@ -189,6 +190,10 @@ class Reading:
         if found is None or found.update is None or not found.update.is_active:
             return None
         return policy_of(found)
+
+    def is_watched(self) -> bool:
+        """Whether any service is autoscaled, runs by a schedule, or has replicas that use something. Costs nothing."""
+        return self._replicas.services.is_watched
 
     def autoscaled(self) -> dict[str, float]:
         """Services whose number of replicas follows what they use, in order of creation, each with the seconds from one

@@ -227,6 +227,11 @@ class ServiceTable:
         """The numbers of global services: every change of a node concerns them."""
         return tuple(self._everywhere)
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether there is any of the three kinds below."""
+        return bool(self._watched)
+
     def loaded(self) -> list[Service]:
         """Those whose simulated replicas use something, in order of creation."""
         return [service for service in self._watching() if service.spec.simulate.has_load]
