@@ -328,6 +328,8 @@ class ServiceDetail(ServiceSummary, kw_only=True):
     """By metric, where replicas are measured."""
     autoscale: AutoscaleView | None = None
     cron: CronView | None = None
+    placement: dict[str, Any] | None = None
+    """The profile, and how the nodes with room compare, the best first: `{node: {"affinity", "score"}}`."""
 
 
 class ServiceList(msgspec.Struct, kw_only=True):
