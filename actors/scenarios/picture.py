@@ -67,6 +67,8 @@ class _ServicePicture:
         self.version = int(service.get("version", 0))
         self.update = str(service.get("update", {}).get("state", ""))
         spread: Mapping[str, int] = service.get("load_distribution", {})
+        usage: Mapping[str, Mapping[str, float]] = service.get("usage", {})
+        self.usage = {metric: used["mean"] for metric, used in usage.items()}
         self.on = {names.get(address, address): count for address, count in spread.items()}
 
 

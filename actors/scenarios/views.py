@@ -64,6 +64,10 @@ class ServiceView(Protocol):
     def on(self) -> dict[str, int]:
         """Replicas by node."""
 
+    @property
+    def usage(self) -> dict[str, float]:
+        """What the mean replica uses, by metric, as the leader last heard."""
+
 
 class LinkView(Protocol):
     """One direction between two nodes."""

@@ -119,6 +119,11 @@ class Context(ABC):
         """Seconds since the system started."""
         return self.now_ns() / 1e9
 
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970 in UTC: what the calendar says, and nothing to measure time with. It may jump where
+        time is real; in virtual time it goes on from where the system was told to begin."""
+        return self.system.wall_ns
+
     @property
     def random(self) -> Random:
         """A random stream of this incarnation alone: no other actor's draws change it."""

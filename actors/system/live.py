@@ -8,7 +8,7 @@ from heapq import heapify, heappop, heappush
 from queue import SimpleQueue
 from random import SystemRandom
 from threading import Condition, Event, Lock, RLock, Thread, get_ident
-from time import monotonic, monotonic_ns
+from time import monotonic, monotonic_ns, time_ns
 from typing import Any
 
 from .cell import Cell, Control, Item, State
@@ -85,6 +85,11 @@ class Live(System):
     def now_ns(self) -> int:
         """Nanoseconds since the start, monotonic."""
         return monotonic_ns() - self._origin_ns
+
+    @property
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970, by this machine's clock."""
+        return time_ns()
 
     # -- from outside
 

@@ -73,6 +73,11 @@ class System(ABC):
     def now_ns(self) -> int:
         """Nanoseconds since the system started."""
 
+    @property
+    @abstractmethod
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970 in UTC, as the calendar has it; not monotonic where time is real."""
+
     @abstractmethod
     def schedule(self, t_ns: int, thing: Scheduled) -> None:
         """Have `thing` happen at `t_ns`. For contexts; actors use `after` and `deliver`."""
