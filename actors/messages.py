@@ -25,6 +25,7 @@ __all__ = [
     "BeatReply",
     "CallsFinished",
     "ChangeService",
+    "ChangeStack",
     "ClusterSpec",
     "ClusterView",
     "CreateClusterRequest",
@@ -38,6 +39,8 @@ __all__ = [
     "DescribePlan",
     "DescribeService",
     "DescribeServices",
+    "DescribeStack",
+    "DescribeStacks",
     "DescribeState",
     "DescribeTasks",
     "Happened",
@@ -62,6 +65,7 @@ __all__ = [
     "RemoveClusterRequest",
     "RemoveNodeRequest",
     "RemoveService",
+    "RemoveStack",
     "RollBackService",
     "Report",
     "RestoreLink",
@@ -533,6 +537,36 @@ class RemoveService(Message, frozen=True, kw_only=True, gc=False):
     version: int | None = None
 
 
+class DescribeStacks(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: its stacks, from `offset`, at most `limit`."""
+
+    offset: int = 0
+    limit: int = 100
+
+
+class DescribeStack(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: one stack and its services."""
+
+    stack: str
+
+
+class ChangeStack(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: the stack is to be as the decoded Compose document `body` says, all of it or nothing.
+
+    `version`, where given, must be the one that the stack has now, 0 for one that does not exist yet."""
+
+    stack: str
+    body: Any
+    version: int | None = None
+
+
+class RemoveStack(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: stop all services of a stack and forget them."""
+
+    stack: str
+    version: int | None = None
+
+
 class RollBackService(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: give a service the spec from before its last update, or that of `to_version`."""
 
@@ -642,6 +676,8 @@ EVENT_KINDS = {
     "service-set": "service, replicas, version",
     "service-update": "service, state (of its update), version, failures, message",
     "service-removed": "service, replicas (that stop)",
+    "stack-set": "stack, services, version; its services were set together",
+    "stack-removed": "stack, services",
     "tasks-placed": "service, replicas, runs [node, first slot, last slot]",
     "tasks-lost": "service, replicas, runs; their node is down, and others take their place",
     "tasks-stopped": "service, replicas, runs",

@@ -260,6 +260,43 @@ class TaskList(msgspec.Struct, kw_only=True):
     results: list[TaskView]
 
 
+StackBody = dict[str, Any]
+"""A Compose document as JSON, `{"services": {"web": {"image": "nginx:1.27"}}}`; ports.Clusters reads it."""
+
+
+class StackSummary(msgspec.Struct, kw_only=True):
+    """Services that were deployed together."""
+
+    name: str
+    version: int
+    """The log index of the last change of any of them; send it as ?version= to change only what you have seen."""
+    replicas: int
+    placed: int
+    pending: int
+    service_count: int
+
+
+class StackWarning(msgspec.Struct, kw_only=True):
+    """What stands in a document to no effect."""
+
+    path: str
+    message: str
+
+
+class StackDetail(StackSummary, kw_only=True):
+    """The same with the services themselves."""
+
+    services: list[ServiceSummary]
+    warnings: list[StackWarning] = []
+
+
+class StackList(msgspec.Struct, kw_only=True):
+    """Stacks of a cluster."""
+
+    metadata: Metadata
+    results: list[StackSummary]
+
+
 PlanBody = dict[str, Any]
 """One of service, call, drain, loss: `{"drain": ["localhost:8002"]}`; the implementation of ports.Clusters reads it."""
 

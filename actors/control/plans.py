@@ -13,7 +13,7 @@ import msgspec
 
 from ..messages import DescribeState, Message, NodeAnswer
 from ..scheduling.planning import FieldChange, Planned, ServicePlanned, plan_slices
-from ..scheduling.wishes import LossWish, Wish
+from ..scheduling.wishes import LossWish, StackWish, Wish
 from ..state.forks import fork_slices
 from ..state.specs import ServiceSpec
 
@@ -90,10 +90,13 @@ class Plans:
             copy = yield from fork_slices(host.state)
         finally:
             host.go_on_applying()
+        known = copy.stack(wish.name) if isinstance(wish, StackWish) else None
         now_ms = copy.clock_ms() if host.loop is None else host.loop.clock_ms()
         term = host.raft.term
         planned = yield from plan_slices(copy, wish, term, now_ms)
         value = plan_view(planned, host.address_of)
+        if isinstance(wish, StackWish) and planned.refusal is None:
+            value["version"] = 0 if known is None else known.version
         if isinstance(wish, LossWish) and planned.refusal is None:
             voters = host.raft.membership.voters
             left = [voter for voter in voters if voter not in wish.nodes]

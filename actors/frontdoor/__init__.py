@@ -7,6 +7,7 @@
 #   questions.py    questions to nodes, and the answers that came in time
 #   calls.py        service calls: taken, carried to the leader, waited for, told
 #   services.py     services, tasks and nodes as resources: read from the leader, changed by commands
+#   stacks.py       stacks: services that are deployed together
 #   plans.py        what would happen if
 #   cables.py       which links are up, and how well they carry
 #   addresses.py    which node an address means, and the address of a new one
@@ -23,6 +24,7 @@ from .plans import Plans
 from .ports import NodePorts, Ports
 from .questions import Answers, Expired, Questions
 from .services import Services
+from .stacks import Stacks
 
 __all__ = [
     "CHANGE_S",
@@ -41,4 +43,5 @@ __all__ = [
     "Recut",
     "Retry",
     "Services",
+    "Stacks",
 ]

@@ -14,7 +14,7 @@ from ..state.runs import Ints
 from ..state.specs import TEMPLATE
 from .forecast import Forecast, Step, Tally
 from .reasons import why_not
-from .wishes import LossWish, ServiceWish, Wish, commands_of
+from .wishes import LossWish, ServiceWish, StackWish, Wish, commands_of
 
 __all__ = ["FieldChange", "Planned", "ServicePlanned", "plan_slices"]
 
@@ -133,7 +133,13 @@ def _concerned(
     lost: dict[str, Ints],
 ) -> Iterator[str]:
     """The services named, then those of which a replica starts, stops, is lost or begins to wait, in order."""
-    named = {wish.name: None} if isinstance(wish, ServiceWish) else {}
+    match wish:
+        case ServiceWish(name=name):
+            named = (name,)
+        case StackWish(services=specs):
+            named = tuple([name for name, _ in specs])
+        case _:
+            named = ()
     yield from named
     for name in {**before, **after}:
         one, other = before.get(name), after.get(name)

@@ -12,7 +12,7 @@ from collections.abc import Generator
 import msgspec
 import numpy as np
 
-from . import commands as c, invariants, node_commands, service_commands, snapshots
+from . import commands as c, invariants, node_commands, service_commands, snapshots, stack_commands
 from .call_queue import Result
 from .changes import Change
 from .node_commands import no_such_node
@@ -56,6 +56,10 @@ class ClusterState(Reading):
                 outcome = service_commands.remove_service(replicas, change, command)
             case c.RollBackService():
                 outcome = service_commands.roll_back_service(replicas, change, command)
+            case c.PutStack():
+                outcome = stack_commands.put_stack(replicas, change, command)
+            case c.RemoveStack():
+                outcome = stack_commands.remove_stack(replicas, change, command)
             case c.AddNode():
                 outcome = node_commands.add_node(replicas, change, command)
             case c.UpdateNode():

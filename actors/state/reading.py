@@ -18,6 +18,7 @@ from .records import (
     NodeRecord,
     Pending,
     ServiceRecord,
+    StackRecord,
     TaskRecord,
     Wanted,
 )
@@ -94,6 +95,18 @@ class Reading:
     def service(self, name: str) -> ServiceRecord | None:
         service = self._replicas.services.find(name)
         return None if service is None else service.record()
+
+    def stacks(self) -> tuple[StackRecord, ...]:
+        """In order of their first services' creation."""
+        found: dict[str, list[ServiceRecord]] = {}
+        for service in self._replicas.services:
+            if service.stack:
+                found.setdefault(service.stack, []).append(service.record())
+        return tuple([_stack(name, records) for name, records in found.items()])
+
+    def stack(self, name: str) -> StackRecord | None:
+        found = [service.record() for service in self._replicas.services.of_stack(name)]
+        return _stack(name, found) if found else None
 
     def unsettled(self) -> tuple[ServiceRecord, ...]:
         """Services that have not exactly what is desired on ready nodes, in order of creation."""
@@ -327,6 +340,11 @@ class Reading:
             "calls_waiting": len(self._queue),
             "clusters": len(self._clusters),
         }
+
+
+def _stack(name: str, records: list[ServiceRecord]) -> StackRecord:
+    version = max(record.stack_index for record in records)
+    return StackRecord(name=name, version=version, services=tuple(records))
 
 
 def _record(queued: QueuedCall | None) -> CallRecord | None:

@@ -15,13 +15,10 @@ from .specs import ServiceSpec, is_same_template, tidied
 
 def put_service(replicas: Replicas, change: Change, command: c.PutService) -> Outcome:
     """Make a service, or give it another spec."""
+    refusal = refusal_of(replicas, command)
+    if refusal is not None:
+        return refusal
     service = replicas.services.find(command.name)
-    stale = _stale_version(command.name, service, command.version)
-    if stale is not None:
-        return stale
-    if service is not None and service.spec.mode != command.spec.mode:
-        reason = f"{command.name} is {service.spec.mode} and cannot become {command.spec.mode}"
-        return refused("mode", f"{reason}; remove it first, or choose another name")
     if service is not None and service.version and service.spec == command.spec:
         updates.go_on(service, change, replicas.clock_ms)
         replicas.services.settle(service)
@@ -29,6 +26,18 @@ def put_service(replicas: Replicas, change: Change, command: c.PutService) -> Ou
     service = service or replicas.services.add(command.name)
     set_spec(replicas, change, service, command.spec)
     return Outcome(services=True, version=service.version)
+
+
+def refusal_of(replicas: Replicas, command: c.PutService) -> Outcome | None:
+    """Why a service cannot be put so; None where it can."""
+    service = replicas.services.find(command.name)
+    stale = _stale_version(command.name, service, command.version)
+    if stale is not None:
+        return stale
+    if service is not None and service.spec.mode != command.spec.mode:
+        reason = f"{command.name} is {service.spec.mode} and cannot become {command.spec.mode}"
+        return refused("mode", f"{reason}; remove it first, or choose another name")
+    return None
 
 
 def roll_back_service(replicas: Replicas, change: Change, command: c.RollBackService) -> Outcome:
@@ -67,6 +76,8 @@ def remove_service(replicas: Replicas, change: Change, command: c.RemoveService)
     if stale is not None:
         return stale
     stopped = replicas.remove_service(change, service)
+    for other in replicas.services.of_stack(service.stack) if service.stack else ():
+        other.stack_index = change.index
     change.emit("service-removed", service=command.name, replicas=stopped)
     return Outcome(services=True, version=service.version)
 

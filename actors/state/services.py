@@ -46,6 +46,10 @@ class Service(msgspec.Struct, kw_only=True, array_like=True):
     completed: int = 0
     update: UpdateStatus | None = None
     previous: tuple[int, ServiceSpec] | None = None
+    stack: str = ""
+    """The stack that it came with; empty for one that was made by itself."""
+    stack_index: int = 0
+    """The log index at which another service left that stack."""
 
     @property
     def size(self) -> int:
@@ -128,6 +132,8 @@ class Service(msgspec.Struct, kw_only=True, array_like=True):
             completed=self.completed,
             waiting=self.pending,
             update=self.update,
+            stack=self.stack,
+            stack_index=max(self.updated_index, self.stack_index),
         )
 
 
@@ -179,6 +185,10 @@ class ServiceTable:
 
     def forget(self, number: int) -> None:
         del self.all[number], self._leaving[number]
+
+    def of_stack(self, stack: str) -> tuple[Service, ...]:
+        """The services of a stack, in order of creation."""
+        return tuple([service for service in self if service.stack == stack])
 
     def everywhere(self) -> tuple[int, ...]:
         """The numbers of global services: every change of a node concerns them."""

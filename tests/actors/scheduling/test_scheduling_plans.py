@@ -9,7 +9,14 @@ from test_scheduling_campaign import Storm
 
 from raftyard.actors.scheduling.forecast import next_moment
 from raftyard.actors.scheduling.planning import plan_slices
-from raftyard.actors.scheduling.wishes import CallWish, DrainWish, LossWish, ServiceWish, commands_of
+from raftyard.actors.scheduling.wishes import (
+    CallWish,
+    DrainWish,
+    LossWish,
+    ServiceWish,
+    StackWish,
+    commands_of,
+)
 from raftyard.actors.state import commands as c
 from raftyard.actors.state.forks import fork
 from raftyard.actors.state.spec_reading import read_spec
@@ -163,7 +170,7 @@ def test_a_global_service_simply_has_fewer_replicas_without_the_node():
 
 
 def wish_of(storm, rng):
-    match rng.randrange(4):
+    match rng.randrange(5):
         case 0:
             names = [node.name for node in storm.state.nodes()]
             chosen = tuple(rng.sample(names, min(len(names), rng.randrange(1, 3))))
@@ -173,6 +180,10 @@ def wish_of(storm, rng):
             names = [node.name for node in storm.state.nodes()]
             return LossWish(nodes=tuple(rng.sample(names, min(len(names), rng.randrange(1, 3)))))
         case 2:
+            names = rng.sample(("s_a", "s_b", "web"), rng.randrange(1, 3))
+            specs = [(name, read_spec({"replicas": rng.randrange(9), "image": rng.choice("xy")})) for name in names]
+            return StackWish(name="s", services=tuple(specs))
+        case 3:
             request = c.ServiceRequest(name=rng.choice(("web", "api", "new")), replicas=rng.randrange(30))
             return CallWish(services=(request,))
         case _:

@@ -22,6 +22,8 @@ EVERY_COMMAND = (
     c.PutService(name="web", spec=ServiceSpec(image="a", replicas=3, env={"A": "1"}), version=2),
     c.RemoveService(name="web"),
     c.RollBackService(name="web", to_version=3),
+    c.PutStack(name="shop", services=(("shop_web", ServiceSpec(image="a")),), version=0),
+    c.RemoveStack(name="shop", version=7),
     c.PassTime(term=1, clock_ms=5),
     c.RemoveNode(name="n"),
     c.MoveNodes(addresses=(("n", "localhost", 9001), ("m", "localhost", None))),
