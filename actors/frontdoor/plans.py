@@ -59,7 +59,10 @@ class Plans:
                 return
             if value is None:
                 promise.fail(
-                    UnknownService(f"no service {wish.name!r} in cluster {self._host.id}", hint="send spec")
+                    UnknownService(
+                        f"no service {wish.name!r} in cluster {self._host.id}",
+                        hint="send the whole spec of a new one as spec",
+                    )
                 )
                 return
             try:

@@ -17,7 +17,7 @@ from ..state.commands import Command, ExecuteCall, PassTime, PlaceTasks, Plan, S
 from ..state.forks import run_everything
 from ..state.machine import ClusterState
 from ..state.records import Outcome, StateEvent
-from ..state.runs import PLAN, Ints
+from ..state.runs import PLAN, REPORT, Ints
 from .reconcile import call_slices, repair_slices
 
 MOST_STEPS = 1_000
@@ -108,7 +108,7 @@ class Forecast:
             self.do(msgspec.structs.replace(plan, plan=Plan()))
             yield
             plan = plan.plan
-        stops = [msgspec.structs.replace(part, starts=b"") for part in plan.services]
+        stops = [msgspec.structs.replace(part, starts=b"", devices=b"") for part in plan.services]
         starts = [piece for part in plan.services for piece in _pieces(part)]
         for part in (*stops, *starts):
             if part.starts or part.stops or part.retires:
@@ -131,10 +131,16 @@ class Forecast:
 
 def _pieces(part: ServicePlan) -> list[ServicePlan]:
     """The starts of one service, a thousand runs at a time."""
-    size = RUNS_A_PIECE * 3 * PLAN.itemsize
+    run, mask = 3 * PLAN.itemsize, REPORT.itemsize
     return [
-        ServicePlan(service=part.service, starts=part.starts[at : at + size])
-        for at in range(0, len(part.starts), size)
+        msgspec.structs.replace(
+            part,
+            stops=b"",
+            retires=b"",
+            starts=part.starts[first * run : (first + RUNS_A_PIECE) * run],
+            devices=part.devices[first * mask : (first + RUNS_A_PIECE) * mask],
+        )
+        for first in range(0, len(part.starts) // run, RUNS_A_PIECE)
     ]
 
 
