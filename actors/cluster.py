@@ -30,6 +30,7 @@ from .frontdoor import (
     Plans,
     Ports,
     Questions,
+    Rebalancing,
     Recut,
     Retry,
     Services,
@@ -54,6 +55,7 @@ from .messages import (
     DescribeLinkRequest,
     DescribeNode,
     DescribePlan,
+    DescribeRebalance,
     DescribeService,
     DescribeServices,
     DescribeStack,
@@ -69,6 +71,7 @@ from .messages import (
     NodeFailed,
     NodeSpec,
     Outcome,
+    RebalanceRequest,
     RecordClusters,
     Recorded,
     Registry,
@@ -79,6 +82,7 @@ from .messages import (
     SetConnections,
     SetLinkPolicyRequest,
     StartNode,
+    StopRebalance,
     SubmitServiceCall,
     TellAgain,
     TransferRequest,
@@ -139,6 +143,7 @@ class Cluster(Actor):
         self._calls = Calls(self, self._courier, self._questions)
         self._resources = Services(self, home, self._courier, self._questions)
         self._stacks = Stacks(self, self._courier, self._questions)
+        self._rebalancing = Rebalancing(self, self._courier, self._questions)
         self._plans = Plans(self, home, self._questions)
         self._cables = Cables(self, home, self._lay_link)
         self._view: ClusterView | None = None
@@ -175,6 +180,9 @@ class Cluster(Actor):
             RemoveService: self._resources.remove,
             RollBackService: self._resources.roll_back,
             UpdateNodeRequest: self._resources.update_node,
+            RebalanceRequest: self._rebalancing.request,
+            DescribeRebalance: self._rebalancing.describe,
+            StopRebalance: self._rebalancing.stop,
             DescribeCluster: self._describe,
             AskNode: self._ask_node,
             AddNodeRequest: self._add_node,

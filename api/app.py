@@ -19,6 +19,7 @@ from .nodes import NodeListResource, NodeQuestionResource, NodeResource, PeerRes
 from .plans import PlanResource
 from .ports import Clusters, NodePort
 from .problems import add_problem_handlers
+from .rebalancing import RebalanceResource
 from .security import Guard
 from .server import Server
 from .services import CallResource, NodeServiceResource, ServiceResource
@@ -48,6 +49,7 @@ def orchestrator_routes(clusters: Clusters) -> Routes:
         "/clusters/{cluster}/tasks": TaskListResource(clusters),
         "/clusters/{cluster}/stacks": StackListResource(clusters),
         "/clusters/{cluster}/stacks/{name}": StackResource(clusters),
+        "/clusters/{cluster}/rebalance": RebalanceResource(clusters),
         "/clusters/{cluster}/plan": PlanResource(clusters),
         "/clusters/{cluster}/connections": ConnectionsResource(clusters),
         "/clusters/{cluster}/events": EventsResource(clusters, watchers),

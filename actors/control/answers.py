@@ -13,6 +13,7 @@ from ..state import gpus, views
 from ..state.machine import ClusterState
 from ..state.needs import Needs
 from ..state.records import NodeRecord, ServiceRecord, StackRecord, TaskRecord
+from .rebalancing import rebalance_view
 
 __all__ = ["answer", "node_facts"]
 
@@ -52,6 +53,8 @@ def answer(state: ClusterState, question: Question, address: Address) -> Value |
         case "node":
             node = None if name is None else state.node(name)
             return None if node is None else {"id": node.name} | node_facts(state, node)
+        case "rebalance":
+            return rebalance_view(state, address)
     raise ValueError(f"nobody answers {question.about!r}")
 
 

@@ -21,6 +21,7 @@ from ..state.commands import (
     Command,
     ExecuteCall,
     FailCall,
+    GoOnRebalance,
     MoveNodes,
     PassTime,
     PlaceTasks,
@@ -197,6 +198,8 @@ class ControlLoop:
             repair = plan_repair(state, now_ms)
             if repair is not None:
                 missing.append(PlaceTasks(term=self.term, made_at=state.applied_index, plan=repair))
+            elif state.rebalance_is_due():
+                missing.append(GoOnRebalance(term=self.term))
         if now_ms > state.clock_ms() and (missing or state.waits_for_time(now_ms)):
             missing.insert(0, PassTime(term=self.term, clock_ms=now_ms))
         if missing and len(state.untold) >= UNTOLD_KEPT and self._told > state.untold.floor:

@@ -16,10 +16,12 @@
 #
 # Moves that even out a fleet:
 #
+# evening.py          moves of a running cluster, slice by slice
 # rebalance_plan.py   ordered moves that end better    rebalance.py    the search for a better assignment
 # reassignment.py     the fleet as columns, its rules  layout.py       an assignment move by move
 """
 
+from .evening import EvenPlan, even_plan
 from .fleet import Fleet, Reservation
 from .placement import spread, take_away
 from .placer import PROFILES, Placed, Placer, Unplaced
@@ -32,6 +34,7 @@ from .reconcile import plan_call, plan_repair
 __all__ = [
     "PROFILES",
     "Balance",
+    "EvenPlan",
     "Explanation",
     "Fleet",
     "Move",
@@ -42,6 +45,7 @@ __all__ = [
     "Reservation",
     "Unplaced",
     "even_fleet",
+    "even_plan",
     "explain",
     "plan_call",
     "plan_rebalance",

@@ -13,7 +13,15 @@ import msgspec
 import numpy as np
 
 from ..state import restarts
-from ..state.commands import Command, ExecuteCall, PassTime, PlaceTasks, Plan, ServicePlan
+from ..state.commands import (
+    Command,
+    ExecuteCall,
+    GoOnRebalance,
+    PassTime,
+    PlaceTasks,
+    Plan,
+    ServicePlan,
+)
 from ..state.forks import run_everything
 from ..state.machine import ClusterState
 from ..state.records import Outcome, StateEvent
@@ -88,8 +96,8 @@ class Forecast:
             yield
         self.is_complete = False
 
-    def _next(self) -> Generator[None, None, Plan | ExecuteCall | None]:
-        """As the control loop has it: the oldest call, else whatever repairs."""
+    def _next(self) -> Generator[None, None, Plan | Command | None]:
+        """As the control loop has it: the oldest call, else whatever repairs, else the next moves of a rebalance."""
         state = self.state
         if self._now_ms <= state.clock_ms() and state.waits_for_time(self._now_ms):
             self._now_ms = state.clock_ms() + 1
@@ -100,14 +108,19 @@ class Forecast:
             plan = yield from call_slices(state, head)
             return ExecuteCall(call_id=head.id, term=self._term, made_at=state.applied_index, plan=plan)
         repair = yield from repair_slices(state, self._now_ms)
+        if not repair and state.rebalance_is_due():
+            return GoOnRebalance(term=self._term)
         return repair or None
 
-    def _carry_out(self, plan: Plan | ExecuteCall) -> Generator[None, None, None]:
+    def _carry_out(self, plan: Plan | Command) -> Generator[None, None, None]:
         """All stops before all starts, as when a plan is applied at once; but a bit at a time."""
         if isinstance(plan, ExecuteCall):
             self.do(msgspec.structs.replace(plan, plan=Plan()))
             yield
             plan = plan.plan
+        if not isinstance(plan, Plan):
+            self.do(plan)
+            return
         stops = [msgspec.structs.replace(part, starts=b"", devices=b"") for part in plan.services]
         starts = [piece for part in plan.services for piece in _pieces(part)]
         for part in (*stops, *starts):

@@ -262,6 +262,10 @@ class NodeTable:
         """What a node would have of each resource, if this were its record."""
         return {name: _capacity(record, name) for name in self.resources}
 
+    def amounts(self) -> tuple[Ints, Ints]:
+        """int64[resources, nodes] each: what there is, and what is taken; not to be changed."""
+        return self._capacity, self._used
+
     def used_columns(self) -> dict[str, list[int]]:
         """For a check: units taken by resource and node."""
         return {name: self._used[row].tolist() for row, name in enumerate(self.resources)}

@@ -8,8 +8,10 @@ from . import gpus, history, restarts
 from .call_queue import CallQueue, QueuedCall
 from .depending import unmet
 from .history import Past
+from .moves import Rebalance
 from .needs import Needs
 from .nodes import NodeTable, Room
+from .rebalancing import is_due
 from .records import (
     AssignedTasks,
     Assignments,
@@ -21,6 +23,7 @@ from .records import (
     StackRecord,
     TaskRecord,
     Wanted,
+    WantedThere,
 )
 from .replicas import Replicas
 from .runs import Ints, Mask, collect, distinct
@@ -31,6 +34,9 @@ from .tasks import Column, Rows, TaskTable
 from .untold import Untold
 from .updates import policy_of
 from .waiting import held, why_waiting
+
+FEW_TASKS = 1 << 16
+"""So many are looked through quicker than the nodes' own are found."""
 
 
 class Reading:
@@ -137,6 +143,30 @@ class Reading:
             versions=t.version[rows].astype(np.int64),
             needs=t.needs[rows].astype(np.int64),
             updated_ms=t.updated[rows],
+        )
+
+    def service_by_number(self, number: int) -> ServiceRecord:
+        """One that has tasks, also a removed one whose last tasks are waited for."""
+        return self._replicas.services.all[number].record()
+
+    def wanted_on(self, nodes: Ints) -> WantedThere:
+        """The tasks of these nodes, by their numbers, that are wanted running, in the order of their ids."""
+        t = self._replicas.tasks
+        if len(t) <= FEW_TASKS:
+            there = np.zeros(self._replicas.nodes.ready.size, dtype=bool)
+            there[nodes] = True
+            rows = np.flatnonzero(t.service >= 0)
+            rows = rows[there[t.node[rows]]]
+        else:
+            rows = np.sort(np.concatenate([t.of_node(number) for number in nodes.tolist()]))
+        rows = self._replicas.wanted(rows)
+        return WantedThere(
+            ids=t.id[rows],
+            services=t.service[rows].astype(np.int64),
+            slots=t.slot[rows].astype(np.int64),
+            nodes=t.node[rows].astype(np.int64),
+            versions=t.version[rows].astype(np.int64),
+            needs=t.needs[rows].astype(np.int64),
         )
 
     def held_by_node(self, service: str) -> Ints:
@@ -286,6 +316,14 @@ class Reading:
             for service in self._replicas.services.unsettled()
             if service.pending
         )
+
+    def rebalance(self) -> Rebalance | None:
+        """The last rebalance, whether it goes on or has ended."""
+        return self._replicas.rebalance
+
+    def rebalance_is_due(self) -> bool:
+        """Whether moves of it can end, begin or be dropped now."""
+        return is_due(self._replicas)
 
     def why_waiting(self, service: str) -> str:
         """Why replicas of that service wait, in a sentence; empty where none does."""

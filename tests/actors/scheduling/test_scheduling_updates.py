@@ -316,3 +316,21 @@ def test_the_update_of_a_job_is_complete_when_as_many_run_as_may_though_others_w
     assert loop.of("b") == 2
     assert loop.how == "completed"
     assert loop.state.service("web").lost == 1
+
+
+def test_an_update_is_complete_though_a_slot_waits_whose_place_others_have_taken():
+    update = {"order": "start-first", "parallelism": 0, "failure_action": "continue", "monitor_s": 0}
+    loop = Loop(replicas=2, restart={"delay_s": 1_000}, update=update)
+    loop.update()
+    loop.settle()
+    new = loop.state.service("web").template
+    failed, *_ = [task for node in ("n0", "n1", "n2") for task in loop.state.tasks_of(node) if task.version == new]
+    updates = report_updates([(failed.id, TaskState.FAILED)])
+    loop.do(c.ReportTasks(node=failed.node, incarnation=1, updates=updates))
+    for _ in range(10):
+        loop.round()
+    assert (loop.of("a"), loop.of("b"), loop.how) == (0, 2, "completed")
+    loop.update("b", replicas=0)
+    loop.settle()
+    assert loop.state.service("web").placed == 0
+    assert not loop.state.unsettled()
