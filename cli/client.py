@@ -31,7 +31,7 @@ class Failed(click.ClickException):
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.exit_code = exit_code  # type: ignore[misc]  # click reads it here
 
     def show(self, file: Any = None) -> None:
         """As every other command says what is wrong."""

@@ -133,13 +133,12 @@ def _concerned(
     lost: dict[str, Ints],
 ) -> Iterator[str]:
     """The services named, then those of which a replica starts, stops, is lost or begins to wait, in order."""
+    named: tuple[str, ...] = ()
     match wish:
         case ServiceWish(name=name):
             named = (name,)
         case StackWish(services=specs):
             named = tuple([name for name, _ in specs])
-        case _:
-            named = ()
     yield from named
     for name in {**before, **after}:
         one, other = before.get(name), after.get(name)

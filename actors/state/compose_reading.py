@@ -48,6 +48,8 @@ _DEPLOY = (
     "rollback_config",
     "restart_policy",
 )
+_LIMITS = ("cpus", "memory")
+_DEVICES = ("devices", "generic_resources")
 _UPDATE = ("parallelism", "delay", "failure_action", "monitor", "max_failure_ratio", "order")
 _RESTART = ("condition", "delay", "max_attempts", "window")
 _CONDITIONS = {
@@ -203,9 +205,8 @@ class _Reader:
 
     def _resources(self, given: object, path: str, put: Callable[[str, str, Any], None]) -> None:
         for part, keys in self._keys(given, path, ("limits", "reservations")).items():
-            at, known = f"{path}.{part}", ("cpus", "memory")
-            if part == "reservations":
-                known = ("cpus", "memory", "devices", "generic_resources")
+            at = f"{path}.{part}"
+            known = _LIMITS if part == "limits" else (*_LIMITS, *_DEVICES)
             where = f"deploy.resources.{part}"
             for key, value in self._keys(keys, at, known, ("pids",)).items():
                 match key:

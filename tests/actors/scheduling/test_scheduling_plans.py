@@ -166,6 +166,17 @@ def test_a_global_service_simply_has_fewer_replicas_without_the_node():
     assert service.after.replicas == 2
 
 
+def test_a_rebalance_that_is_under_way_goes_on_in_the_plan():
+    loop = running(nodes=2, replicas=4)
+    slot, (_, task) = next((slot, at) for slot, at in loop.tasks().items() if at[0] == "n0")
+    move = c.RebalanceMove(task=task, service="web", slot=slot, source=0, target=1)
+    costs = {"made_at": loop.index, "cost_before": 2.0, "cost_after": 1.0}
+    loop.do(c.StartRebalance(max_parallel=1, moves=(move,), **costs))
+    services = {service.name: service for service in plan(loop, put("new", replicas=1)).services}
+    assert services["web"].moves == 1
+    assert services["web"].nodes == (("n0", 0, 1), ("n1", 1, 0))
+
+
 # the promise
 
 
