@@ -353,33 +353,21 @@ PlanBody = dict[str, Any]
 """One of service, call, drain, loss: `{"drain": ["localhost:8002"]}`; the implementation of ports.Clusters reads it."""
 
 
-class PlanSummary(msgspec.Struct, kw_only=True):
-    """Replicas that would start, stop, start elsewhere, make way for others, stay, wait, and waited before."""
-
-    starts: int
-    stops: int
-    moves: int
-    replaces: int
-    keeps: int
-    waits: int
-    waited: int
-    services: int
-    nodes: int
-    steps: int
-    takes_s: float
-
-
 class PlanView(msgspec.Struct, kw_only=True):
     """What would happen if: in all, service by service, step by step."""
 
     plan: str
     index: int
     """The log index of the state that it was made on."""
-    summary: PlanSummary
-    services: list[dict[str, Any]]
-    steps: list[dict[str, Any]]
-    is_complete: bool
+    summary: dict[str, float]
+    """Replicas: starts, stops, moves, replaces, keeps, waits, and waited before; services, nodes, steps, takes_s. Of
+    {"loss": "each"}: nodes, survivable, not_survivable, not_looked_at."""
+    services: list[dict[str, Any]] = []
+    steps: list[dict[str, Any]] = []
+    is_complete: bool = True
     """Whether it was followed until nothing more would happen."""
+    losses: list[dict[str, Any]] = []
+    """Of {"loss": "each"}: the nodes without which more would wait, and what."""
 
 
 class Done(msgspec.Struct, kw_only=True):

@@ -97,13 +97,24 @@ def _drain(
 
 @plan.command("loss")
 @click.argument("nodes", nargs=-1, metavar="NODE...")
+@click.option("--each", is_flag=True, help="Every node in turn: which single ones could be lost?")
 @as_json
 @with_client
-def _loss(client: Client, nodes: tuple[str, ...], is_json: bool) -> None:
-    """Nodes fail, all at the same time."""
-    if not nodes:
-        raise click.UsageError("name the nodes")
-    _echo(client, {"loss": list(nodes)}, is_json)
+def _loss(client: Client, nodes: tuple[str, ...], each: bool, is_json: bool) -> None:
+    """Nodes fail, all at the same time; or each alone."""
+    if bool(nodes) == each:
+        raise click.UsageError("name the nodes, or say --each")
+    if not each:
+        _echo(client, {"loss": list(nodes)}, is_json)
+        return
+    report = client.ask("POST", "plan", {"loss": "each"})
+    if is_json:
+        echo_json(report)
+    else:
+        for line in _survival_lines(report):
+            click.echo(line)
+    if report["losses"]:
+        raise click.exceptions.Exit(_WAITS)
 
 
 def _spec(file: Path) -> dict[str, Any]:
@@ -157,6 +168,21 @@ def _lines(planned: dict[str, Any]) -> Iterator[str]:
         yield f"{left}: nothing is decided, and nothing moves, until one of the others is back"
     if "version" in planned:
         yield f"to do just this: --version {planned['version']}"
+
+
+def _survival_lines(report: dict[str, Any]) -> Iterator[str]:
+    total = report["summary"]
+    yield f"of {total['nodes']} nodes, {total['survivable']} could be lost alone with nothing more waiting"
+    for loss in report["losses"]:
+        services = ", ".join(f"{name} {waits}" for name, waits in loss["services"].items())
+        yield f"- {loss['node']}: {loss['waits']} more would wait ({services})"
+    hidden = total["not_survivable"] - len(report["losses"])
+    if hidden:
+        yield f"and {hidden} nodes more"
+    if total["not_looked_at"]:
+        yield f"{total['not_looked_at']} nodes were not looked at: too many are nearly full"
+    if not report["voters"]["is_majority"]:
+        yield f"{report['voters']['count']} nodes vote: without one of them nothing is decided"
 
 
 def _service_lines(service: dict[str, Any]) -> Iterator[str]:

@@ -116,12 +116,9 @@ def _lost(state: ClusterState, wish: Wish) -> dict[str, Ints]:
         record = state.node(node)
         if record is None or record.status != "ready":
             continue
-        for task in state.tasks_of(node):
-            if task.desired.name == "RUNNING":
-                counts = found.setdefault(
-                    task.service, np.zeros(state.node_table().ready.size, dtype=np.int64)
-                )
-                counts[record.number] += 1
+        for service, replicas in state.replicas_on(node).items():
+            counts = found.setdefault(service, np.zeros(state.node_table().ready.size, dtype=np.int64))
+            counts[record.number] = replicas
     return found
 
 

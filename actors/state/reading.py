@@ -176,6 +176,15 @@ class Reading:
             return np.zeros(self._replicas.nodes.ready.size, dtype=np.int64)
         return held(found, self._replicas)
 
+    def replicas_on(self, node: str) -> dict[str, int]:
+        """Replicas by service that have their place on a node, in order of the services' creation."""
+        number = self._replicas.nodes.number(node)
+        if number is None:
+            return {}
+        t, services = self._replicas.tasks, self._replicas.services.all
+        counts = np.bincount(t.service[self._replicas.wanted(t.of_node(number))])
+        return {services[n].name: int(counts[n]) for n in np.flatnonzero(counts).tolist()}
+
     def restarts(self, service: str) -> Ints:
         """Slots whose tasks ended by themselves, as rows of `restarts.py`."""
         found = self._replicas.services.find(service)

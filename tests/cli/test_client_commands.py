@@ -91,6 +91,18 @@ def test_a_plan_that_leaves_something_waiting_ends_with_1_and_says_why(raftyard)
     assert json.loads(raftyard("plan", "drain", "node_0", "--json").stdout)["plan"] == "drain"
 
 
+def test_every_node_in_turn_is_asked_about(running, raftyard) -> None:
+    told = raftyard("plan", "loss", "--each")
+    assert told.exit_code == 0
+    assert "of 3 nodes, 3 could be lost alone" in told.stdout
+    running.call("PUT", "/clusters/0/services/full", {"replicas": 290})
+    running.wait_for(lambda: running.call("GET", "/clusters/0/services/full")[1]["placed"] == 290)
+    told = raftyard("plan", "loss", "--each")
+    running.call("DELETE", "/clusters/0/services/full")
+    assert told.exit_code == 1
+    assert "more would wait (full 9" in told.stdout
+
+
 def test_a_spec_is_planned_from_a_file(raftyard, tmp_path) -> None:
     spec = tmp_path / "spec.json"
     spec.write_text('{"image": "nginx", "replicas": 500}')
@@ -106,7 +118,7 @@ def test_a_spec_is_planned_from_a_file(raftyard, tmp_path) -> None:
     [
         (("plan", "service", "web"), 2, "--spec, --patch, --replicas or --image"),
         (("plan", "service", "web", "--patch", "{"), 2, "is no JSON"),
-        (("plan", "loss"), 2, "name the nodes"),
+        (("plan", "loss"), 2, "name the nodes, or say --each"),
         (("plan", "drain", "node_77"), 4, "no node 'node_77'"),
         (("plan", "drain", "node_0", "--cluster", "7"), 4, "no cluster '7'"),
         (("stack", "deploy", "nothing.yaml", "shop"), 2, "does not exist"),
