@@ -14,8 +14,8 @@ from .quantities import Duration, Share
 
 __all__ = [
     "FAULTS", "GROUPS", "MODIFIERS", "NAME", "SHAPES", "VERBS", "Chaos", "ClusterShape", "Delay",
-    "DiskFault", "DiskShape", "Expectation", "LinkShape", "NewNode", "RaftShape", "Read", "Rebalance", "Repeat",
-    "Scenario", "Shares", "Step", "Submission", "Target", "Verb",
+    "Deployment", "DiskFault", "DiskShape", "Expectation", "LinkShape", "NewNode", "RaftShape", "Read", "Rebalance",
+    "Repeat", "Scenario", "Shares", "Step", "Submission", "Target", "Verb",
 ]  # fmt: skip
 
 GROUPS = ("leader", "follower", "one", "minority", "majority", "all", "random")
@@ -156,6 +156,15 @@ Submission = Annotated[
 ]
 
 
+Deployment = Annotated[
+    dict[str, Any],
+    Meta(
+        description="A Compose document and the name of its stack: {stack: shop, services: {web: {image: shop:1}}}.",
+        extra={"is": "deployment"},
+    ),
+]
+
+
 class Repeat(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """How often a step is done; `every` from one beginning to the next, else each waits until the one before ends."""
 
@@ -193,6 +202,7 @@ VERBS: dict[str, Verb] = {
     "add": Verb(str | NewNode, ("within",), "a node joins"),
     "remove": Verb(Target, ("within",), "nodes leave for good, and their replicas move"),
     "submit": Verb(Submission, ("within",), "make a service call; with `within`, wait until it is executed"),
+    "deploy": Verb(Deployment, ("within",), "deploy a stack; with `within`, wait until all of it has a place"),
     "rebalance": Verb(
         Annotated[int, Meta(ge=1, le=1_000)] | Rebalance,
         ("within",),

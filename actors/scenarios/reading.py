@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from ..state.calls import InvalidCall, service_requests
+from ..state.compose_reading import read_stack
 from .checkers import CHECKERS
 from .document import Document, Path, WrongScenario, nearest
 from .expressions import Expression, WrongExpression
@@ -340,6 +341,8 @@ class _Reader:
                 self._links(value, path)
             case "submission":
                 self._submission(value, path)
+            case "deployment":
+                self._deployment(value, path)
         return converted
 
     def _submission(self, value: Any, path: Path) -> None:
@@ -348,6 +351,18 @@ class _Reader:
         except InvalidCall as error:
             inner = [int(part) if part.isdigit() else part for part in re.findall(r"\w+", error.path)]
             is_key = error.message.startswith("unknown field")
+            self._wrong((*path, *inner), f"{error.message}; {error.hint}", key=is_key)
+
+    def _deployment(self, value: Any, path: Path) -> None:
+        stack = value.get("stack")
+        if not isinstance(stack, str):
+            self._wrong(path, "'stack' is missing: the name of the stack")
+            return
+        try:
+            read_stack(stack, {key: item for key, item in value.items() if key != "stack"})
+        except InvalidCall as error:
+            inner = [int(part) if part.isdigit() else part for part in re.findall(r"[\w-]+", error.path)]
+            is_key = error.message.startswith("unknown key")
             self._wrong((*path, *inner), f"{error.message}; {error.hint}", key=is_key)
 
     def _struct(self, value: Any, kind: type[msgspec.Struct], path: Path) -> Any:
