@@ -271,6 +271,8 @@ class ServiceDetail(ServiceSummary, kw_only=True):
     load_distribution: dict[str, int]
     earlier: list[EarlierSpec]
     waiting: Waiting | None = None
+    placement: dict[str, Any] | None = None
+    """The profile, and how the nodes with room compare, the best first: `{node: {"affinity", "score"}}`."""
 
 
 class ServiceList(msgspec.Struct, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ..messages import Question
-from ..scheduling.reasons import explain, why_update_waits
+from ..scheduling.reasons import compare, explain, why_update_waits
 from ..state import gpus, views
 from ..state.machine import ClusterState
 from ..state.needs import Needs
@@ -115,6 +115,16 @@ def _whole_service(state: ClusterState, record: ServiceRecord, address: Address)
             "replicas": told.pending.waiting,
             "summary": told.summary,
             "nodes": {address(node): why_not for node, why_not in told.nodes},
+        }
+    compared = compare(state, record.name)
+    if compared:
+        view["placement"] = {
+            "profile": record.spec.placement.profile or "spread",
+            "nodes": {
+                address(one.node): {"affinity": one.affinity}
+                | ({} if one.score is None else {"score": one.score})
+                for one in compared
+            },
         }
     unmet = state.unmet(record.name)
     if unmet:

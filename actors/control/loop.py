@@ -14,6 +14,7 @@ import msgspec
 from ..messages import Assign, Beat, ClusterSpec, ClusterView, Heeded, Message, NodeSpec, Report
 from ..raft import sessions
 from ..raft.events import Accepted, Propose, Refused
+from ..scheduling.choosing import Scores
 from ..scheduling.reconcile import plan_call, plan_repair
 from ..state import commands
 from ..state.commands import (
@@ -74,6 +75,7 @@ class ControlLoop:
         self._confirmed: dict[str, int] = {}
         self._sent: dict[str, tuple[int, int]] = {}
         self._ticks = 0
+        self._scores = Scores()
         self._view: ClusterView | None = None
         # What the view was made of: most rounds find it unchanged, and comparing the same objects costs nothing.
         self._view_basis: tuple[object, ...] = ()
@@ -195,7 +197,7 @@ class ControlLoop:
         if head is not None:
             missing.append(self._work(head))
         else:
-            repair = plan_repair(state, now_ms)
+            repair = plan_repair(state, now_ms, self._scores)
             if repair is not None:
                 missing.append(PlaceTasks(term=self.term, made_at=state.applied_index, plan=repair))
             elif state.rebalance_is_due():
@@ -218,7 +220,7 @@ class ControlLoop:
         """Carry out the oldest call. One that cannot be planned fails, so that those behind it are not held up."""
         state = self._host.state
         try:
-            plan = plan_call(state, call)
+            plan = plan_call(state, call, self._scores)
         except Exception as error:
             self._host.context.log.exception("no plan call=%s cluster=%s", call.id, self._host.cluster)
             return FailCall(call_id=call.id, term=self.term, reason=f"it could not be planned: {error!r}")

@@ -8,6 +8,7 @@
 # survival.py    which single nodes could be lost
 # wishes.py wish_reading.py   the changes that one may plan, and their JSON
 # reasons.py     why replicas wait, node by node      moving.py      which replicas may not stay where they are
+# choosing.py    the same by profile, with devices    affinity.py    which nodes a service rather goes to
 #
 # Replicas of all kinds, one at a time, with several resources and GPUs:
 #

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
+import msgspec
 import numpy as np
 
 from . import gpus, history, restarts
@@ -9,7 +12,7 @@ from .call_queue import CallQueue, QueuedCall
 from .depending import unmet
 from .history import Past
 from .moves import Rebalance
-from .needs import Needs
+from .needs import Needs, needs_of
 from .nodes import NodeTable, Room
 from .rebalancing import is_due
 from .records import (
@@ -28,7 +31,7 @@ from .records import (
 from .replicas import Replicas
 from .runs import Ints, Mask, collect, distinct
 from .services import ServiceTable
-from .specs import UpdatePolicy
+from .specs import Reservations, ServiceSpec, UpdatePolicy
 from .task_states import TaskState
 from .tasks import Column, Rows, TaskTable
 from .untold import Untold
@@ -217,6 +220,19 @@ class Reading:
     def needs(self, number: int) -> Needs:
         """What tasks of that number of needs take."""
         return self._replicas.needs.all[number]
+
+    def asked_for_gpus(self, limit: int) -> tuple[tuple[Needs, int], ...]:
+        """(what a replica takes, replicas) of the newest services that reserve GPUs, those that take the same together;
+        ports are left out."""
+        counts: dict[tuple[object, ...], int] = {}
+        specs: dict[tuple[object, ...], Reservations] = {}
+        for service in islice(self._replicas.services.newest_first(), limit):
+            kept = service.spec.reservations
+            if kept.gpus and service.replicas:
+                kind = (*msgspec.structs.astuple(kept)[:4], kept.gpu_milli, kept.gpu_models, *kept.custom.items())
+                specs.setdefault(kind, kept)
+                counts[kind] = counts.get(kind, 0) + service.replicas
+        return tuple([(needs_of(ServiceSpec(reservations=specs[kind])), many) for kind, many in counts.items()])
 
     def tasks_of(self, node: str) -> tuple[TaskRecord, ...]:
         """Every task of a node that has not ended, by id."""
