@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,7 +13,11 @@ from ..state import gpus, views
 from ..state.machine import ClusterState
 from ..state.needs import Needs
 from ..state.records import NodeRecord, ServiceRecord, StackRecord, TaskRecord
+from . import watched
 from .rebalancing import rebalance_view
+
+if TYPE_CHECKING:
+    from .loop import ControlLoop
 
 __all__ = ["answer", "node_facts"]
 
@@ -21,8 +25,10 @@ Address = Callable[[str | None], str | None]
 Value = dict[str, Any]
 
 
-def answer(state: ClusterState, question: Question, address: Address) -> Value | None:
-    """None where there is nothing of that name."""
+def answer(
+    state: ClusterState, question: Question, address: Address, loop: ControlLoop | None = None
+) -> Value | None:
+    """None where there is nothing of that name. What only a leader knows stands there where `loop` is one's."""
     name = question.name
     match question.about:
         case "state":
@@ -37,7 +43,9 @@ def answer(state: ClusterState, question: Question, address: Address) -> Value |
             return _list(len(records), [_service(record, why) for record in shown])
         case "service":
             record = None if name is None else state.service(name)
-            return None if record is None else _whole_service(state, record, address)
+            if record is None:
+                return None
+            return _whole_service(state, record, address) | watched.facts(state, record, loop)
         case "stacks":
             stacks = state.stacks()
             shown_stacks = stacks[question.offset : question.offset + question.limit]
@@ -52,7 +60,10 @@ def answer(state: ClusterState, question: Question, address: Address) -> Value |
             return _list(count, [_task(task, state.clock_ms(), address) for task in tasks])
         case "node":
             node = None if name is None else state.node(name)
-            return None if node is None else {"id": node.name} | node_facts(state, node)
+            if node is None:
+                return None
+            usage = {} if loop is None else loop.usage.of_node(node.name)
+            return {"id": node.name} | node_facts(state, node) | ({"usage": usage} if usage else {})
         case "rebalance":
             return rebalance_view(state, address)
     raise ValueError(f"nobody answers {question.about!r}")

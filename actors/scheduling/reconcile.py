@@ -19,7 +19,7 @@ from ..state.needs import Needs, needs_of
 from ..state.nodes import Room
 from ..state.records import CallRecord, Wanted
 from ..state.runs import PLAN, REPORT, Ints, Mask, collect, expand, pack
-from ..state.services import at_a_time
+from ..state.services import at_a_time, desired
 from ..state.specs import ServiceSpec
 from ..state.task_states import TaskState
 from .choosing import Chooser, Chosen, Scores, is_plain
@@ -109,7 +109,9 @@ def _asked(state: ClusterState, request: ServiceRequest) -> Target:
     spec = ServiceSpec() if known is None else known.spec
     kept = msgspec.structs.replace(spec.reservations, slots=request.slots_per_replica)
     spec = msgspec.structs.replace(spec, replicas=request.replicas, reservations=kept)
-    return Target(name=request.name, replicas=request.replicas, spec=spec)
+    present = 0 if known is None else known.replicas
+    replicas = desired(spec, None if known is None else known.spec, present, scales=True)
+    return Target(name=request.name, replicas=replicas, spec=spec)
 
 
 def _plan(

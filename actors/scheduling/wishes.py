@@ -19,11 +19,12 @@ class _Wish(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class ServiceWish(_Wish, frozen=True, kw_only=True, gc=False, tag="service"):
-    """A service is to be as `spec` says. `version` as in the command PutService."""
+    """A service is to be as `spec` says. `version` and `scales` as in the command PutService."""
 
     name: str
     spec: ServiceSpec
     version: int | None = None
+    scales: bool = False
 
 
 class StackWish(_Wish, frozen=True, kw_only=True, gc=False, tag="stack"):
@@ -66,7 +67,7 @@ def commands_of(wish: Wish, term: int) -> Iterator[c.Command]:
     """What would stand in the log."""
     match wish:
         case ServiceWish(name=name, spec=spec, version=version):
-            yield c.PutService(name=name, spec=spec, version=version)
+            yield c.PutService(name=name, spec=spec, version=version, scales=wish.scales)
         case StackWish(name=name, services=specs, version=version):
             yield c.PutStack(name=name, services=specs, version=version)
         case CallWish(services=services):
