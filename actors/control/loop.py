@@ -214,6 +214,9 @@ class ControlLoop:
     def _work(self, call: CallRecord) -> Command:
         """Carry out the oldest call. One that cannot be planned fails, so that those behind it are not held up."""
         state = self._host.state
+        fault = state.why_not(call)
+        if fault:
+            return FailCall(call_id=call.id, term=self.term, reason=fault)
         try:
             plan = plan_call(state, call)
         except Exception as error:

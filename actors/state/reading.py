@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import history, restarts
+from . import history, nested, restarts
 from .call_queue import CallQueue, QueuedCall
 from .depending import unmet
 from .history import Past
@@ -15,6 +15,7 @@ from .records import (
     Assignments,
     CallRecord,
     ClusterRecord,
+    NestedRecord,
     NodeRecord,
     Pending,
     ServiceRecord,
@@ -226,10 +227,13 @@ class Reading:
         if number is None:
             return Assignments(node=node, version=0)
         t, services = self._replicas.tasks, self._replicas.services.all
-        rows = self._replicas.wanted(t.of_node(number))
+        rows = t.of_node(number)
+        leaves = t.desired[rows] > TaskState.RUNNING
+        kept = ~leaves | self._replicas.are_nested(rows)
+        rows, leaves = rows[kept], leaves[kept].astype(np.int64)
         ids, slots = t.id[rows], t.slot[rows].astype(np.int64)
         runs = collect(
-            ids, ids - slots, t.service[rows].astype(np.int64), t.needs[rows].astype(np.int64)
+            ids, ids - slots, t.service[rows].astype(np.int64), t.needs[rows].astype(np.int64), leaves
         ).tolist()
         return Assignments(
             node=node,
@@ -242,10 +246,22 @@ class Reading:
                     count=count,
                     slots_per_replica=self._replicas.needs.all[needs].slots,
                     simulate=services[service].spec.simulate,
+                    generation=None if services[service].spec.cluster is None else service,
+                    is_leaving=bool(leaving),
                 )
-                for first, count, shift, service, needs in runs
+                for first, count, shift, service, needs, leaving in runs
             ),
         )
+
+    def nested(self) -> tuple[NestedRecord, ...]:
+        """The services that are clusters, in order of creation."""
+        return nested.records(self._replicas)
+
+    def why_not(self, call: CallRecord) -> str:
+        """Why a call cannot be carried out on the services that there are; empty where it can."""
+        found = self._replicas.services.find
+        faults = (nested.fault_of_request(found(request.name), request) for request in call.services)
+        return "; ".join(fault for fault in faults if fault)
 
     def pending(self) -> tuple[Pending, ...]:
         """Services with replicas that wait, in order of creation, each with the reason."""

@@ -10,9 +10,9 @@ from typing import Any, get_args
 import msgspec
 
 from . import constraints
-from .calls import InvalidCall, service_name
+from .calls import InvalidCall, check_cluster, service_name
 from .commands import MAX_CAPACITY, MAX_REPLICAS
-from .specs import ServiceSpec, tidied
+from .specs import ServiceSpec, one_a_node, tidied
 
 EXAMPLE = '{"image": "nginx:1.27", "replicas": 3}'
 MOST_RULES = 50
@@ -36,6 +36,9 @@ def read_spec(body: object, *, name: str = "") -> ServiceSpec:
     fault = next(_faults(spec, body), None)
     if fault is not None:
         raise fault
+    if spec.cluster is not None:
+        _check_cluster(spec, name)
+        spec = one_a_node(spec)
     return _in_order(spec)
 
 
@@ -126,6 +129,7 @@ def _faults(spec: ServiceSpec, body: Mapping[str, Any]) -> Iterator[InvalidCall]
         ("$.simulate.start_s", simulated.start_s, 0, MOST_SECONDS),
         ("$.simulate.run_s", simulated.run_s or 0, 0, MOST_SECONDS),
         ("$.simulate.exit_code", simulated.exit_code, 0, 255),
+        ("$.cluster.capacity", 0 if spec.cluster is None else spec.cluster.capacity, 0, MAX_CAPACITY),
     )
     for field, policy in (("update", spec.update), ("rollback", spec.rollback)):
         yield from _ranges(
@@ -142,6 +146,26 @@ def _faults(spec: ServiceSpec, body: Mapping[str, Any]) -> Iterator[InvalidCall]
     if len(dict.fromkeys(published)) < len(published):
         yield InvalidCall("$.ports", "a port is published twice", "name each published port once")
     yield from _rule_faults(spec)
+
+
+_NO_CLUSTER_HAS = ("image", "command", "env", "limits", "ports", "simulate", "max_concurrent")
+
+
+def _check_cluster(spec: ServiceSpec, name: str) -> None:
+    """What a service may say whose container is a cluster. Raises InvalidCall."""
+    assert spec.cluster is not None
+    if spec.is_job:
+        raise InvalidCall("$.mode", f"a cluster is no {spec.mode}", "use replicated or global")
+    for field in _NO_CLUSTER_HAS:
+        if getattr(spec, field) != getattr(ServiceSpec(), field):
+            raise InvalidCall(f"$.{field}", f"a cluster has no {field}", "leave it out, or give it to a service inside")
+    most = spec.placement.max_replicas_per_node
+    if most > 1:
+        path, hint = "$.placement.max_replicas_per_node", "leave it out"
+        raise InvalidCall(path, f"{most} nodes of a cluster on one node would be lost together", hint)
+    # A global one counts its nodes itself.
+    replicas = max(1, spec.replicas) if spec.is_global else spec.replicas
+    check_cluster(name, replicas, spec.cluster, spec.reservations.slots, "$", "$.reservations.slots")
 
 
 def _rule_faults(spec: ServiceSpec) -> Iterator[InvalidCall]:

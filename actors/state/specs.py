@@ -104,6 +104,12 @@ class Simulated(_Spec, frozen=True, kw_only=True):
     exit_code: int = 0
 
 
+class NestedCluster(_Spec, frozen=True, kw_only=True):
+    """The replicas are the nodes of a cluster. Each has so many slots; 0 = all that the replica reserves."""
+
+    capacity: int = 0
+
+
 class ServiceSpec(_Spec, frozen=True, kw_only=True):
     """One service as it was asked for."""
 
@@ -130,6 +136,8 @@ class ServiceSpec(_Spec, frozen=True, kw_only=True):
     rollback: UpdatePolicy = UpdatePolicy()
     force_update: int = 0
     """Another number replaces the replicas though nothing else has changed."""
+    cluster: NestedCluster | None = None
+    """The container is a cluster (`nested.py`); a service never becomes one, nor stops being one."""
 
     @property
     def is_global(self) -> bool:
@@ -157,7 +165,13 @@ def tidied(spec: ServiceSpec) -> ServiceSpec:
     return msgspec.structs.replace(spec, **said_nothing)
 
 
-TEMPLATE = ("image", "command", "env", "reservations", "limits", "ports", "simulate", "force_update")
+def one_a_node(spec: ServiceSpec) -> ServiceSpec:
+    """The nodes of a nested cluster are on different nodes: two on one would be lost together."""
+    place = msgspec.structs.replace(spec.placement, max_replicas_per_node=1)
+    return msgspec.structs.replace(spec, placement=place)
+
+
+TEMPLATE = ("image", "command", "env", "reservations", "limits", "ports", "simulate", "force_update", "cluster")
 """What a running replica was made from: a change of these replaces it, a change of anything else does not."""
 
 
