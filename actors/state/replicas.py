@@ -379,7 +379,7 @@ class Replicas:
         self.tasks.drop(rows)
 
     def are_nested(self, rows: Rows) -> Mask:
-        """Which of these tasks are nodes of clusters: they stay, wanted or not, until their agent says that they ended."""
+        """Which of these tasks are nodes of clusters: wanted or not, they stay until their agent says they ended."""
         nested = self.services.nested()
         if not nested:
             return np.zeros(rows.size, dtype=bool)

@@ -165,6 +165,11 @@ def tidied(spec: ServiceSpec) -> ServiceSpec:
     return msgspec.structs.replace(spec, **said_nothing)
 
 
+def nested_cluster(parent: str, service: str) -> str:
+    """The id of the cluster that a service of another one is."""
+    return f"{parent}.{service}"
+
+
 def one_a_node(spec: ServiceSpec) -> ServiceSpec:
     """The nodes of a nested cluster are on different nodes: two on one would be lost together."""
     place = msgspec.structs.replace(spec.placement, max_replicas_per_node=1)
