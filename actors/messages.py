@@ -341,9 +341,11 @@ class NestedClusters(Message, frozen=True, kw_only=True, gc=False):
 
 
 class FollowService(Message, frozen=True, kw_only=True, gc=False):
-    """The Orchestrator to a nested Cluster: its nodes should be these."""
+    """The Orchestrator to a nested Cluster: its nodes should be these. `busy` are those on which clusters that are
+    nested in it have nodes."""
 
     nodes: tuple[NodeSpec, ...]
+    busy: tuple[str, ...] = ()
 
 
 class SpawnCluster(Message, frozen=True, kw_only=True, gc=False):
@@ -434,7 +436,8 @@ class NodeStatus(Message, frozen=True, kw_only=True, gc=False):
 
 
 class ClusterView(Message, frozen=True, kw_only=True, gc=False):
-    """The leader's picture of the cluster, pushed to the front door whenever it changes."""
+    """The leader's picture of the cluster, pushed to the front door whenever it changes. `drained` are those of the
+    `draining` nodes on which nothing is left."""
 
     node: str
     term: int
@@ -443,6 +446,8 @@ class ClusterView(Message, frozen=True, kw_only=True, gc=False):
     learners: tuple[str, ...]
     clusters: tuple[ClusterSpec, ...]
     children: tuple[ChildCluster, ...] = ()
+    draining: tuple[str, ...] = ()
+    drained: tuple[str, ...] = ()
 
 
 class Happened(Message, frozen=True, kw_only=True, gc=False):

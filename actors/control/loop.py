@@ -338,7 +338,9 @@ class ControlLoop:
             # Entries are applied in slices: a node that joins in a later one is not yet in the state, but has not left.
             return
         children = _children(host.state)
-        basis = (nodes, membership, clusters, children)
+        draining = tuple([record.name for record in nodes if record.availability == "drain"])
+        drained = tuple([name for name in draining if not host.state.tasks_of(name)])
+        basis = (nodes, membership, clusters, children, drained)
         if self._view is not None and basis == self._view_basis:
             return
         self._view_basis = basis
@@ -355,6 +357,8 @@ class ControlLoop:
                 for record in clusters
             ),
             children=children,
+            draining=draining,
+            drained=drained,
         )
         if view != self._view:
             self._view = view

@@ -3,14 +3,13 @@
 Two things are followed, each said again and again by whoever knows it, so that none needs to arrive:
 
 - the parent's leader says which tasks there should be: they are the nodes that the cluster should have. Those that are
-  missing join; once nobody is waited for, those that are too many leave, one at a time.
-- the agents of the parent's nodes say which of them have their place there. A node runs while its agent and the parent's
-  node do, and only then.
+  missing join; once nobody is waited for, those that are too many leave, one at a time, when nothing is on them.
+- the agents of the parent's nodes say which of them have their place there. A node runs while that agent and its node
+  do, and only then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..control import VOTERS
@@ -74,6 +73,7 @@ class Hosting:
         self._due: dict[str, None] = {}
         """To be started as soon as what they were before has ended."""
         self._desired: dict[str, NodeSpec] | None = None
+        self._busy: tuple[str, ...] = ()
         self._view: ClusterView | None = None
         self._changing: dict[str, None] = {}
 
@@ -162,6 +162,7 @@ class Hosting:
     def follow(self, message: FollowService) -> None:
         """The parent's leader says which nodes there should be."""
         self._desired = {spec.name: spec for spec in message.nodes}
+        self._busy = message.busy
         self._change_members()
 
     def viewed(self, view: ClusterView) -> None:
@@ -189,7 +190,12 @@ class Hosting:
         if not surplus or leaving or (awaited and len(view.voters) < VOTERS):
             return
         # Those that are lost first: they are no help any more.
-        self._leave(min(surplus, key=self.may_run))
+        name = min(surplus, key=self.may_run)
+        if name not in view.draining:
+            self._send(name, commands.UpdateNode(name=name, availability="drain"))
+        elif name in view.drained if self.may_run(name) else name not in self._busy:
+            # What is nested in this cluster keeps its word only if it is asked before a node of its own goes.
+            self._send(name, commands.RemoveNode(name=name))
 
     def _join(self, spec: NodeSpec) -> None:
         command = commands.AddNode(
@@ -207,7 +213,9 @@ class Hosting:
         self._changing[spec.name] = None
         self._yard.change(command, done)
 
-    def _leave(self, name: str) -> None:
+    def _send(self, name: str, command: commands.Command) -> None:
+        def done(_: Any, __: int) -> None:
+            self._changing.pop(name, None)
+
         self._changing[name] = None
-        done: Callable[[Any, int], object] = lambda *_: self._changing.pop(name, None)  # noqa: E731
-        self._yard.change(commands.RemoveNode(name=name), done)
+        self._yard.change(command, done)

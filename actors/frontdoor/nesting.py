@@ -18,6 +18,7 @@ from ..messages import (
     agent_actor,
     cluster_actor,
     nested_cluster,
+    parent_node,
 )
 from ..system import Context
 from .home import Home
@@ -76,7 +77,8 @@ class Nesting:
             if home is not None and home.spec.parent is None:
                 continue  # A cluster of an earlier version of this program has that id.
             if home is not None and not self._yard.is_ending(cluster):
-                self._yard.context.send(cluster_actor(cluster), FollowService(nodes=child.nodes))
+                follow = FollowService(nodes=child.nodes, busy=self._busy(cluster))
+                self._yard.context.send(cluster_actor(cluster), follow)
             elif child.nodes:
                 self._yard.begin(
                     ClusterSpec(
@@ -86,6 +88,11 @@ class Nesting:
                         parent=Parent(cluster=said.parent, service=child.service),
                     )
                 )
+
+    def _busy(self, cluster: str) -> tuple[str, ...]:
+        """The nodes of a cluster on which those that are nested in it have nodes."""
+        nested = [name for child in self.children(cluster) for name in tuple(self._homes[child].nodes)]
+        return tuple(dict.fromkeys(parent_node(name) for name in nested))
 
     def _is_right(self, cluster: str, child: ChildCluster | None) -> bool:
         """Whether a nested cluster is what its service is now. One that nobody has led yet begins with whatever nodes
