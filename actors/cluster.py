@@ -144,7 +144,7 @@ class Cluster(Actor):
         self._view: ClusterView | None = None
         self._registry: tuple[ClusterSpec, ...] | None = None
         self._heard_since = 0
-        self._has_children = False
+        self._has_children = True
         parent = home.spec.parent
         self._hosting = None if parent is None else Hosting(self, home, parent, self._questions)
         self._removals: dict[str, list[Promise]] = {}
@@ -353,7 +353,7 @@ class Cluster(Actor):
         if self._hosting is not None:
             self._hosting.viewed(view)
         if view.children or self._has_children:
-            # Again with each view, as they were before: the Orchestrator keeps no list of its own.
+            # Again with each view, and at the start though there are none: one may have been removed meanwhile.
             self._has_children = bool(view.children)
             self.context.send(ORCHESTRATOR, NestedClusters(parent=self.id, children=view.children))
 

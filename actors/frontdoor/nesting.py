@@ -53,13 +53,11 @@ class Nesting:
 
     def forget_orphans(self) -> None:
         """What a crash left of nested clusters whose parent was removed."""
-        orphans = True
-        while orphans:
-            orphans = [
-                cluster
-                for cluster, home in self._homes.items()
-                if home.spec.parent is not None and home.spec.parent.cluster not in self._homes
-            ]
+        while orphans := [
+            cluster
+            for cluster, home in self._homes.items()
+            if home.spec.parent is not None and home.spec.parent.cluster not in self._homes
+        ]:
             for cluster in orphans:
                 self._homes.pop(cluster).destroy()
 

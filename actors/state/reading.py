@@ -228,9 +228,8 @@ class Reading:
             return Assignments(node=node, version=0)
         t, services = self._replicas.tasks, self._replicas.services.all
         rows = t.of_node(number)
-        leaves = t.desired[rows] > TaskState.RUNNING
-        kept = ~leaves | self._replicas.are_nested(rows)
-        rows, leaves = rows[kept], leaves[kept].astype(np.int64)
+        rows = rows[(t.desired[rows] == TaskState.RUNNING) | self._replicas.are_nested(rows)]
+        leaves = (t.desired[rows] > TaskState.RUNNING).astype(np.int64)
         ids, slots = t.id[rows], t.slot[rows].astype(np.int64)
         runs = collect(
             ids, ids - slots, t.service[rows].astype(np.int64), t.needs[rows].astype(np.int64), leaves
