@@ -28,6 +28,7 @@ from .frontdoor import (
     Home,
     Hosting,
     NodePorts,
+    Plans,
     Ports,
     Questions,
     Recut,
@@ -52,6 +53,7 @@ from .messages import (
     DescribeConnections,
     DescribeLinkRequest,
     DescribeNode,
+    DescribePlan,
     DescribeService,
     DescribeServices,
     DescribeTasks,
@@ -140,6 +142,7 @@ class Cluster(Actor):
         self._questions = Questions(self, self._claims)
         self._calls = Calls(self, self._courier, self._questions)
         self._resources = Services(self, home, self._courier, self._questions)
+        self._plans = Plans(self, home, self._questions)
         self._cables = Cables(self, home, self._lay_link)
         self._view: ClusterView | None = None
         self._registry: tuple[ClusterSpec, ...] | None = None
@@ -169,6 +172,7 @@ class Cluster(Actor):
             DescribeServices: self._resources.list,
             DescribeService: self._resources.describe,
             DescribeTasks: self._resources.tasks,
+            DescribePlan: self._plans.describe,
             ChangeService: self._resources.change,
             RemoveService: self._resources.remove,
             RollBackService: self._resources.roll_back,
@@ -524,6 +528,7 @@ class Cluster(Actor):
             capacity=spec.capacity,
             labels=tuple(sorted(request.labels.items())),
             resources=request.resources,
+            gpu_model=request.gpu_model,
         )
         self.change(command, done)
         return promise

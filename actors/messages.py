@@ -38,6 +38,7 @@ __all__ = [
     "DescribeLink",
     "DescribeLinkRequest",
     "DescribeNode",
+    "DescribePlan",
     "DescribeService",
     "DescribeServices",
     "DescribeState",
@@ -492,12 +493,13 @@ class DescribeNode(Message, frozen=True, kw_only=True, gc=False):
 
 class Question(Message, frozen=True, kw_only=True, gc=False):
     """`about` is what is asked for (control/answers.py has the list), `name` of what; a list from `offset`, at most
-    `limit`."""
+    `limit`. Of a plan, `of` is the wish (scheduling/wishes.py)."""
 
     about: str
     name: str | None = None
     offset: int = 0
     limit: int = 100
+    of: Any = None
 
 
 class DescribeState(Message, frozen=True, kw_only=True, gc=False):
@@ -559,7 +561,7 @@ class AddNodeRequest(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: a node joins. What is None is chosen: the next free name, the next free port.
 
     `resources`: what it has beside slots (cpu_milli, memory_mib, gpus, custom ones). In a cluster that is being made
-    neither they nor labels count yet; `UpdateNodeRequest` sets them."""
+    neither they nor labels count yet; `UpdateNodeRequest` sets them. `gpu_model`: of its GPUs."""
 
     name: str | None = None
     host: str | None = None
@@ -567,6 +569,7 @@ class AddNodeRequest(Message, frozen=True, kw_only=True, gc=False):
     capacity: int | None = None
     labels: dict[str, str] = {}
     resources: dict[str, int] = {}
+    gpu_model: str = ""
 
 
 class RemoveNodeRequest(Message, frozen=True, kw_only=True, gc=False):
@@ -600,6 +603,13 @@ class DescribeService(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: one service, why what waits waits, and its earlier specs."""
 
     service: str
+
+
+class DescribePlan(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: what would happen if, and why; nothing is changed. The JSON `body` names one of service, call,
+    drain, loss (scheduling/wish_reading.py)."""
+
+    body: Any
 
 
 class DescribeTasks(Message, frozen=True, kw_only=True, gc=False):

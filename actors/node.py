@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from .control import ControlLoop, ControlTick, answers
+from .control.plans import PlanMore, Plans
 from .member import Member, Observer
 from .messages import (
     Addresses,
@@ -123,6 +124,7 @@ class Node(Member):
         """Up to this entry the state is as the control loop's last round found it."""
         self._told_index = 0
         """The last entry whose events this node has told in the term that it leads."""
+        self._plans = Plans(self)
         self._agent = agent_actor(cluster, spec.name)
         self._assigner = ("", 0)
         self._worker_load = 0
@@ -143,6 +145,7 @@ class Node(Member):
                 TransferRequest: self._transfer,
                 Heard: self._heard,
                 TellAgain: self._tell_again,
+                PlanMore: self._plans.go_on,
             }
         )
 
@@ -407,6 +410,9 @@ class Node(Member):
 
     def _describe_state(self, question: DescribeState) -> None:
         def answer(error: str | None) -> None:
+            if error is None and question.question.about == "plan":
+                self._plans.ask(question)
+                return
             value = (
                 None if error else answers.answer(self.state, question.question, self.address_of, self.cluster)
             )

@@ -16,6 +16,7 @@ from .health import HealthResource, ReadyResource
 from .links import LinkResource
 from .named_services import NamedServiceResource, RollbackResource, ServiceListResource, TaskListResource
 from .nodes import NodeListResource, NodeQuestionResource, NodeResource, PeerResource, RemovableNodeResource
+from .plans import PlanResource
 from .ports import Clusters, NodePort
 from .problems import add_problem_handlers
 from .security import Guard
@@ -44,6 +45,7 @@ def orchestrator_routes(clusters: Clusters) -> Routes:
         "/clusters/{cluster}/services/{name}/rollback": RollbackResource(clusters),
         "/clusters/{cluster}/services/{name}/tasks": TaskListResource(clusters),
         "/clusters/{cluster}/tasks": TaskListResource(clusters),
+        "/clusters/{cluster}/plan": PlanResource(clusters),
         "/clusters/{cluster}/connections": ConnectionsResource(clusters),
         "/clusters/{cluster}/events": EventsResource(clusters, watchers),
         "/clusters/{cluster}/links/{source}/{target}": LinkResource(clusters),

@@ -20,6 +20,7 @@ from .shapes import (
     NewNode,
     NewPeer,
     NodePatch,
+    PlanBody,
     RemoveNode,
     RollBack,
     Row,
@@ -207,6 +208,7 @@ ROW: Body[Row] = Body(Row, _as_row)
 MATRIX: Body[Matrix] = Body(Matrix, _as_matrix)
 ROLL_BACK: Body[RollBack] = Body(RollBack, _struct_of(RollBack))
 NODE_PATCH: Body[dict[str, Any]] = Body(NodePatch, _as_it_is)
+PLAN: Body[dict[str, Any]] = Body(PlanBody, _as_it_is)
 SERVICE_SPEC: Body[dict[str, Any]] = Body(ServiceBody, _as_it_is)
 SERVICE_PATCH: Body[dict[str, Any]] = Body(ServicePatch, _as_it_is)
 LINK_FAULTS: Body[LinkFaults] = Body(LinkFaults, _as_link_faults)

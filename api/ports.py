@@ -180,6 +180,10 @@ class Clusters(Protocol):
     def tasks(self, cluster: str, service: str | None, page: Page) -> Answer:
         """`{"metadata": {"count": n}, "results": [shapes.TaskView, …]}` of one service or of all, by id."""
 
+    def plan(self, cluster: str, body: Mapping[str, Any]) -> Answer:
+        """shapes.PlanView: what would happen if. What is wrong with the body is `Invalid` with a path; what the cluster
+        would refuse is `Conflict`."""
+
     def update_node(self, cluster: str, node: str, body: Mapping[str, Any]) -> Answer:
         """Another availability, other labels or resources; return shapes.NodeFacts. `Invalid`, `Conflict`."""
 

@@ -31,6 +31,8 @@ class NewNode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     labels: dict[str, str] = {}
     resources: dict[str, Count] = {}
     """What it has beside slots: cpu_milli, memory_mib, gpus, and custom resources by name."""
+    gpu_model: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    """Of all its GPUs."""
     spawn: bool = True
 
 
@@ -178,6 +180,13 @@ class NodeList(msgspec.Struct, kw_only=True):
     results: list[NodeView]
 
 
+class GpuFacts(msgspec.Struct, kw_only=True):
+    """The GPU devices of a node: their model, and how many thousandths of each are taken, by device."""
+
+    model: str
+    taken_milli: list[int]
+
+
 class NodeFacts(msgspec.Struct, kw_only=True):
     """What a node is for, and what it has."""
 
@@ -188,6 +197,8 @@ class NodeFacts(msgspec.Struct, kw_only=True):
     labels: dict[str, str]
     resources: dict[str, int]
     taken: dict[str, int]
+    gpus: GpuFacts | None = None
+    """Where it has any."""
 
 
 class ServiceSummary(msgspec.Struct, kw_only=True):
@@ -237,6 +248,13 @@ class ServiceList(msgspec.Struct, kw_only=True):
     results: list[ServiceSummary]
 
 
+class HeldGpus(msgspec.Struct, kw_only=True):
+    """The devices that a task holds, numbered from 0 on its node, and how many thousandths of each."""
+
+    devices: list[int]
+    milli: int
+
+
 class TaskView(msgspec.Struct, kw_only=True):
     """One attempt to run a replica in a slot."""
 
@@ -251,6 +269,8 @@ class TaskView(msgspec.Struct, kw_only=True):
     """The version of the service that it was made from."""
     age_s: float
     """Since its state changed last."""
+    gpus: HeldGpus | None = None
+    """Where it holds any."""
 
 
 class TaskList(msgspec.Struct, kw_only=True):
@@ -258,6 +278,39 @@ class TaskList(msgspec.Struct, kw_only=True):
 
     metadata: Metadata
     results: list[TaskView]
+
+
+PlanBody = dict[str, Any]
+"""One of service, call, drain, loss: `{"drain": ["localhost:8002"]}`; the implementation of ports.Clusters reads it."""
+
+
+class PlanSummary(msgspec.Struct, kw_only=True):
+    """Replicas that would start, stop, start elsewhere, make way for others, stay, wait, and waited before."""
+
+    starts: int
+    stops: int
+    moves: int
+    replaces: int
+    keeps: int
+    waits: int
+    waited: int
+    services: int
+    nodes: int
+    steps: int
+    takes_s: float
+
+
+class PlanView(msgspec.Struct, kw_only=True):
+    """What would happen if: in all, service by service, step by step."""
+
+    plan: str
+    index: int
+    """The log index of the state that it was made on."""
+    summary: PlanSummary
+    services: list[dict[str, Any]]
+    steps: list[dict[str, Any]]
+    is_complete: bool
+    """Whether it was followed until nothing more would happen."""
 
 
 class Done(msgspec.Struct, kw_only=True):

@@ -24,6 +24,7 @@ from raftyard.actors.messages import (
     DescribeCluster,
     DescribeConnections,
     DescribeLinkRequest,
+    DescribePlan,
     DescribeService,
     DescribeServices,
     DescribeTasks,
@@ -49,6 +50,7 @@ __all__ = ["ActorClusters", "PortKeeper"]
 
 ANSWER_S = 10.0
 READY_S = 2.0
+PLAN_S = 30.0
 _LINK_COUNTS = ("in_flight", "delivered", "lost_cut", "lost_full", "lost_random", "duplicated")
 Answer = dict[str, Any]
 
@@ -149,6 +151,10 @@ class ActorClusters:
         """A page of the tasks."""
         question = DescribeTasks(service=service, offset=page.offset, limit=page.limit)
         return self._ask_cluster(cluster, question)
+
+    def plan(self, cluster: str, body: Mapping[str, Any]) -> Answer:
+        """What would happen if."""
+        return self._ask_cluster(cluster, DescribePlan(body=dict(body)), within_s=PLAN_S)
 
     # -- nodes --------------------------------------------------------------------------------------------------------
 
@@ -376,6 +382,7 @@ def _node_request(node: ports.NewNode, capacity: int | None) -> AddNodeRequest:
         capacity=node.capacity or capacity,
         labels=dict(node.labels),
         resources=dict(node.resources),
+        gpu_model=node.gpu_model,
     )
 
 

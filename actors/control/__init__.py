@@ -4,6 +4,7 @@
 #   loop.py         compares desired with observed, proposes the difference, waits, looks again
 #   liveness.py     which nodes are heard, which have fallen silent
 #   answers.py      what it tells of services, tasks and nodes
+#   plans.py        what it tells of what would happen if
 #   membership.py   who should vote, given the nodes there are
 """
 

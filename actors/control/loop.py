@@ -203,7 +203,7 @@ class ControlLoop:
         for name, report in self._proposed_reports.items():
             missing.append(ReportTasks(node=name, incarnation=report.incarnation, updates=report.updates))
         head = state.head()
-        now_ms = self._clock_ms()
+        now_ms = self.clock_ms()
         if head is not None:
             missing.append(self._work(head))
         else:
@@ -217,7 +217,7 @@ class ControlLoop:
             missing.append(Told(index=self._told))
         return missing
 
-    def _clock_ms(self) -> int:
+    def clock_ms(self) -> int:
         """How late it is on the cluster's clock: as late as the log says, and the time since this leader began."""
         now_ms = self._host.context.now_ns() // NS_PER_MS
         if self._clock_began_ms is None:

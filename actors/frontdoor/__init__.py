@@ -7,6 +7,7 @@
 #   questions.py    questions to nodes, and the answers that came in time
 #   calls.py        service calls: taken, carried to the leader, waited for, told
 #   services.py     services, tasks and nodes as resources: read from the leader, changed by commands
+#   plans.py        what would happen if
 #   cables.py       which links are up, and how well they carry
 #   addresses.py    which node an address means, and the address of a new one
 #   ports.py        the ports that nodes listen on
@@ -22,6 +23,7 @@ from .courier import CHANGE_S, Applied, Courier, Retry
 from .home import Home
 from .hosting import Hosting
 from .nesting import Nesting
+from .plans import Plans
 from .ports import NodePorts, Ports
 from .questions import Answers, Expired, Questions
 from .services import Services
@@ -39,6 +41,7 @@ __all__ = [
     "Hosting",
     "Nesting",
     "NodePorts",
+    "Plans",
     "Ports",
     "Questions",
     "Recut",

@@ -57,13 +57,15 @@ class ServicePlan(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     starts: runs of (first slot, count, node number), little-endian int32. stops: runs of (first slot, count).
     retires: runs of (first task id, count), int64: tasks that end although their slot is wanted; a start in the same
-    plan may take their place. All stops and retires come before all starts.
+    plan may take their place. All stops and retires come before all starts. devices: for each run of starts, which GPU
+    devices each of its tasks holds, bit by bit, int64; left out where the service asks for none.
     """
 
     service: str
     starts: bytes = b""
     stops: bytes = b""
     retires: bytes = b""
+    devices: bytes = b""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -94,6 +96,7 @@ class AddNode(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="a
     labels: tuple[tuple[str, str], ...] = ()
     resources: dict[str, int] = {}
     platform: tuple[str, str] = ("", "")
+    gpu_model: str = ""
 
 
 class UpdateNode(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="update-node"):
@@ -111,6 +114,7 @@ class UpdateNode(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag
     platform: tuple[str, str] | None = None
     drain_parallel: int = 0
     drain_deadline_s: float | None = None
+    gpu_model: str | None = None
 
 
 class RemoveNode(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="remove-node"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from .commands import ServiceRequest
+from .gpus import DEVICE, GPUS, held
 from .needs import Needs
 from .records import NestedRecord
 from .replicas import Replicas
@@ -69,6 +70,10 @@ def records(replicas: Replicas) -> tuple[NestedRecord, ...]:
 
 
 def _offered(service: Service, needs: Needs) -> Needs:
-    """What the node has: what its replica reserved, or fewer slots where the spec says so."""
+    """What the node has: what its replica reserved, or fewer slots where the spec says so; of devices, how many."""
     cluster = service.spec.cluster or NestedCluster()
-    return Needs(min(cluster.capacity or needs.slots, needs.slots), needs.more)
+    more = {name: units for name, units in needs.more if not name.startswith(DEVICE)}
+    gpus = more.get(GPUS, 0) + len(held(needs))
+    if gpus:
+        more[GPUS] = gpus
+    return Needs(min(cluster.capacity or needs.slots, needs.slots), tuple(sorted(more.items())))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import history, nested, restarts
+from . import gpus, history, nested, restarts
 from .call_queue import CallQueue, QueuedCall
 from .depending import unmet
 from .history import Past
@@ -23,11 +23,11 @@ from .records import (
     Wanted,
 )
 from .replicas import Replicas
-from .runs import Ints, Mask, collect
+from .runs import Ints, Mask, collect, distinct
 from .services import ServiceTable
 from .specs import UpdatePolicy
 from .task_states import TaskState
-from .tasks import Rows, TaskTable
+from .tasks import Column, Rows, TaskTable
 from .untold import Untold
 from .updates import policy_of
 from .waiting import held, why_waiting
@@ -190,6 +190,7 @@ class Reading:
     def _task_records(self, rows: Rows) -> tuple[TaskRecord, ...]:
         t, services, nodes = self._replicas.tasks, self._replicas.services.all, self._replicas.nodes.records
         columns = (t.id, t.service, t.slot, t.node, t.state, t.desired, t.needs, t.version, t.updated)
+        devices = self._devices(t.needs[rows])
         return tuple(
             TaskRecord(
                 id=id,
@@ -201,11 +202,21 @@ class Reading:
                 slots=self._replicas.needs.all[needs].slots,
                 version=version,
                 updated_ms=updated,
+                devices=devices[needs][0],
+                gpu_milli=devices[needs][1],
             )
             for id, service, slot, node, state, desired, needs, version, updated in zip(
                 *(column[rows].tolist() for column in columns), strict=True
             )
         )
+
+    def _devices(self, kinds: Column) -> dict[int, tuple[tuple[int, ...], int]]:
+        """By the number of what tasks take: the GPU devices that they hold, and how much of each."""
+        held = {kind: gpus.held(self._replicas.needs.all[kind]) for kind in distinct(kinds)}
+        return {
+            kind: (tuple([device for device, _ in pairs]), pairs[0][1] if pairs else 0)
+            for kind, pairs in held.items()
+        }
 
     def leaving(self, node: str) -> Ints:
         """The ids of a node's tasks that are wanted no more, and of which nobody has said yet that they ended."""
@@ -234,6 +245,7 @@ class Reading:
         runs = collect(
             ids, ids - slots, t.service[rows].astype(np.int64), t.needs[rows].astype(np.int64), leaves
         ).tolist()
+        devices = self._devices(t.needs[rows])
         return Assignments(
             node=node,
             version=int(self._replicas.nodes.versions[number]),
@@ -245,6 +257,8 @@ class Reading:
                     count=count,
                     slots_per_replica=self._replicas.needs.all[needs].slots,
                     simulate=services[service].spec.simulate,
+                    devices=devices[needs][0],
+                    gpu_milli=devices[needs][1],
                     generation=None if services[service].spec.cluster is None else service,
                     is_leaving=bool(leaving),
                 )
@@ -274,6 +288,11 @@ class Reading:
             for service in self._replicas.services.unsettled()
             if service.pending
         )
+
+    def why_waiting(self, service: str) -> str:
+        """Why replicas of that service wait, in a sentence; empty where none does."""
+        found = self._replicas.services.find(service)
+        return "" if found is None else why_waiting(found, self._replicas)
 
     # calls and further clusters
 

@@ -21,7 +21,8 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     resources: units of what it has beside `capacity` slots. platform: (os, arch), empty where unknown.
     drain_parallel: replicas of one service that may move at a time, 0 = all. drain_ms: when the drain may stop being
-    gentle, on the cluster's clock; None before the leader has set it, or where there is no deadline.
+    gentle, on the cluster's clock; None before the leader has set it, or where there is no deadline. gpu_model: of its
+    GPU devices, which are `resources["gpus"]`.
     """
 
     number: int
@@ -38,6 +39,7 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     drain_parallel: int = 0
     drain_deadline_s: float | None = None
     drain_ms: int | None = None
+    gpu_model: str = ""
 
 
 UpdateState = Literal[
@@ -125,7 +127,8 @@ class ClusterRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt to run a replica in a slot, as of `updated_ms` on the cluster's clock."""
+    """One attempt to run a replica in a slot, as of `updated_ms` on the cluster's clock. It holds `gpu_milli` of each
+    of these GPU devices."""
 
     id: int
     service: str
@@ -136,6 +139,8 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
     slots: int
     version: int
     updated_ms: int
+    devices: tuple[int, ...] = ()
+    gpu_milli: int = 0
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,7 +156,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AssignedTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """`count` tasks of one service with neighbouring slots and ids.
+    """`count` tasks of one service with neighbouring slots and ids. Each holds `gpu_milli` of these GPU devices.
 
     generation: of a cluster, the service's number, by which it differs from an earlier one of the same name.
     is_leaving: these are wanted no more, and stay until their cluster has let them go.
@@ -163,6 +168,8 @@ class AssignedTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     count: int
     slots_per_replica: int
     simulate: Simulated = Simulated()
+    devices: tuple[int, ...] = ()
+    gpu_milli: int = 0
     generation: int | None = None
     is_leaving: bool = False
 

@@ -109,7 +109,7 @@ def write(
             clock_ms=replicas.clock_ms,
             nodes=tuple(nodes.records),
             node_versions=nodes.versions.astype("<i8").tobytes(),
-            resources=tuple(nodes.resources),
+            resources=nodes.declared_resources(),
             services=tuple(services.all.values()),
             next_service=services.next_number,
             needs=used,

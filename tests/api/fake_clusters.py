@@ -173,6 +173,14 @@ class FakeClusters:
         self.asked.append(("tasks", cluster, service, page))
         return {"metadata": {"count": 0}, "results": []}
 
+    def plan(self, cluster: str, body: Any) -> Answer:
+        self._known(cluster)
+        self.asked.append(("plan", cluster, body))
+        counts = ("starts", "stops", "moves", "replaces", "keeps", "waits", "waited", "services", "nodes", "steps")
+        summary = dict.fromkeys(counts, 0) | {"takes_s": 0.0}
+        shown = {"plan": next(iter(body)), "index": 7, "summary": summary}
+        return shown | {"services": [], "steps": [], "is_complete": True}
+
     def update_node(self, cluster: str, node: str, body: Any) -> Answer:
         self._row(cluster, node)
         self.asked.append(("update_node", cluster, node, body))
