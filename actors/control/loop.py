@@ -227,7 +227,7 @@ class ControlLoop:
     def _work(self, call: CallRecord) -> Command:
         """Carry out the oldest call. One that cannot be planned fails, so that those behind it are not held up."""
         state = self._host.state
-        fault = state.why_not(call)
+        fault = state.why_not(call.services)
         if fault:
             return FailCall(call_id=call.id, term=self.term, reason=fault)
         try:

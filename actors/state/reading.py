@@ -6,6 +6,7 @@ import numpy as np
 
 from . import gpus, history, nested, restarts
 from .call_queue import CallQueue, QueuedCall
+from .commands import ServiceRequest
 from .depending import unmet
 from .history import Past
 from .needs import Needs
@@ -270,10 +271,10 @@ class Reading:
         """The services that are clusters, in order of creation."""
         return nested.records(self._replicas)
 
-    def why_not(self, call: CallRecord) -> str:
-        """Why a call cannot be carried out on the services that there are; empty where it can."""
+    def why_not(self, requests: tuple[ServiceRequest, ...]) -> str:
+        """Why a call of these cannot be carried out on the services that there are; empty where it can."""
         found = self._replicas.services.find
-        faults = (nested.fault_of_request(found(request.name), request) for request in call.services)
+        faults = (nested.fault_of_request(found(request.name), request) for request in requests)
         return "; ".join(fault for fault in faults if fault)
 
     def pending(self) -> tuple[Pending, ...]:
