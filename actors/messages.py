@@ -38,6 +38,7 @@ __all__ = [
     "DescribeLink",
     "DescribeLinkRequest",
     "DescribeNode",
+    "DescribeRebalance",
     "DescribePlan",
     "DescribeService",
     "DescribeServices",
@@ -62,7 +63,9 @@ __all__ = [
     "NodeStatus",
     "Outcome",
     "Parent",
+    "PlanRebalance",
     "Question",
+    "RebalanceRequest",
     "RecordClusters",
     "Recorded",
     "Registry",
@@ -78,6 +81,7 @@ __all__ = [
     "SetLinkPolicyRequest",
     "SpawnCluster",
     "StartNode",
+    "StopRebalance",
     "Submit",
     "SubmitServiceCall",
     "TellAgain",
@@ -510,6 +514,14 @@ class DescribeState(Message, frozen=True, kw_only=True, gc=False):
     question: Question
 
 
+class PlanRebalance(Message, frozen=True, kw_only=True, gc=False):
+    """Ask the leader which replicas should move, at most `max_moves`; the plan is made a slice at a time."""
+
+    ref: int
+    reply_to: str
+    max_moves: int
+
+
 class NodeAnswer(Message, frozen=True, kw_only=True, gc=False):
     """A node's answer to a question with that `ref`; `error` instead of `value` when it cannot answer."""
 
@@ -653,6 +665,23 @@ class UpdateNodeRequest(Message, frozen=True, kw_only=True, gc=False):
     body: Any
 
 
+class RebalanceRequest(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: which replicas should move so that the nodes are evenly loaded, at most `max_moves`; answered with
+    the plan. Without `dry_run` the moves begin, at most `max_parallel` at a time."""
+
+    max_moves: int = 100
+    max_parallel: int = 1
+    dry_run: bool = True
+
+
+class DescribeRebalance(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: how far the last rebalance has come."""
+
+
+class StopRebalance(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: no more moves begin; those under way arrive."""
+
+
 class DescribeCluster(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: `detail` is "" or "stats" or "state"; nodes from `offset`, at most `limit`."""
 
@@ -752,6 +781,9 @@ EVENT_KINDS = {
     "tasks-stopped": "service, replicas, runs",
     "tasks-ended": "service, replicas, runs; they ended by themselves",
     "tasks-reported": "name (the node), states",
+    "rebalance-started": "moves, max_parallel, cost_before, cost_after (in percent of an average node)",
+    "rebalance-moves": "state (moving, moved, dropped), moves [service, slot, from, to], reasons of what was dropped",
+    "rebalance-ended": "moved, dropped",
     "events-lost": "after, before (log indexes); what happened between them was kept untold for too long",
     "storage-failed": "reason, is_damaged; the node takes no part, and is started again unless it is damaged",
     "link-cut": "source, target",

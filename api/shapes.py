@@ -87,6 +87,14 @@ NodePatch = dict[str, Any]
 """`{"availability": "drain", "labels": {…}, "resources": {…}}`; the implementation of ports.Clusters reads it."""
 
 
+class RebalanceOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which replicas should move, at most so many; without `dry_run` they do, at most `max_parallel` at a time."""
+
+    max_moves: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 100
+    max_parallel: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
+    dry_run: bool = True
+
+
 class LogEntryView(msgspec.Struct, kw_only=True):
     """One entry of a node's log."""
 
@@ -201,6 +209,50 @@ class NodeFacts(msgspec.Struct, kw_only=True):
     """Where it has any."""
 
 
+class RebalanceMove(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
+    """A replica that moves, by the address of its node and of the next one."""
+
+    service: str
+    slot: int
+    task: int
+    from_: str
+    to: str
+    state: str | None = None
+    """Once it was begun: waiting, moving, moved, or dropped with a reason."""
+    reason: str | None = None
+
+
+class RebalancePlan(msgspec.Struct, kw_only=True):
+    """What would be done, or has begun. Costs: what nodes hold beyond their even share, in percent of an average."""
+
+    state: str
+    """planned, running, or even: there is nothing to gain."""
+    made_at: int
+    cost_before: float
+    cost_after: float
+    max_parallel: int
+    dry_run: bool
+    moves: list[RebalanceMove]
+    log_index: int | None = None
+
+
+class RebalanceView(msgspec.Struct, kw_only=True):
+    """How far the last rebalance has come."""
+
+    state: str
+    """none, running or ended."""
+    moves: list[RebalanceMove]
+    made_at: int | None = None
+    log_index: int | None = None
+    max_parallel: int | None = None
+    cost_before: float | None = None
+    cost_after: float | None = None
+    waiting: int | None = None
+    moving: int | None = None
+    moved: int | None = None
+    dropped: int | None = None
+
+
 class ServiceSummary(msgspec.Struct, kw_only=True):
     """A service: what is desired, and how much of it runs."""
 
@@ -239,6 +291,8 @@ class ServiceDetail(ServiceSummary, kw_only=True):
     load_distribution: dict[str, int]
     earlier: list[EarlierSpec]
     waiting: Waiting | None = None
+    placement: dict[str, Any] | None = None
+    """The profile, and how the nodes with room compare, the best first: `{node: {"affinity", "score"}}`."""
 
 
 class ServiceList(msgspec.Struct, kw_only=True):

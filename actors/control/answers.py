@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 
 from ..messages import Question
-from ..scheduling.reasons import explain, why_update_waits
+from ..scheduling.reasons import compare, explain, why_update_waits
 from ..state import gpus, views
 from ..state.machine import ClusterState
 from ..state.needs import Needs
 from ..state.records import NodeRecord, ServiceRecord, TaskRecord
+from .rebalancing import rebalance_view
 
 __all__ = ["answer", "node_facts"]
 
@@ -45,6 +46,8 @@ def answer(state: ClusterState, question: Question, address: Address, cluster: s
         case "node":
             node = None if name is None else state.node(name)
             return None if node is None else {"id": node.name} | node_facts(state, node)
+        case "rebalance":
+            return rebalance_view(state, address)
     raise ValueError(f"nobody answers {question.about!r}")
 
 
@@ -88,6 +91,16 @@ def _whole_service(state: ClusterState, record: ServiceRecord, address: Address,
             "replicas": told.pending.waiting,
             "summary": told.summary,
             "nodes": {address(node): why_not for node, why_not in told.nodes},
+        }
+    compared = compare(state, record.name)
+    if compared:
+        view["placement"] = {
+            "profile": record.spec.placement.profile or "spread",
+            "nodes": {
+                address(one.node): {"affinity": one.affinity}
+                | ({} if one.score is None else {"score": one.score})
+                for one in compared
+            },
         }
     unmet = state.unmet(record.name)
     if unmet:

@@ -25,6 +25,7 @@ from ..messages import (
 )
 from ..raft import sessions
 from ..raft.events import Accepted, Propose, Refused
+from ..scheduling.choosing import Scores
 from ..scheduling.reconcile import plan_call, plan_repair
 from ..state import commands
 from ..state.commands import (
@@ -32,6 +33,7 @@ from ..state.commands import (
     Command,
     ExecuteCall,
     FailCall,
+    GoOnRebalance,
     MoveNodes,
     PassTime,
     PlaceTasks,
@@ -86,6 +88,7 @@ class ControlLoop:
         self._confirmed: dict[str, int] = {}
         self._sent: dict[str, tuple[int, int]] = {}
         self._ticks = 0
+        self._scores = Scores()
         self._view: ClusterView | None = None
         # What the view was made of: most rounds find it unchanged, and comparing the same objects costs nothing.
         self._view_basis: tuple[object, ...] = ()
@@ -207,9 +210,11 @@ class ControlLoop:
         if head is not None:
             missing.append(self._work(head))
         else:
-            repair = plan_repair(state, now_ms)
+            repair = plan_repair(state, now_ms, self._scores)
             if repair is not None:
                 missing.append(PlaceTasks(term=self.term, made_at=state.applied_index, plan=repair))
+            elif state.rebalance_is_due():
+                missing.append(GoOnRebalance(term=self.term))
         if now_ms > state.clock_ms() and (missing or state.waits_for_time(now_ms)):
             missing.insert(0, PassTime(term=self.term, clock_ms=now_ms))
         if missing and len(state.untold) >= UNTOLD_KEPT and self._told > state.untold.floor:
@@ -231,7 +236,7 @@ class ControlLoop:
         if fault:
             return FailCall(call_id=call.id, term=self.term, reason=fault)
         try:
-            plan = plan_call(state, call)
+            plan = plan_call(state, call, self._scores)
         except Exception as error:
             self._host.context.log.exception("no plan call=%s cluster=%s", call.id, self._host.cluster)
             return FailCall(call_id=call.id, term=self.term, reason=f"it could not be planned: {error!r}")

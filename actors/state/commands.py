@@ -209,6 +209,37 @@ class ReportTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True, ta
     updates: bytes
 
 
+class RebalanceMove(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """Task `task`, which is the replica in `slot` of `service`, moves from one node to another, by their numbers."""
+
+    task: int
+    service: str
+    slot: int
+    source: int
+    target: int
+
+
+class StartRebalance(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="start-rebalance"):
+    """Begin these moves in their order, at most `max_parallel` under way at a time. `made_at` is the index planned on;
+    refused while another rebalance is under way."""
+
+    made_at: int
+    max_parallel: int
+    cost_before: float
+    cost_after: float
+    moves: tuple[RebalanceMove, ...]
+
+
+class GoOnRebalance(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="go-on-rebalance"):
+    """The leader saw that the rebalance can go on: what has arrived ends, what has room begins."""
+
+    term: int
+
+
+class StopRebalance(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="stop-rebalance"):
+    """Begin no more moves."""
+
+
 class Told(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="told"):
     """The events of all entries up to this one are in the event log: no leader needs to tell them again."""
 
@@ -250,6 +281,9 @@ Command = (
     | FailCall
     | PlaceTasks
     | ReportTasks
+    | StartRebalance
+    | GoOnRebalance
+    | StopRebalance
     | Told
     | CreateCluster
     | ReplaceCluster

@@ -12,7 +12,7 @@ from collections.abc import Generator
 import msgspec
 import numpy as np
 
-from . import commands as c, invariants, node_commands, service_commands, snapshots
+from . import commands as c, invariants, node_commands, rebalancing, service_commands, snapshots
 from .call_queue import Result
 from .changes import Change
 from .node_commands import no_such_node
@@ -66,6 +66,12 @@ class ClusterState(Reading):
                 outcome = node_commands.move_nodes(replicas, change, command)
             case c.SetNodeStatus():
                 outcome = node_commands.set_node_status(replicas, change, term, command)
+            case c.StartRebalance():
+                outcome = rebalancing.start(replicas, change, command)
+            case c.GoOnRebalance():
+                outcome = rebalancing.go_on(replicas, change, term, command)
+            case c.StopRebalance():
+                outcome = rebalancing.stop(replicas, change)
             case c.Told():
                 self.untold.told(min(command.index, index))
                 outcome = Outcome()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
+import msgspec
 import numpy as np
 
 from . import gpus, history, nested, restarts
@@ -9,8 +12,10 @@ from .call_queue import CallQueue, QueuedCall
 from .commands import ServiceRequest
 from .depending import unmet
 from .history import Past
-from .needs import Needs
+from .moves import Rebalance
+from .needs import Needs, needs_of
 from .nodes import NodeTable, Room
+from .rebalancing import is_due
 from .records import (
     AssignedTasks,
     Assignments,
@@ -22,16 +27,20 @@ from .records import (
     ServiceRecord,
     TaskRecord,
     Wanted,
+    WantedThere,
 )
 from .replicas import Replicas
 from .runs import Ints, Mask, collect, distinct
 from .services import ServiceTable
-from .specs import UpdatePolicy
+from .specs import Reservations, ServiceSpec, UpdatePolicy
 from .task_states import TaskState
 from .tasks import Column, Rows, TaskTable
 from .untold import Untold
 from .updates import policy_of
 from .waiting import held, why_waiting
+
+FEW_TASKS = 1 << 16
+"""So many are looked through quicker than the nodes' own are found."""
 
 
 class Reading:
@@ -128,6 +137,30 @@ class Reading:
             updated_ms=t.updated[rows],
         )
 
+    def service_by_number(self, number: int) -> ServiceRecord:
+        """One that has tasks, also a removed one whose last tasks are waited for."""
+        return self._replicas.services.all[number].record()
+
+    def wanted_on(self, nodes: Ints) -> WantedThere:
+        """The tasks of these nodes, by their numbers, that are wanted running, in the order of their ids."""
+        t = self._replicas.tasks
+        if len(t) <= FEW_TASKS:
+            there = np.zeros(self._replicas.nodes.ready.size, dtype=bool)
+            there[nodes] = True
+            rows = np.flatnonzero(t.service >= 0)
+            rows = rows[there[t.node[rows]]]
+        else:
+            rows = np.sort(np.concatenate([t.of_node(number) for number in nodes.tolist()]))
+        rows = self._replicas.wanted(rows)
+        return WantedThere(
+            ids=t.id[rows],
+            services=t.service[rows].astype(np.int64),
+            slots=t.slot[rows].astype(np.int64),
+            nodes=t.node[rows].astype(np.int64),
+            versions=t.version[rows].astype(np.int64),
+            needs=t.needs[rows].astype(np.int64),
+        )
+
     def held_by_node(self, service: str) -> Ints:
         """int64[nodes]: how many replicas of a service have their place on each node."""
         found = self._replicas.services.find(service)
@@ -167,6 +200,19 @@ class Reading:
     def needs(self, number: int) -> Needs:
         """What tasks of that number of needs take."""
         return self._replicas.needs.all[number]
+
+    def asked_for_gpus(self, limit: int) -> tuple[tuple[Needs, int], ...]:
+        """(what a replica takes, replicas) of the newest services that reserve GPUs, those that take the same together;
+        ports are left out."""
+        counts: dict[tuple[object, ...], int] = {}
+        specs: dict[tuple[object, ...], Reservations] = {}
+        for service in islice(self._replicas.services.newest_first(), limit):
+            kept = service.spec.reservations
+            if kept.gpus and service.replicas:
+                kind = (*msgspec.structs.astuple(kept)[:4], kept.gpu_milli, kept.gpu_models, *kept.custom.items())
+                specs.setdefault(kind, kept)
+                counts[kind] = counts.get(kind, 0) + service.replicas
+        return tuple([(needs_of(ServiceSpec(reservations=specs[kind])), many) for kind, many in counts.items()])
 
     def tasks_of(self, node: str) -> tuple[TaskRecord, ...]:
         """Every task of a node that has not ended, by id."""
@@ -289,6 +335,14 @@ class Reading:
             for service in self._replicas.services.unsettled()
             if service.pending
         )
+
+    def rebalance(self) -> Rebalance | None:
+        """The last rebalance, whether it goes on or has ended."""
+        return self._replicas.rebalance
+
+    def rebalance_is_due(self) -> bool:
+        """Whether moves of it can end, begin or be dropped now."""
+        return is_due(self._replicas)
 
     def why_waiting(self, service: str) -> str:
         """Why replicas of that service wait, in a sentence; empty where none does."""

@@ -155,6 +155,17 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     updated_ms: Ints
 
 
+class WantedThere(msgspec.Struct, frozen=True, kw_only=True):
+    """Tasks of some nodes that should run, in columns of equal length, by id. `services` and `needs` are numbers."""
+
+    ids: Ints
+    services: Ints
+    slots: Ints
+    nodes: Ints
+    versions: Ints
+    needs: Ints
+
+
 class AssignedTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """`count` tasks of one service with neighbouring slots and ids. Each holds `gpu_milli` of these GPU devices.
 

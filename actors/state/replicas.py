@@ -12,6 +12,7 @@ import numpy as np
 
 from . import gpus, history, restarts, updates as updates_of_service
 from .changes import Change
+from .moves import Rebalance
 from .needs import Needs, NeedsTable
 from .nodes import NodeTable
 from .plans import ParsedPlan
@@ -44,6 +45,8 @@ class Replicas:
         self.needs = needs or NeedsTable()
         self.clock_ms = clock_ms
         """The cluster's own time, by the last leader that told it."""
+        self.rebalance: Rebalance | None = None
+        """The last one, whether it goes on or has ended (`rebalancing.py`)."""
         self._suspects: dict[int, None] = {}
 
     # plans
@@ -335,6 +338,13 @@ class Replicas:
         """Those of these tasks that should run."""
         wanted: Rows = rows[self.tasks.desired[rows] == TaskState.RUNNING]
         return wanted
+
+    def wanted_row(self, task: int) -> int | None:
+        """The row of a task that should run; None where it should not, or is gone."""
+        low, many = self.tasks.between(np.array([task]), np.array([1]))
+        rows = self.wanted(expand(low, many))
+        rows = rows[self.tasks.service[rows] >= 0]
+        return int(rows[0]) if rows.size else None
 
     def count(self, rows: Rows, sign: int) -> None:
         """Add tasks that are wanted running to, or take them from, what nodes and services have."""

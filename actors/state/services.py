@@ -157,6 +157,9 @@ class ServiceTable:
     def __len__(self) -> int:
         return len(self._by_name)
 
+    def newest_first(self) -> Iterator[Service]:
+        return reversed(self._by_name.values())
+
     def find(self, name: str) -> Service | None:
         return self._by_name.get(name)
 

@@ -57,6 +57,20 @@ class Platform(_Spec, frozen=True, kw_only=True):
     arch: str = ""
 
 
+class Affinity(_Spec, frozen=True, kw_only=True):
+    """Where new replicas rather go, or with a negative weight rather not: nodes that meet a constraint, or that have
+    replicas of another service."""
+
+    constraint: str = ""
+    service: str = ""
+    weight: int = 0
+    """-100 to 100."""
+
+
+Profile = Literal["", "spread", "binpack", "cosine", "mixed"]
+"""How nodes are chosen among those that will do; empty is `spread`."""
+
+
 class Placement(_Spec, frozen=True, kw_only=True):
     """Where replicas may go, and where they should. Constraints and preferences are written as in `constraints.py`."""
 
@@ -66,6 +80,9 @@ class Placement(_Spec, frozen=True, kw_only=True):
     max_replicas_per_node: int = 0
     """0 = no limit."""
     platforms: tuple[Platform, ...] = ()
+    profile: Profile = ""
+    affinities: tuple[Affinity, ...] = ()
+    """Nodes of the highest sum of weights come first, before preferences and profile."""
 
 
 class RestartPolicy(_Spec, frozen=True, kw_only=True):
