@@ -12,6 +12,7 @@ from .call_queue import CallQueue, QueuedCall
 from .commands import ServiceRequest
 from .depending import unmet
 from .history import Past
+from .loads import waits_for_its_beginning
 from .moves import Rebalance
 from .needs import Needs, needs_of
 from .nodes import NodeTable, Room
@@ -85,7 +86,10 @@ class Reading:
         ) or any(
             service.held > service.done and restarts.any_due(service.restarts, clock_ms, now_ms)
             for service in unsettled
-        ) or any(replicas.is_updated(service, now_ms) for service in unsettled)
+        ) or any(replicas.is_updated(service, now_ms) for service in unsettled) or (
+            replicas.services.is_watched
+            and any(waits_for_its_beginning(service) for service in replicas.services.loaded())
+        )
 
     def clock_ms(self) -> int:
         """The cluster's own time, as the last leader told it."""
@@ -191,6 +195,41 @@ class Reading:
         if found is None or found.update is None or not found.update.is_active:
             return None
         return policy_of(found)
+
+    def is_watched(self) -> bool:
+        """Whether any service is autoscaled, runs by a schedule, or has replicas that use something. Costs nothing."""
+        return self._replicas.services.is_watched
+
+    def autoscaled(self) -> dict[str, float]:
+        """Services whose number of replicas follows what they use, in order of creation, each with the seconds from one
+        decision to the next."""
+        found = self._replicas.services.autoscaled()
+        return {service.name: service.spec.autoscale.every_s for service in found if service.spec.autoscale}
+
+    def crons(self) -> tuple[ServiceRecord, ...]:
+        """Services that run by a schedule, in order of creation."""
+        return tuple([service.record() for service in self._replicas.services.crons()])
+
+    def has_loads(self) -> bool:
+        """Whether any replica uses something that is worth a question."""
+        return bool(self._replicas.services.loaded())
+
+    def loaded_on(self, node: str) -> tuple[tuple[str, int | None], ...]:
+        """The services with replicas on a node that use something, each with the time since when its demand is set, on
+        the cluster's clock."""
+        number, t = self._replicas.nodes.number(node), self._replicas.tasks
+        if number is None:
+            return ()
+        services = [self._replicas.services.all[one] for one in distinct(t.service[t.of_node(number)])]
+        return tuple([(one.name, one.demand_ms) for one in services if one.spec.simulate.has_load])
+
+    def running_count(self, service: str) -> int:
+        """How many of a service's replicas run, as far as their nodes have said."""
+        found, t = self._replicas.services.find(service), self._replicas.tasks
+        if found is None:
+            return 0
+        rows = self._replicas.wanted(t.of_service(found.number))
+        return int(np.count_nonzero((t.state[rows] == TaskState.RUNNING) & self._replicas.nodes.ready[t.node[rows]]))
 
     def unmet(self, service: str) -> tuple[str, ...]:
         """What the service waits for before its first replica starts, in words."""

@@ -11,8 +11,10 @@ from typing import Any, get_args
 import msgspec
 
 from . import constraints
+from .autoscale_reading import autoscale_faults, load_faults
 from .calls import InvalidCall, check_cluster, service_name
 from .commands import MAX_CAPACITY, MAX_REPLICAS
+from .cron_reading import cron_faults
 from .gpus import MAX_DEVICES, WHOLE
 from .specs import Placement, Reservations, ServiceSpec, one_a_node, tidied
 
@@ -162,6 +164,9 @@ def _faults(spec: ServiceSpec, body: Mapping[str, Any]) -> Iterator[InvalidCall]
     if len(dict.fromkeys(published)) < len(published):
         yield InvalidCall("$.ports", "a port is published twice", "name each published port once")
     yield from _rule_faults(spec)
+    yield from load_faults(spec)
+    yield from autoscale_faults(spec)
+    yield from cron_faults(spec)
 
 
 def _gpu_faults(kept: Reservations) -> Iterator[InvalidCall]:
@@ -178,7 +183,7 @@ def _gpu_faults(kept: Reservations) -> Iterator[InvalidCall]:
             yield InvalidCall(f"$.reservations.gpu_models[{i}]", f"{model[:100]!r} names no model", hint)
 
 
-_NO_CLUSTER_HAS = ("image", "command", "env", "limits", "ports", "simulate", "max_concurrent")
+_NO_CLUSTER_HAS = ("image", "command", "env", "limits", "ports", "simulate", "max_concurrent", "autoscale", "schedule")
 
 
 def _check_cluster(spec: ServiceSpec, name: str) -> None:
@@ -267,5 +272,10 @@ def _in_order(spec: ServiceSpec) -> ServiceSpec:
         labels=dict(sorted(spec.labels.items())),
         depends_on=dict(sorted(spec.depends_on.items())),
         reservations=kept,
+        simulate=msgspec.structs.replace(
+            spec.simulate,
+            usage=dict(sorted(spec.simulate.usage.items())),
+            demand=dict(sorted(spec.simulate.demand.items())),
+        ),
     )
     return tidied(in_order)
