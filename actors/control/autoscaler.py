@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Autoscaler"]
 
-DECISIONS_A_TICK = 10
-"""Of services whose replicas may be on thousands of nodes."""
+DECISIONS_A_TICK = 100
 
 
 class Autoscaler:
@@ -70,7 +69,7 @@ class Autoscaler:
         now_ms = now_ns // NS_PER_MS
         if name not in self._calm:
             self._calm[name] = Calm(now_ms, record.replicas)
-        used = self._usage.of_service(name, this_round=True)
+        used = self._usage.of_service(name)
         level = None if used is None else level_of(record.spec, used.means)
         if used is None or level is None:
             self._why[name] = f"nothing has said how much {policy.metric} its replicas use"
