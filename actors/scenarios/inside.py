@@ -183,6 +183,11 @@ class _ServiceInside:
         return 0 if self._record is None else int(self._record.version)
 
     @property
+    def update(self) -> str:
+        update = None if self._record is None else self._record.update
+        return "" if update is None else str(update.state)
+
+    @property
     def on(self) -> dict[str, int]:
         return {} if self._state is None else self._state.load_distribution(self.name)
 

@@ -57,6 +57,10 @@ class ServiceView(Protocol):
     @property
     def version(self) -> int: ...
     @property
+    def update(self) -> str:
+        """How far its last update is: updating, paused, completed, rollback_started, ...; empty without one."""
+
+    @property
     def on(self) -> dict[str, int]:
         """Replicas by node."""
 

@@ -59,6 +59,8 @@ def _service(
     }
     if record.name in why:
         view["reason"] = why[record.name]
+    if record.update is not None:
+        view["update"] = {"state": record.update.state}
     return view | (_call_fields(call) if call is not None else {})
 
 
