@@ -62,10 +62,12 @@ class Autoscaler:
         policy, now_ns = record.spec.autoscale, self._host.context.now_ns()
         if self._usage.is_more(name):
             return
-        # A tick early is not too early: rounds begin on ticks.
-        if now_ns - self._decided_ns.get(name, -1 << 62) < policy.every_s * 1e9 - TICK_MS * NS_PER_MS:
+        # From the beginning of a round to that of another: one that waits for a node that is silent takes longer. A
+        # tick early is not too early, because rounds begin on ticks.
+        since_ns = self._usage.began_ns - self._decided_ns.get(name, -1 << 62)
+        if since_ns < policy.every_s * 1e9 - TICK_MS * NS_PER_MS:
             return
-        self._decided_ns[name] = now_ns
+        self._decided_ns[name] = self._usage.began_ns
         now_ms = now_ns // NS_PER_MS
         if name not in self._calm:
             self._calm[name] = Calm(now_ms, record.replicas)

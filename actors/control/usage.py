@@ -80,7 +80,7 @@ class Usage:
     def _forget_all(self) -> None:
         self.has_ended = True
         """Whether everybody has answered in this round, or has had the time to."""
-        self._began_ns = -1 << 62
+        self.began_ns = -1 << 62
         self._to_ask: deque[str] = deque()
         self._awaited: dict[str, None] = {}
         self._sharing: dict[str, int] = {}
@@ -101,18 +101,18 @@ class Usage:
         says_little = not self._sums or any(self.is_more(service) for service in self._sums)
         is_extra = says_little and not self._is_extra
         wait_s = min(ANSWER_S, round_s) if is_extra else round_s
-        is_due = now_ns - self._began_ns >= wait_s * 1e9 - TICK_MS * NS_PER_MS / 2
+        is_due = now_ns - self.began_ns >= wait_s * 1e9 - TICK_MS * NS_PER_MS / 2
         if self.has_ended and is_due:
             self._is_extra = is_extra
             self._begin(now_ns)
         self._ask()
-        is_late = now_ns - self._began_ns >= ANSWER_S * 1e9
+        is_late = now_ns - self.began_ns >= ANSWER_S * 1e9
         if not self._to_ask and (not self._awaited or is_late):
             self.has_ended = True
 
     def _begin(self, now_ns: int) -> None:
         self.round += 1
-        self.has_ended, self._began_ns = False, now_ns
+        self.has_ended, self.began_ns = False, now_ns
         self._sums_before, self._sums = self._sums, {}
         self._sharing, self._awaited = {}, {}
         ready = [record.name for record in self._host.state.nodes() if record.status == "ready"]

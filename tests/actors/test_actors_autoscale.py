@@ -116,7 +116,7 @@ def test_replicas_that_begin_to_run_while_they_are_measured_are_not_taken_for_a_
         put(yard, replicas=4, autoscale=AUTO, simulate={"demand": {"requests": 200}})
         yard.run(20)
         usage = yard.node(yard.leader()).loop.usage
-        yard.run((usage._began_ns / 1e9 + 15 - yard.now) - before_ms / 1_000)
+        yard.run((usage.began_ns / 1e9 + 15 - yard.now) - before_ms / 1_000)
         patch(yard, replicas=8, simulate={"demand": {"requests": 400}})
         yard.run(40)
         assert scaled(yard) == []
