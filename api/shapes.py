@@ -141,6 +141,22 @@ class CallView(msgspec.Struct, kw_only=True):
     """`spreading pending`, `spreading`, `executed` or `failed`."""
     log_index: int | None = None
     load_distribution: dict[str, int] = {}
+    clusters: dict[str, str] = {}
+    """The ids of the clusters that it makes, by service."""
+
+
+class ParentView(msgspec.Struct, kw_only=True):
+    """The service that a nested cluster is."""
+
+    cluster: str
+    service: str
+
+
+class NestedView(msgspec.Struct, kw_only=True):
+    """The cluster that a service is."""
+
+    id: str
+    """It answers under /clusters/{id}."""
 
 
 class ClusterView(msgspec.Struct, kw_only=True):
@@ -150,6 +166,8 @@ class ClusterView(msgspec.Struct, kw_only=True):
     nodes: list[NodeView]
     connections: Matrix
     services: list[CallView]
+    parent: ParentView | None = None
+    """Of a nested cluster."""
 
 
 class Metadata(msgspec.Struct, kw_only=True):
@@ -252,6 +270,8 @@ class ServiceSummary(msgspec.Struct, kw_only=True):
     spec: dict[str, Any]
     reason: str | None = None
     """Why replicas wait."""
+    cluster: NestedView | None = None
+    """Where its container is a cluster."""
 
 
 class EarlierSpec(msgspec.Struct, kw_only=True):

@@ -14,7 +14,7 @@ from ..state.runs import Ints
 from ..state.specs import LOADS, TEMPLATE
 from .forecast import Forecast, Step, Tally
 from .reasons import why_not
-from .wishes import LossWish, ServiceWish, Wish, commands_of
+from .wishes import CallWish, LossWish, ServiceWish, Wish, commands_of
 
 __all__ = ["FieldChange", "Planned", "ServicePlanned", "plan_slices"]
 
@@ -85,6 +85,9 @@ def plan_slices(copy: ClusterState, wish: Wish, term: int, now_ms: int) -> Slice
     lost = _lost(copy, wish)
     yield
     forecast = Forecast(copy, term, now_ms)
+    fault = copy.why_not(wish.services) if isinstance(wish, CallWish) else ""
+    if fault:
+        return Planned(made_at=made_at, refusal=Outcome(ok=False, code="failed", reason=fault))
     for command in commands_of(wish, term):
         outcome = forecast.do(command)
         if not outcome.ok:

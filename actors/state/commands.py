@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from .specs import ServiceSpec
+from .specs import NestedCluster, ServiceSpec
 
 MAX_QUEUED_CALLS = 10_000
 """Calls that may wait in the state; the 10,001st is refused, so that an outage cannot fill the memory."""
@@ -29,12 +29,17 @@ Availability = Literal["active", "pause", "drain"]
 
 
 class ServiceRequest(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """What a call wants of one service: this many replicas, each of which takes `slots_per_replica` slots."""
+    """What a call wants of one service: this many replicas, each of which takes `slots_per_replica` slots.
+
+    cluster: the replicas are the nodes of a cluster. says_slots: whether the number of slots stood in the call.
+    """
 
     name: str
     replicas: int
     slots_per_replica: int = 1
     description: str = ""
+    cluster: NestedCluster | None = None
+    says_slots: bool = True
 
 
 class ServiceCall(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

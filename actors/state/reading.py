@@ -7,8 +7,9 @@ from itertools import islice
 import msgspec
 import numpy as np
 
-from . import gpus, history, restarts
+from . import gpus, history, nested, restarts
 from .call_queue import CallQueue, QueuedCall
+from .commands import ServiceRequest
 from .depending import unmet
 from .history import Past
 from .loads import waits_for_its_beginning
@@ -22,6 +23,7 @@ from .records import (
     CallRecord,
     ClusterRecord,
     CronService,
+    NestedRecord,
     NodeRecord,
     Pending,
     ServiceRecord,
@@ -326,10 +328,12 @@ class Reading:
         if number is None:
             return Assignments(node=node, version=0)
         t, services = self._replicas.tasks, self._replicas.services.all
-        rows = self._replicas.wanted(t.of_node(number))
+        rows = t.of_node(number)
+        rows = rows[(t.desired[rows] == TaskState.RUNNING) | self._replicas.are_nested(rows)]
+        leaves = (t.desired[rows] > TaskState.RUNNING).astype(np.int64)
         ids, slots = t.id[rows], t.slot[rows].astype(np.int64)
         runs = collect(
-            ids, ids - slots, t.service[rows].astype(np.int64), t.needs[rows].astype(np.int64)
+            ids, ids - slots, t.service[rows].astype(np.int64), t.needs[rows].astype(np.int64), leaves
         ).tolist()
         devices = self._devices(t.needs[rows])
         return Assignments(
@@ -345,10 +349,22 @@ class Reading:
                     simulate=services[service].spec.simulate,
                     devices=devices[needs][0],
                     gpu_milli=devices[needs][1],
+                    generation=None if services[service].spec.cluster is None else service,
+                    is_leaving=bool(leaving),
                 )
-                for first, count, shift, service, needs in runs
+                for first, count, shift, service, needs, leaving in runs
             ),
         )
+
+    def nested(self) -> tuple[NestedRecord, ...]:
+        """The services that are clusters, in order of creation."""
+        return nested.records(self._replicas)
+
+    def why_not(self, requests: tuple[ServiceRequest, ...]) -> str:
+        """Why a call of these cannot be carried out on the services that there are; empty where it can."""
+        found = self._replicas.services.find
+        faults = (nested.fault_of_request(found(request.name), request) for request in requests)
+        return "; ".join(fault for fault in faults if fault)
 
     def pending(self) -> tuple[Pending, ...]:
         """Services with replicas that wait, in order of creation, each with the reason."""

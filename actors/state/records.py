@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from .commands import Availability, ClusterNode, ServiceRequest
+from .needs import Needs
 from .runs import Ints
 from .specs import ServiceSpec, Simulated
 from .task_states import TaskState
@@ -203,7 +204,11 @@ class WantedThere(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AssignedTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """`count` tasks of one service with neighbouring slots and ids. Each holds `gpu_milli` of these GPU devices."""
+    """`count` tasks of one service with neighbouring slots and ids. Each holds `gpu_milli` of these GPU devices.
+
+    generation: of a cluster, the service's number, by which it differs from an earlier one of the same name.
+    is_leaving: these are wanted no more, and stay until their cluster has let them go.
+    """
 
     service: str
     first_slot: int
@@ -213,6 +218,16 @@ class AssignedTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     simulate: Simulated = Simulated()
     devices: tuple[int, ...] = ()
     gpu_milli: int = 0
+    generation: int | None = None
+    is_leaving: bool = False
+
+
+class NestedRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A service that is a cluster: the tasks that should be its nodes, by id, as (task id, node name, what it has)."""
+
+    service: str
+    generation: int
+    tasks: tuple[tuple[int, str, Needs], ...]
 
 
 class Assignments(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,7 +239,7 @@ class Assignments(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def replicas(self) -> int:
-        return sum(run.count for run in self.runs)
+        return sum(run.count for run in self.runs if not run.is_leaving)
 
     def tasks(self) -> Iterator[tuple[int, str, int]]:
         """(task id, service, slot), one by one."""

@@ -187,6 +187,7 @@ class ServiceTable:
         self._leaving = {service.number: None for service in services if service.is_removed}
         self._unsettled: dict[int, None] = {}
         self._everywhere: dict[int, None] = {}
+        self._nested: dict[int, None] = {}
         self._watched: dict[int, None] = {}
         for service in services:
             self.settle(service)
@@ -225,6 +226,11 @@ class ServiceTable:
 
     def forget(self, number: int) -> None:
         del self.all[number], self._leaving[number]
+        self._nested.pop(number, None)
+
+    def nested(self) -> tuple[int, ...]:
+        """The numbers of those that are clusters, removed ones too while they have tasks."""
+        return tuple(sorted(self._nested))
 
     def everywhere(self) -> tuple[int, ...]:
         """The numbers of global services: every change of a node concerns them."""
@@ -253,6 +259,8 @@ class ServiceTable:
     def settle(self, service: Service) -> None:
         """To be called after each change of a service's numbers."""
         spec = service.spec
+        if spec.cluster is not None:
+            self._nested[service.number] = None
         if not service.is_removed and (spec.autoscale is not None or spec.is_cron or spec.simulate.has_load):
             self._watched[service.number] = None
         elif self._watched:
