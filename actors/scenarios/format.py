@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from .quantities import Duration, Share
+from .quantities import Duration, Moment, Share
 
 __all__ = [
     "FAULTS", "GROUPS", "MODIFIERS", "NAME", "SHAPES", "VERBS", "Chaos", "ClockFault", "ClusterShape", "Delay",
@@ -88,6 +88,8 @@ class ClusterShape(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True,
     disks: DiskShape | None = None
     links: LinkShape = LinkShape()
     raft: RaftShape = RaftShape()
+    wall_clock: Moment = "2026-01-01T00:00Z"
+    """What the calendar says at the start, for services that run by a schedule; on the live clock it is what it is."""
 
 
 class Delay(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -301,6 +303,9 @@ class Chaos(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
         }
     )
     """Verbs with their weights."""
+    only: list[Annotated[int, Meta(ge=1)]] | None = None
+    """Of the faults that are drawn, those with these numbers, counted from 1; the others are left out. A campaign
+    that shrinks what failed writes it."""
     clients: Annotated[int, Meta(ge=0, le=100)] = 0
     """How many clients write and read meanwhile; what they hear must have an order (linearizable)."""
     settle: Duration = "60s"
