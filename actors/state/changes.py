@@ -16,5 +16,6 @@ class Change:
     def touch(self, nodes: list[int]) -> None:
         self.nodes.update(dict.fromkeys(nodes))
 
-    def emit(self, kind: str, **data: object) -> None:
-        self.events.append(StateEvent(kind=kind, data=data))
+    def emit(self, kind: str, *, packed: bytes = b"", **data: object) -> None:
+        """packed: its runs, as `StateEvent` has them."""
+        self.events.append(StateEvent(kind=kind, data=data, runs=packed))

@@ -17,7 +17,8 @@ from .needs import Needs, NeedsTable
 from .nodes import NodeTable
 from .plans import ParsedPlan
 from .records import NodeRecord
-from .runs import Ints, Mask, collect, distinct, expand
+from .replacing import replace_lost
+from .runs import PLAN, Ints, Mask, collect, distinct, expand
 from .services import Service, ServiceTable, at_a_time
 from .specs import Placement, Simulated
 from .task_states import NUMBERS, TaskState
@@ -59,6 +60,8 @@ class Replicas:
                 self._stop(change, service, part.stops)
             if service is not None and part.retires.size:
                 self._retire(change, service, part.retires)
+        if replace_lost(self, change, plan):
+            return
         for part in plan:
             service = self.services.find(part.service)
             if service is not None and part.starts.size:
@@ -405,10 +408,13 @@ class Replicas:
         return tuple(zip(self.nodes.names(numbers.tolist()), counts[numbers].tolist(), strict=True))
 
     def _release(self, change: Change, rows: Rows, kind: str) -> None:
+        """No longer wanted, and told so."""
+        if rows.size:
+            self._tell_tasks(change, rows, kind)
+            self.give_up(rows)
+
+    def give_up(self, rows: Rows) -> None:
         """No longer wanted: the slots are free at once; a task that no agent has seen is forgotten."""
-        if not rows.size:
-            return
-        self._tell_tasks(change, rows, kind)
         self.count(rows, -1)
         self.tasks.desired[rows] = TaskState.SHUTDOWN
         self.tasks.updated[rows] = self.clock_ms
@@ -430,16 +436,29 @@ class Replicas:
         return _are_among(self.tasks.service[rows], np.array(nested, dtype=np.int64))
 
     def _tell_tasks(self, change: Change, rows: Rows, kind: str) -> None:
-        """One event a service, with runs [node, first slot, last slot]."""
+        """One event a service, with its runs."""
+        change.touch(distinct(self.tasks.node[rows]))
+        for number, many, runs in self.runs_by_service(rows):
+            change.emit(kind, packed=runs, service=self.services.all[number].name, replicas=many)
+
+    def runs_by_service(self, rows: Rows) -> list[tuple[int, int, bytes]]:
+        """(service, how many, runs as in `StateEvent`) of these tasks, by service; of each in the order given."""
+        if not rows.size:
+            return []
         tasks = self.tasks
-        change.touch(distinct(tasks.node[rows]))
-        for number in distinct(tasks.service[rows]):
-            mine = rows[tasks.service[rows] == number]
-            runs = collect(tasks.slot[mine].astype(np.int64), tasks.node[mine].astype(np.int64)).tolist()
-            told = tuple(
-                (self.nodes.records[node].name, first, first + count - 1) for first, count, node in runs
-            )
-            change.emit(kind, service=self.services.all[number].name, replicas=int(mine.size), runs=told)
+        services = tasks.service[rows].astype(np.int64)
+        if np.any(services != services[0]):
+            order = np.argsort(services, kind="stable")
+            rows, services = rows[order], services[order]
+        found = collect(tasks.slot[rows].astype(np.int64), tasks.node[rows].astype(np.int64), services)
+        packed = np.column_stack((found[:, 2], found[:, 0], found[:, 0] + found[:, 1] - 1)).astype(PLAN)
+        starts = np.flatnonzero(np.diff(found[:, 3], prepend=-1))
+        many = np.add.reduceat(found[:, 1], starts).tolist()
+        ends = [*starts[1:].tolist(), len(found)]
+        return [
+            (number, count, packed[first:end].tobytes())
+            for number, count, first, end in zip(found[starts, 3].tolist(), many, starts.tolist(), ends, strict=True)
+        ]
 
 
 def _are_among(numbers: Ints, others: Ints) -> Mask:

@@ -8,9 +8,13 @@ state, and in every snapshot, until the log says that they were told.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from .records import Happening, StateEvent
+import msgspec
+import numpy as np
+
+from .records import Happening, NodeRecord, StateEvent
+from .runs import PLAN
 
 LIMIT = 4096
 """Entries whose events are kept while nobody is there to be told; then the oldest go, and the gap is told."""
@@ -53,3 +57,17 @@ class Untold:
     def dump(self) -> tuple[Happening, ...]:
         """As the constructor takes it."""
         return tuple(self._kept)
+
+
+def spelled_out(happening: Happening, nodes: Sequence[NodeRecord]) -> Happening:
+    """The same with its runs as lists [node, first slot, last slot], ready for JSON. `nodes` are by number."""
+    if not any(event.runs for event in happening.events):
+        return happening
+    events = [_spelled_out(event, nodes) if event.runs else event for event in happening.events]
+    return msgspec.structs.replace(happening, events=tuple(events))
+
+
+def _spelled_out(event: StateEvent, nodes: Sequence[NodeRecord]) -> StateEvent:
+    rows = np.frombuffer(event.runs, dtype=PLAN).reshape(-1, 3).tolist()
+    told = [(nodes[node].name, first, last) for node, first, last in rows]
+    return StateEvent(kind=event.kind, data=event.data | {"runs": tuple(told)})
