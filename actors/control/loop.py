@@ -36,9 +36,10 @@ from ..state.commands import (
     FailCall,
     GoOnRebalance,
     MoveNodes,
+    NodeReport,
     PassTime,
     PlaceTasks,
-    ReportTasks,
+    ReportNodes,
     SetNodeStatus,
     Told,
 )
@@ -250,8 +251,17 @@ class ControlLoop:
             return changes
         missing: list[Command] = []
         self._take_reports()
-        for name, report in self._proposed_reports.items():
-            missing.append(ReportTasks(node=name, incarnation=report.incarnation, updates=report.updates))
+        if self._proposed_reports:
+            missing.append(
+                ReportNodes(
+                    reports=tuple(
+                        [
+                            NodeReport(node=node, incarnation=report.incarnation, updates=report.updates)
+                            for node, report in self._proposed_reports.items()
+                        ]
+                    )
+                )
+            )
         now_ms = self.clock_ms()
         plan = self._plan(now_ms)
         self._is_placing = plan is not None

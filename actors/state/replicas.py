@@ -175,12 +175,14 @@ class Replicas:
 
     # reports
 
-    def report(self, change: Change, number: int, updates: Ints) -> tuple[dict[str, int], bool]:
-        """Carry a node's tasks forward to the states told, as rows (first task id, count, state).
+    def report(
+        self, change: Change, numbers: Ints, updates: Ints
+    ) -> tuple[dict[int, dict[str, int]], bool]:
+        """Carry tasks forward to the states told, as rows (first task id, count, state), each by a node, by its number.
 
-        How many reached each state, by its name; and whether one ended that should have run on.
+        How many reached each state, by its name, of each node; and whether one ended that should have run on.
         """
-        rows, states = self._newer_states(number, updates)
+        rows, states = self._newer_states(numbers, updates)
         before = {"state": self.tasks.state[rows], "since": self.tasks.updated[rows]}
         self.tasks.state[rows] = states
         self.tasks.updated[rows] = self.clock_ms
@@ -197,11 +199,9 @@ class Replicas:
             updates_of_service.count_failures(service, change, failures, self.clock_ms)
             self.tell_load(change, service, load)
             self.suspect((service_number,))
+        reached = _counted(self.tasks.node[rows].astype(np.int64), states)
         self._forget_tasks(change, ended)
-        reached = np.bincount(states)
-        return {TaskState(n).name: int(reached[n]) for n in np.flatnonzero(reached).tolist()}, bool(
-            failed.size
-        )
+        return reached, bool(failed.size)
 
     def _early(self, service: Service, rows: Rows, states: Ints, since: Ints) -> int:
         """How many of these are failures of the update: they ended before they ran, or soon after."""
@@ -245,13 +245,15 @@ class Replicas:
                 )
             )
 
-    def _newer_states(self, number: int, updates: Ints) -> tuple[Rows, Ints]:
-        """The node's own tasks that a report carries forward, each once, with the furthest state told."""
-        usable = np.array([state in NUMBERS for state in updates[:, 2].tolist()], dtype=bool)
+    def _newer_states(self, numbers: Ints, updates: Ints) -> tuple[Rows, Ints]:
+        """The nodes' own tasks that their reports carry forward, each once, with the furthest state told."""
+        told = updates[:, 2]
+        usable = (told >= 0) & (told < _IS_STATE.size)
+        usable[usable] = _IS_STATE[told[usable]]
         first, count, state = updates[usable].T
         low, many = self.tasks.between(first, count)
-        rows, states = expand(low, many), np.repeat(state, many)
-        forward = (self.tasks.node[rows] == number) & (states > self.tasks.state[rows])
+        rows, states, numbers = expand(low, many), np.repeat(state, many), np.repeat(numbers[usable], many)
+        forward = (self.tasks.node[rows] == numbers) & (states > self.tasks.state[rows])
         rows, states = rows[forward], states[forward]
         order = np.lexsort((states, rows))
         rows, states = rows[order], states[order]
@@ -459,6 +461,21 @@ class Replicas:
             (number, count, packed[first:end].tobytes())
             for number, count, first, end in zip(found[starts, 3].tolist(), many, starts.tolist(), ends, strict=True)
         ]
+
+
+_IS_STATE = np.zeros(max(NUMBERS) + 1, dtype=bool)
+"""bool[number]: whether a task's state has it."""
+_IS_STATE[sorted(NUMBERS)] = True
+
+
+def _counted(nodes: Ints, states: Ints) -> dict[int, dict[str, int]]:
+    """How many are in each state, by its name, of each node."""
+    keys, counts = np.unique(nodes * _IS_STATE.size + states, return_counts=True)
+    found: dict[int, dict[str, int]] = {}
+    for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
+        node, state = divmod(key, _IS_STATE.size)
+        found.setdefault(node, {})[TaskState(state).name] = count
+    return found
 
 
 def _are_among(numbers: Ints, others: Ints) -> Mask:

@@ -16,7 +16,7 @@ from .replicas import Replicas
 from .services import Service, ServiceTable
 from .specs import Reservations, ServiceSpec, tidied
 from .tasks import COLUMNS, TaskTable
-from .untold import Untold
+from .untold import Untold, packed
 
 SNAPSHOT_FORMAT = 3
 """Format 1 had no untold events: what was not told when it was written stays so. Formats 1 and 2 knew no specs."""
@@ -173,7 +173,7 @@ def _restored(saved: _Snapshot) -> Restored:
         replicas=replicas,
         queue=CallQueue(saved.calls),
         clusters=saved.clusters,
-        untold=Untold(saved.untold, saved.told),
+        untold=Untold(tuple([packed(happening, saved.nodes) for happening in saved.untold]), saved.told),
     )
 
 

@@ -8,13 +8,13 @@ state, and in every snapshot, until the log says that they were told.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
 
 from .records import Happening, NodeRecord, StateEvent
-from .runs import PLAN
+from .runs import PLAN, pack
 
 LIMIT = 4096
 """Entries whose events are kept while nobody is there to be told; then the oldest go, and the gap is told."""
@@ -71,3 +71,20 @@ def _spelled_out(event: StateEvent, nodes: Sequence[NodeRecord]) -> StateEvent:
     rows = np.frombuffer(event.runs, dtype=PLAN).reshape(-1, 3).tolist()
     told = [(nodes[node].name, first, last) for node, first, last in rows]
     return StateEvent(kind=event.kind, data=event.data | {"runs": tuple(told)})
+
+
+def packed(happening: Happening, nodes: Sequence[NodeRecord]) -> Happening:
+    """The reverse, for what snapshots of before had spelled out."""
+    if not any("runs" in event.data for event in happening.events):
+        return happening
+    numbers = {record.name: record.number for record in nodes}
+    events = [_packed(event, numbers) if "runs" in event.data else event for event in happening.events]
+    return msgspec.structs.replace(happening, events=tuple(events))
+
+
+def _packed(event: StateEvent, numbers: Mapping[str, int]) -> StateEvent:
+    if any(name not in numbers for name, _, _ in event.data["runs"]):
+        return event
+    rows = [(numbers[name], first, last) for name, first, last in event.data["runs"]]
+    data = {name: value for name, value in event.data.items() if name != "runs"}
+    return StateEvent(kind=event.kind, data=data, runs=pack(rows, PLAN))
