@@ -166,6 +166,8 @@ class ControlLoop:
             self._reports[report.node] = msgspec.structs.replace(report, updates=updates)
             self._host.look_again()
         else:
+            # Whatever it says is known: so it is in the log.
+            self._settled[report.node] = report.version
             self._heed(report)
 
     def _heed(self, report: Report) -> None:

@@ -59,6 +59,12 @@ class Untold:
         return tuple(self._kept)
 
 
+def runs_of(event: StateEvent) -> list[tuple[int, int, int]]:
+    """(node number, first slot, last slot) each, of an event that is not spelled out."""
+    rows: list[tuple[int, int, int]] = np.frombuffer(event.runs, dtype=PLAN).reshape(-1, 3).tolist()
+    return rows
+
+
 def spelled_out(happening: Happening, nodes: Sequence[NodeRecord]) -> Happening:
     """The same with its runs as lists [node, first slot, last slot], ready for JSON. `nodes` are by number."""
     if not any(event.runs for event in happening.events):
@@ -68,8 +74,7 @@ def spelled_out(happening: Happening, nodes: Sequence[NodeRecord]) -> Happening:
 
 
 def _spelled_out(event: StateEvent, nodes: Sequence[NodeRecord]) -> StateEvent:
-    rows = np.frombuffer(event.runs, dtype=PLAN).reshape(-1, 3).tolist()
-    told = [(nodes[node].name, first, last) for node, first, last in rows]
+    told = [(nodes[node].name, first, last) for node, first, last in runs_of(event)]
     return StateEvent(kind=event.kind, data=event.data | {"runs": tuple(told)})
 
 
