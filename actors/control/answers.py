@@ -32,9 +32,8 @@ def answer(state: ClusterState, question: Question, address: Address) -> Value |
             return None if call is None else views.call_view(call, address)
         case "services":
             records = state.services()
-            why = {pending.service: pending.reason for pending in state.pending()}
             shown = records[question.offset : question.offset + question.limit]
-            return _list(len(records), [_service(record, why) for record in shown])
+            return _list(len(records), [_service(state, record) for record in shown])
         case "service":
             record = None if name is None else state.service(name)
             return None if record is None else _whole_service(state, record, address)
@@ -55,7 +54,7 @@ def _list(count: int, results: list[Value]) -> Value:
     return {"metadata": {"count": count}, "results": results}
 
 
-def _service(record: ServiceRecord, why: dict[str, str]) -> Value:
+def _service(state: ClusterState, record: ServiceRecord) -> Value:
     view: Value = {
         "name": record.name,
         "version": record.version,
@@ -74,14 +73,14 @@ def _service(record: ServiceRecord, why: dict[str, str]) -> Value:
             "failures": record.update.failures,
             "message": record.update.message,
         }
-    if record.name in why:
-        view["reason"] = why[record.name]
+    pending = state.pending_of(record.name)
+    if pending is not None:
+        view["reason"] = pending.reason
     return view
 
 
 def _whole_service(state: ClusterState, record: ServiceRecord, address: Address) -> Value:
-    why = {pending.service: pending.reason for pending in state.pending()}
-    view = _service(record, why)
+    view = _service(state, record)
     shares = state.load_distribution(record.name)
     view["load_distribution"] = {address(node): replicas for node, replicas in shares.items()}
     told = explain(state, record.name)

@@ -35,7 +35,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 def explain(state: ClusterState, service: str) -> Explanation | None:
     """Why a service's replicas wait; None where none waits or there is no such service."""
     record = state.service(service)
-    pending = next((waiting for waiting in state.pending() if waiting.service == service), None)
+    pending = state.pending_of(service)
     if record is None or pending is None:
         return None
     kinds = _kinds(state, record)

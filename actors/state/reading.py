@@ -309,15 +309,19 @@ class Reading:
 
     def pending(self) -> tuple[Pending, ...]:
         """Services with replicas that wait, in order of creation, each with the reason."""
-        return tuple(
-            Pending(
-                service=service.name,
-                waiting=service.pending,
-                replicas=service.replicas,
-                reason=why_waiting(service, self._replicas),
-            )
-            for service in self._replicas.services.unsettled()
-            if service.pending
+        waiting = [self.pending_of(service.name) for service in self._replicas.services.unsettled()]
+        return tuple([one for one in waiting if one is not None])
+
+    def pending_of(self, service: str) -> Pending | None:
+        """Why replicas of one service wait; None where none does."""
+        found = self._replicas.services.find(service)
+        if found is None or found.is_settled or not found.pending:
+            return None
+        return Pending(
+            service=found.name,
+            waiting=found.pending,
+            replicas=found.replicas,
+            reason=why_waiting(found, self._replicas),
         )
 
     def rebalance(self) -> Rebalance | None:
