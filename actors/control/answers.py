@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,7 +13,11 @@ from ..state import gpus, views
 from ..state.machine import ClusterState
 from ..state.needs import Needs
 from ..state.records import NodeRecord, ServiceRecord, TaskRecord
+from . import watched
 from .rebalancing import rebalance_view
+
+if TYPE_CHECKING:
+    from .loop import ControlLoop
 
 __all__ = ["answer", "node_facts"]
 
@@ -21,22 +25,31 @@ Address = Callable[[str | None], str | None]
 Value = dict[str, Any]
 
 
-def answer(state: ClusterState, question: Question, address: Address) -> Value | None:
-    """None where there is nothing of that name."""
+def answer(
+    state: ClusterState,
+    question: Question,
+    address: Address,
+    loop: ControlLoop | None = None,
+    cluster: str = "0",
+) -> Value | None:
+    """None where there is nothing of that name. What only a leader knows stands there where `loop` is one's; `cluster`
+    is the id of this one."""
     name = question.name
     match question.about:
         case "state":
-            return views.state_view(state, address)
+            return views.state_view(state, address, cluster)
         case "call":
             call = state.last_call() if name is None else state.call(name)
-            return None if call is None else views.call_view(call, address)
+            return None if call is None else views.call_view(call, address, cluster)
         case "services":
             records = state.services()
             shown = records[question.offset : question.offset + question.limit]
-            return _list(len(records), [_service(state, record) for record in shown])
+            return _list(len(records), [_service(state, record, cluster) for record in shown])
         case "service":
             record = None if name is None else state.service(name)
-            return None if record is None else _whole_service(state, record, address)
+            if record is None:
+                return None
+            return _whole_service(state, record, address, cluster) | watched.facts(state, record, loop)
         case "tasks":
             if name is not None and state.service(name) is None:
                 return None
@@ -44,7 +57,10 @@ def answer(state: ClusterState, question: Question, address: Address) -> Value |
             return _list(count, [_task(task, state.clock_ms(), address) for task in tasks])
         case "node":
             node = None if name is None else state.node(name)
-            return None if node is None else {"id": node.name} | node_facts(state, node)
+            if node is None:
+                return None
+            usage = {} if loop is None else loop.usage.of_node(node.name)
+            return {"id": node.name} | node_facts(state, node) | ({"usage": usage} if usage else {})
         case "rebalance":
             return rebalance_view(state, address)
     raise ValueError(f"nobody answers {question.about!r}")
@@ -54,7 +70,7 @@ def _list(count: int, results: list[Value]) -> Value:
     return {"metadata": {"count": count}, "results": results}
 
 
-def _service(state: ClusterState, record: ServiceRecord) -> Value:
+def _service(state: ClusterState, record: ServiceRecord, cluster: str) -> Value:
     view: Value = {
         "name": record.name,
         "version": record.version,
@@ -67,6 +83,7 @@ def _service(state: ClusterState, record: ServiceRecord) -> Value:
         "given_up": record.done - record.completed,
         "spec": msgspec.to_builtins(record.spec),
     }
+    view |= views.cluster_view(cluster, record.name, record.spec.cluster)
     if record.update is not None:
         view["update"] = {
             "state": record.update.state,
@@ -79,8 +96,8 @@ def _service(state: ClusterState, record: ServiceRecord) -> Value:
     return view
 
 
-def _whole_service(state: ClusterState, record: ServiceRecord, address: Address) -> Value:
-    view = _service(state, record)
+def _whole_service(state: ClusterState, record: ServiceRecord, address: Address, cluster: str) -> Value:
+    view = _service(state, record, cluster)
     shares = state.load_distribution(record.name)
     view["load_distribution"] = {address(node): replicas for node, replicas in shares.items()}
     told = explain(state, record.name)

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..messages import Assign, Beat, ClusterSpec, ClusterView, Heeded, Message, NodeSpec, Report
+from ..messages import (
+    Assign,
+    Beat,
+    ChildCluster,
+    ClusterSpec,
+    ClusterView,
+    Heeded,
+    Message,
+    NodeSpec,
+    Report,
+    nested_node,
+)
 from ..raft import sessions
 from ..raft.events import Accepted, Propose, Refused
 from ..scheduling.choosing import Scores
@@ -30,11 +41,16 @@ from ..state.commands import (
     SetNodeStatus,
     Told,
 )
+from ..state.machine import ClusterState
+from ..state.needs import Needs
 from ..state.records import CallRecord, NodeRecord, Outcome
 from ..units import NS_PER_MS
+from .autoscaler import Autoscaler
+from .cron import Cron
 from .liveness import TICK_MS, Liveness
 from .membership import VOTER_LOST_S, next_change
 from .reports import updates_of
+from .usage import Usage
 
 if TYPE_CHECKING:
     from .host import Host
@@ -74,6 +90,11 @@ class ControlLoop:
         self._settled: dict[str, int] = {}
         self._confirmed: dict[str, int] = {}
         self._sent: dict[str, tuple[int, int]] = {}
+        self.usage = Usage(host, term, self.clock_ms)
+        self.autoscaler = Autoscaler(host, term, self.usage)
+        self.cron = Cron(host, term)
+        self._is_watching = False
+        """Whether any service is measured, autoscaled or run by a schedule: most clusters have none."""
         self._ticks = 0
         self._scores = Scores()
         self._view: ClusterView | None = None
@@ -93,6 +114,11 @@ class ControlLoop:
         self._liveness.tick(host.context.now_ns())
         if self._ticks % BEAT_EVERY_TICKS == 0:
             self._beat_workers()
+        # Once more after the last such service is gone, so that nothing is left of it.
+        was_watching, self._is_watching = self._is_watching, host.state.is_watched()
+        if (was_watching or self._is_watching) and host.applied >= self.first_index:
+            self.autoscaler.tick()
+            self.cron.tick()
         if self._ticks % VIEW_EVERY_TICKS == 0:
             self._view = None
         host.look_again()
@@ -202,6 +228,8 @@ class ControlLoop:
                 missing.append(PlaceTasks(term=self.term, made_at=state.applied_index, plan=repair))
             elif state.rebalance_is_due():
                 missing.append(GoOnRebalance(term=self.term))
+        if self._is_watching:
+            missing += [*self.autoscaler.missing(), *self.cron.missing()]
         if now_ms > state.clock_ms() and (missing or state.waits_for_time(now_ms)):
             missing.insert(0, PassTime(term=self.term, clock_ms=now_ms))
         if missing and len(state.untold) >= UNTOLD_KEPT and self._told > state.untold.floor:
@@ -219,6 +247,9 @@ class ControlLoop:
     def _work(self, call: CallRecord) -> Command:
         """Carry out the oldest call. One that cannot be planned fails, so that those behind it are not held up."""
         state = self._host.state
+        fault = state.why_not(call.services)
+        if fault:
+            return FailCall(call_id=call.id, term=self.term, reason=fault)
         try:
             plan = plan_call(state, call, self._scores)
         except Exception as error:
@@ -228,7 +259,13 @@ class ControlLoop:
 
     def _first_nodes(self) -> tuple[AddNode, ...]:
         return tuple(
-            AddNode(name=spec.name, host=spec.host, port=spec.port, capacity=spec.capacity)
+            AddNode(
+                name=spec.name,
+                host=spec.host,
+                port=spec.port,
+                capacity=spec.capacity,
+                resources=spec.resources,
+            )
             for spec in self._host.first_nodes
         )
 
@@ -320,7 +357,10 @@ class ControlLoop:
         if host.applied < host.raft.commit_index:
             # Entries are applied in slices: a node that joins in a later one is not yet in the state, but has not left.
             return
-        basis = (nodes, membership, clusters)
+        children = _children(host.state)
+        draining = tuple([record.name for record in nodes if record.availability == "drain"])
+        drained = tuple([name for name in draining if not host.state.tasks_of(name)])
+        basis = (nodes, membership, clusters, children, drained)
         if self._view is not None and basis == self._view_basis:
             return
         self._view_basis = basis
@@ -336,10 +376,33 @@ class ControlLoop:
                 )
                 for record in clusters
             ),
+            children=children,
+            draining=draining,
+            drained=drained,
         )
         if view != self._view:
             self._view = view
             host.context.send(host.front_door, view)
+
+
+def _children(state: ClusterState) -> tuple[ChildCluster, ...]:
+    """The services that are clusters, each with the nodes that it should have."""
+    return tuple(
+        ChildCluster(
+            service=record.service,
+            generation=record.generation,
+            nodes=tuple(_nested_node(state, *task) for task in record.tasks),
+        )
+        for record in state.nested()
+    )
+
+
+def _nested_node(state: ClusterState, task: int, node: str, has: Needs) -> NodeSpec:
+    record = state.node(node)
+    host = "" if record is None else record.host
+    return NodeSpec(
+        name=nested_node(node, task), host=host, port=None, capacity=has.slots, resources=dict(has.more)
+    )
 
 
 def _spec(record: NodeRecord | commands.ClusterNode) -> NodeSpec:

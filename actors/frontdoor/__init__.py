@@ -12,6 +12,8 @@
 #   cables.py       which links are up, and how well they carry
 #   addresses.py    which node an address means, and the address of a new one
 #   ports.py        the ports that nodes listen on
+#   hosting.py      of a nested cluster: where its nodes run, and which there should be
+#   nesting.py      for the Orchestrator: which clusters are services of others
 #   host.py         what these need of the actor
 """
 
@@ -20,6 +22,8 @@ from .calls import Calls
 from .claims import Claims
 from .courier import CHANGE_S, Applied, Courier, Retry
 from .home import Home
+from .hosting import Hosting
+from .nesting import Nesting
 from .plans import Plans
 from .ports import NodePorts, Ports
 from .questions import Answers, Expired, Questions
@@ -36,6 +40,8 @@ __all__ = [
     "Courier",
     "Expired",
     "Home",
+    "Hosting",
+    "Nesting",
     "NodePorts",
     "Plans",
     "Ports",

@@ -11,10 +11,10 @@ import numpy as np
 from ..state.machine import ClusterState
 from ..state.records import Outcome, ServiceRecord
 from ..state.runs import Ints
-from ..state.specs import TEMPLATE
+from ..state.specs import LOADS, TEMPLATE
 from .forecast import Forecast, Step, Tally
 from .reasons import why_not
-from .wishes import LossWish, ServiceWish, Wish, commands_of
+from .wishes import CallWish, LossWish, ServiceWish, Wish, commands_of
 
 __all__ = ["FieldChange", "Planned", "ServicePlanned", "plan_slices"]
 
@@ -85,6 +85,9 @@ def plan_slices(copy: ClusterState, wish: Wish, term: int, now_ms: int) -> Slice
     lost = _lost(copy, wish)
     yield
     forecast = Forecast(copy, term, now_ms)
+    fault = copy.why_not(wish.services) if isinstance(wish, CallWish) else ""
+    if fault:
+        return Planned(made_at=made_at, refusal=Outcome(ok=False, code="failed", reason=fault))
     for command in commands_of(wish, term):
         outcome = forecast.do(command)
         if not outcome.ok:
@@ -195,7 +198,7 @@ def _changes(before: ServiceRecord | None, after: ServiceRecord | None) -> tuple
                 field=field,
                 before=one.get(field),
                 after=other.get(field),
-                replaces=field.split(".")[0] in TEMPLATE,
+                replaces=field.split(".")[0] in TEMPLATE and not field.startswith(LOADS),
             )
             for field in {**one, **other}
             if one.get(field) != other.get(field)

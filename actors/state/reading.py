@@ -7,10 +7,12 @@ from itertools import islice
 import msgspec
 import numpy as np
 
-from . import gpus, history, restarts
+from . import gpus, history, nested, restarts
 from .call_queue import CallQueue, QueuedCall
+from .commands import ServiceRequest
 from .depending import unmet
 from .history import Past
+from .loads import waits_for_its_beginning
 from .moves import Rebalance
 from .needs import Needs, needs_of
 from .nodes import NodeTable, Room
@@ -20,6 +22,7 @@ from .records import (
     Assignments,
     CallRecord,
     ClusterRecord,
+    NestedRecord,
     NodeRecord,
     Pending,
     ServiceRecord,
@@ -83,7 +86,10 @@ class Reading:
         ) or any(
             service.held > service.done and restarts.any_due(service.restarts, clock_ms, now_ms)
             for service in unsettled
-        ) or any(replicas.is_updated(service, now_ms) for service in unsettled)
+        ) or any(replicas.is_updated(service, now_ms) for service in unsettled) or (
+            replicas.services.is_watched
+            and any(waits_for_its_beginning(service) for service in replicas.services.loaded())
+        )
 
     def clock_ms(self) -> int:
         """The cluster's own time, as the last leader told it."""
@@ -190,6 +196,41 @@ class Reading:
             return None
         return policy_of(found)
 
+    def is_watched(self) -> bool:
+        """Whether any service is autoscaled, runs by a schedule, or has replicas that use something. Costs nothing."""
+        return self._replicas.services.is_watched
+
+    def autoscaled(self) -> dict[str, float]:
+        """Services whose number of replicas follows what they use, in order of creation, each with the seconds from one
+        decision to the next."""
+        found = self._replicas.services.autoscaled()
+        return {service.name: service.spec.autoscale.every_s for service in found if service.spec.autoscale}
+
+    def crons(self) -> tuple[ServiceRecord, ...]:
+        """Services that run by a schedule, in order of creation."""
+        return tuple([service.record() for service in self._replicas.services.crons()])
+
+    def has_loads(self) -> bool:
+        """Whether any replica uses something that is worth a question."""
+        return bool(self._replicas.services.loaded())
+
+    def loaded_on(self, node: str) -> tuple[tuple[str, int | None], ...]:
+        """The services with replicas on a node that use something, each with the time since when its demand is set, on
+        the cluster's clock."""
+        number, t = self._replicas.nodes.number(node), self._replicas.tasks
+        if number is None:
+            return ()
+        services = [self._replicas.services.all[one] for one in distinct(t.service[t.of_node(number)])]
+        return tuple([(one.name, one.demand_ms) for one in services if one.spec.simulate.has_load])
+
+    def running_count(self, service: str) -> int:
+        """How many of a service's replicas run, as far as their nodes have said."""
+        found, t = self._replicas.services.find(service), self._replicas.tasks
+        if found is None:
+            return 0
+        rows = self._replicas.wanted(t.of_service(found.number))
+        return int(np.count_nonzero((t.state[rows] == TaskState.RUNNING) & self._replicas.nodes.ready[t.node[rows]]))
+
     def unmet(self, service: str) -> tuple[str, ...]:
         """What the service waits for before its first replica starts, in words."""
         found = self._replicas.services.find(service)
@@ -283,10 +324,12 @@ class Reading:
         if number is None:
             return Assignments(node=node, version=0)
         t, services = self._replicas.tasks, self._replicas.services.all
-        rows = self._replicas.wanted(t.of_node(number))
+        rows = t.of_node(number)
+        rows = rows[(t.desired[rows] == TaskState.RUNNING) | self._replicas.are_nested(rows)]
+        leaves = (t.desired[rows] > TaskState.RUNNING).astype(np.int64)
         ids, slots = t.id[rows], t.slot[rows].astype(np.int64)
         runs = collect(
-            ids, ids - slots, t.service[rows].astype(np.int64), t.needs[rows].astype(np.int64)
+            ids, ids - slots, t.service[rows].astype(np.int64), t.needs[rows].astype(np.int64), leaves
         ).tolist()
         devices = self._devices(t.needs[rows])
         return Assignments(
@@ -302,10 +345,22 @@ class Reading:
                     simulate=services[service].spec.simulate,
                     devices=devices[needs][0],
                     gpu_milli=devices[needs][1],
+                    generation=None if services[service].spec.cluster is None else service,
+                    is_leaving=bool(leaving),
                 )
-                for first, count, shift, service, needs in runs
+                for first, count, shift, service, needs, leaving in runs
             ),
         )
+
+    def nested(self) -> tuple[NestedRecord, ...]:
+        """The services that are clusters, in order of creation."""
+        return nested.records(self._replicas)
+
+    def why_not(self, requests: tuple[ServiceRequest, ...]) -> str:
+        """Why a call of these cannot be carried out on the services that there are; empty where it can."""
+        found = self._replicas.services.find
+        faults = (nested.fault_of_request(found(request.name), request) for request in requests)
+        return "; ".join(fault for fault in faults if fault)
 
     def pending(self) -> tuple[Pending, ...]:
         """Services with replicas that wait, in order of creation, each with the reason."""
