@@ -12,7 +12,7 @@ from ..scheduling.reasons import compare, explain, why_update_waits
 from ..state import gpus, views
 from ..state.machine import ClusterState
 from ..state.needs import Needs
-from ..state.records import NodeRecord, ServiceRecord, TaskRecord
+from ..state.records import NodeRecord, ServiceRecord, StackRecord, TaskRecord
 from . import watched
 from .rebalancing import rebalance_view
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .loop import ControlLoop
 
 __all__ = ["answer", "node_facts"]
+
+NODES_TOLD = 100
+"""Of so many nodes an answer has the reason one by one; all are in its counts."""
 
 Address = Callable[[str | None], str | None]
 Value = dict[str, Any]
@@ -50,6 +53,13 @@ def answer(
             if record is None:
                 return None
             return _whole_service(state, record, address, cluster) | watched.facts(state, record, loop)
+        case "stacks":
+            stacks = state.stacks()
+            shown_stacks = stacks[question.offset : question.offset + question.limit]
+            return _list(len(stacks), [_stack(stack) for stack in shown_stacks])
+        case "stack":
+            stack = None if name is None else state.stack(name)
+            return None if stack is None else _whole_stack(state, stack, cluster)
         case "tasks":
             if name is not None and state.service(name) is None:
                 return None
@@ -90,17 +100,34 @@ def _service(state: ClusterState, record: ServiceRecord, cluster: str) -> Value:
             "failures": record.update.failures,
             "message": record.update.message,
         }
+    if record.stack:
+        view["stack"] = record.stack
     pending = state.pending_of(record.name)
     if pending is not None:
         view["reason"] = pending.reason
     return view
 
 
+def _stack(stack: StackRecord) -> Value:
+    return {
+        "name": stack.name,
+        "version": stack.version,
+        "service_count": len(stack.services),
+        "replicas": sum(record.replicas for record in stack.services),
+        "placed": sum(record.placed for record in stack.services),
+        "pending": sum(record.pending for record in stack.services),
+    }
+
+
+def _whole_stack(state: ClusterState, stack: StackRecord, cluster: str) -> Value:
+    return _stack(stack) | {"services": [_service(state, record, cluster) for record in stack.services]}
+
+
 def _whole_service(state: ClusterState, record: ServiceRecord, address: Address, cluster: str) -> Value:
     view = _service(state, record, cluster)
     shares = state.load_distribution(record.name)
     view["load_distribution"] = {address(node): replicas for node, replicas in shares.items()}
-    told = explain(state, record.name)
+    told = explain(state, record.name, NODES_TOLD)
     if told is not None:
         view["waiting"] = {
             "replicas": told.pending.waiting,

@@ -14,8 +14,8 @@ from .quantities import Duration, Share
 
 __all__ = [
     "FAULTS", "GROUPS", "MODIFIERS", "NAME", "SHAPES", "VERBS", "Chaos", "ClockFault", "ClusterShape", "Delay",
-    "DiskFault", "DiskShape", "Expectation", "LinkShape", "NewNode", "RaftShape", "Read", "Rebalance", "Repeat",
-    "Scenario", "Shares", "Step", "Submission", "Target", "Verb",
+    "Deployment", "DiskFault", "DiskShape", "Expectation", "LinkShape", "NewNode", "RaftShape", "Read", "Rebalance",
+    "Repeat", "Scenario", "Shares", "Step", "Submission", "Target", "Verb",
 ]  # fmt: skip
 
 GROUPS = ("leader", "follower", "one", "minority", "majority", "all", "random")
@@ -164,6 +164,15 @@ Submission = Annotated[
 ]
 
 
+Deployment = Annotated[
+    dict[str, Any],
+    Meta(
+        description="A Compose document and the name of its stack: {stack: shop, services: {web: {image: shop:1}}}.",
+        extra={"is": "deployment"},
+    ),
+]
+
+
 Specs = Annotated[
     dict[str, Any],
     Meta(
@@ -213,6 +222,7 @@ VERBS: dict[str, Verb] = {
         Target, ("for", "within"), "what these nodes run moves, and nothing new comes; `within` waits until it is gone"
     ),
     "submit": Verb(Submission, ("within",), "make a service call; with `within`, wait until it is executed"),
+    "deploy": Verb(Deployment, ("within",), "deploy a stack; with `within`, wait until all of it has a place"),
     "scale": Verb(
         dict[str, Annotated[int, Meta(ge=0, le=1_000_000)]],
         ("within",),
@@ -291,6 +301,9 @@ class Chaos(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
         }
     )
     """Verbs with their weights."""
+    only: list[Annotated[int, Meta(ge=1)]] | None = None
+    """Of the faults that are drawn, those with these numbers, counted from 1; the others are left out. A campaign
+    that shrinks what failed writes it."""
     clients: Annotated[int, Meta(ge=0, le=100)] = 0
     """How many clients write and read meanwhile; what they hear must have an order (linearizable)."""
     settle: Duration = "60s"

@@ -26,13 +26,14 @@ from .records import (
     NodeRecord,
     Pending,
     ServiceRecord,
+    StackRecord,
     TaskRecord,
     Wanted,
     WantedThere,
 )
 from .replicas import Replicas
 from .runs import Ints, Mask, collect, distinct
-from .services import ServiceTable
+from .services import Service, ServiceTable
 from .specs import Reservations, ServiceSpec, UpdatePolicy
 from .task_states import TaskState
 from .tasks import Column, Rows, TaskTable
@@ -79,11 +80,13 @@ class Reading:
     def waits_for_time(self, now_ms: int) -> bool:
         """Whether something happens in the state once it hears that it is so late."""
         clock_ms, replicas = self._replicas.clock_ms, self._replicas
-        unsettled = replicas.services.unsettled()
-        return any(
+        if replicas.nodes.draining.any() and any(
             record.availability == "drain" and record.drain_deadline_s is not None and record.drain_ms is None
             for record in self.nodes()
-        ) or any(
+        ):
+            return True
+        unsettled = replicas.services.unsettled()
+        return any(
             service.held > service.done and restarts.any_due(service.restarts, clock_ms, now_ms)
             for service in unsettled
         ) or any(replicas.is_updated(service, now_ms) for service in unsettled) or (
@@ -110,9 +113,41 @@ class Reading:
         service = self._replicas.services.find(name)
         return None if service is None else service.record()
 
+    def stacks(self) -> tuple[StackRecord, ...]:
+        """In order of their first services' creation."""
+        found: dict[str, list[ServiceRecord]] = {}
+        for service in self._replicas.services:
+            if service.stack:
+                found.setdefault(service.stack, []).append(service.record())
+        return tuple([_stack(name, records) for name, records in found.items()])
+
+    def stack(self, name: str) -> StackRecord | None:
+        found = [service.record() for service in self._replicas.services.of_stack(name)]
+        return _stack(name, found) if found else None
+
     def unsettled(self) -> tuple[ServiceRecord, ...]:
         """Services that have not exactly what is desired on ready nodes, in order of creation."""
         return tuple(service.record() for service in self._replicas.services.unsettled())
+
+    def unsettled_numbers(self) -> list[int]:
+        """Their numbers, in ascending order."""
+        return self._replicas.services.unsettled_numbers()
+
+    def service_numbered(self, number: int) -> ServiceRecord:
+        """Raises KeyError where none has it."""
+        return self._replicas.services.all[number].record()
+
+    def heeds_time(self) -> bool:
+        """Whether a plan may be another one later though the state is the same: for what is unsettled, a restart, an
+        update, a drain or a node's failures are a matter of time."""
+        services = self._replicas.services.unsettled()
+        return bool(services) and (
+            bool(self._replicas.nodes.draining.any())
+            or any(
+                service.held > service.done or service.history or (service.update and service.update.is_active)
+                for service in services
+            )
+        )
 
     def load_distribution(self, service: str) -> dict[str, int]:
         """Replicas of a service by node name, wanted running on ready nodes, in order of joining."""
@@ -171,6 +206,15 @@ class Reading:
         if found is None:
             return np.zeros(self._replicas.nodes.ready.size, dtype=np.int64)
         return held(found, self._replicas)
+
+    def replicas_on(self, node: str) -> dict[str, int]:
+        """Replicas by service that have their place on a node, in order of the services' creation."""
+        number = self._replicas.nodes.number(node)
+        if number is None:
+            return {}
+        t, services = self._replicas.tasks, self._replicas.services.all
+        counts = np.bincount(t.service[self._replicas.wanted(t.of_node(number))])
+        return {services[n].name: int(counts[n]) for n in np.flatnonzero(counts).tolist()}
 
     def restarts(self, service: str) -> Ints:
         """Slots whose tasks ended by themselves, as rows of `restarts.py`."""
@@ -364,19 +408,22 @@ class Reading:
 
     def pending(self) -> tuple[Pending, ...]:
         """Services with replicas that wait, in order of creation, each with the reason."""
-        waiting = [self.pending_of(service.name) for service in self._replicas.services.unsettled()]
-        return tuple([one for one in waiting if one is not None])
+        waiting = [self._pending(service) for service in self._replicas.services.unsettled()]
+        return tuple([pending for pending in waiting if pending is not None])
 
     def pending_of(self, service: str) -> Pending | None:
-        """Why replicas of one service wait; None where none does."""
+        """The same of one service; None where none of its replicas waits. Each costs a look at all nodes."""
         found = self._replicas.services.find(service)
-        if found is None or found.is_settled or not found.pending:
+        return None if found is None else self._pending(found)
+
+    def _pending(self, service: Service) -> Pending | None:
+        if not service.pending:
             return None
         return Pending(
-            service=found.name,
-            waiting=found.pending,
-            replicas=found.replicas,
-            reason=why_waiting(found, self._replicas),
+            service=service.name,
+            waiting=service.pending,
+            replicas=service.replicas,
+            reason=why_waiting(service, self._replicas),
         )
 
     def rebalance(self) -> Rebalance | None:
@@ -440,6 +487,11 @@ class Reading:
             "calls_waiting": len(self._queue),
             "clusters": len(self._clusters),
         }
+
+
+def _stack(name: str, records: list[ServiceRecord]) -> StackRecord:
+    version = max(record.stack_index for record in records)
+    return StackRecord(name=name, version=version, services=tuple(records))
 
 
 def _record(queued: QueuedCall | None) -> CallRecord | None:
