@@ -148,7 +148,8 @@ class _Run:
         for time_no in range(repeat.times):
             began_ns = sim.now_ns
             sim.emit("scenario-step", step=step.number, verb=step.verb, what=str(step))
-            _carry_out(sim, step)
+            with sim.acting_in(step.in_ or sim.cluster):
+                _carry_out(sim, step)
             if time_no + 1 == repeat.times:
                 break
             if repeat.every is not None:

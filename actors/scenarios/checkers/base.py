@@ -24,7 +24,7 @@ class PromiseBroken(AssertionError):
 
 
 class Checker:
-    """One promise about one cluster; a subclass overrides what it wants to see.
+    """One promise about a cluster; a subclass overrides what it wants to see.
 
     On the live clock only `stepped` (of one member at a time), `happened` and `ended` are called, and only for checkers
     that are `for_live_too`.
@@ -34,6 +34,8 @@ class Checker:
     promise: ClassVar[str]
     """In one sentence, for people."""
     for_live_too: ClassVar[bool] = False
+    of_all_clusters: ClassVar[bool] = False
+    """One watches all clusters; else there is one for each, and it is shown what concerns its own."""
 
     def __init__(self, inside: Inside, history: History) -> None:
         self.inside = inside
