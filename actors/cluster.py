@@ -31,6 +31,7 @@ from .frontdoor import (
     Plans,
     Ports,
     Questions,
+    Rebalancing,
     Recut,
     Retry,
     Services,
@@ -54,6 +55,7 @@ from .messages import (
     DescribeLinkRequest,
     DescribeNode,
     DescribePlan,
+    DescribeRebalance,
     DescribeService,
     DescribeServices,
     DescribeTasks,
@@ -69,6 +71,7 @@ from .messages import (
     NodeFailed,
     NodeSpec,
     Outcome,
+    RebalanceRequest,
     RecordClusters,
     Recorded,
     Registry,
@@ -79,6 +82,7 @@ from .messages import (
     SetLinkPolicyRequest,
     SpawnCluster,
     StartNode,
+    StopRebalance,
     SubmitServiceCall,
     TellAgain,
     TransferRequest,
@@ -142,6 +146,7 @@ class Cluster(Actor):
         self._questions = Questions(self, self._claims)
         self._calls = Calls(self, self._courier, self._questions)
         self._resources = Services(self, home, self._courier, self._questions)
+        self._rebalancing = Rebalancing(self, self._courier, self._questions)
         self._plans = Plans(self, home, self._questions)
         self._cables = Cables(self, home, self._lay_link)
         self._view: ClusterView | None = None
@@ -177,6 +182,9 @@ class Cluster(Actor):
             RemoveService: self._resources.remove,
             RollBackService: self._resources.roll_back,
             UpdateNodeRequest: self._resources.update_node,
+            RebalanceRequest: self._rebalancing.request,
+            DescribeRebalance: self._rebalancing.describe,
+            StopRebalance: self._rebalancing.stop,
             DescribeCluster: self._describe,
             AskNode: self._ask_node,
             AddNodeRequest: self._add_node,

@@ -38,6 +38,7 @@ __all__ = [
     "DescribeLink",
     "DescribeLinkRequest",
     "DescribeNode",
+    "DescribeRebalance",
     "DescribePlan",
     "DescribeService",
     "DescribeServices",
@@ -54,6 +55,7 @@ __all__ = [
     "LinkShown",
     "LinkStatus",
     "ListClusters",
+    "MeasureUsage",
     "Message",
     "NestedClusters",
     "NodeAnswer",
@@ -62,7 +64,9 @@ __all__ = [
     "NodeStatus",
     "Outcome",
     "Parent",
+    "PlanRebalance",
     "Question",
+    "RebalanceRequest",
     "RecordClusters",
     "Recorded",
     "Registry",
@@ -76,14 +80,17 @@ __all__ = [
     "SetConnections",
     "SetLinkPolicy",
     "SetLinkPolicyRequest",
+    "ServiceUsage",
     "SpawnCluster",
     "StartNode",
+    "StopRebalance",
     "Submit",
     "SubmitServiceCall",
     "TellAgain",
     "TransferRequest",
     "Underlay",
     "UpdateNodeRequest",
+    "UsageReport",
     "agent_actor",
     "cluster_actor",
     "disk_actor",
@@ -301,6 +308,33 @@ class BeatReply(Message, frozen=True, kw_only=True, gc=False):
     term: int
 
 
+class MeasureUsage(Message, frozen=True, kw_only=True, gc=False):
+    """The leader asks a node, and that its agent, what its replicas use. `loads`: the services that matter, each with
+    the number of replicas in the cluster that share its demand, and for how many ms that demand has been set."""
+
+    leader: str
+    term: int
+    round: int
+    loads: tuple[tuple[str, int, int], ...]
+
+
+class ServiceUsage(Message, frozen=True, kw_only=True, gc=False):
+    """What a service's running replicas on one node use together: (metric, total), by name."""
+
+    service: str
+    replicas: int
+    totals: tuple[tuple[str, float], ...]
+
+
+class UsageReport(Message, frozen=True, kw_only=True, gc=False):
+    """A node's answer to `MeasureUsage`, and its agent's, who leaves `node` empty."""
+
+    node: str
+    term: int
+    round: int
+    services: tuple[ServiceUsage, ...]
+
+
 # -- a node and its agent (one host) -------------------------------------------------------------------------
 
 
@@ -510,6 +544,14 @@ class DescribeState(Message, frozen=True, kw_only=True, gc=False):
     question: Question
 
 
+class PlanRebalance(Message, frozen=True, kw_only=True, gc=False):
+    """Ask the leader which replicas should move, at most `max_moves`; the plan is made a slice at a time."""
+
+    ref: int
+    reply_to: str
+    max_moves: int
+
+
 class NodeAnswer(Message, frozen=True, kw_only=True, gc=False):
     """A node's answer to a question with that `ref`; `error` instead of `value` when it cannot answer."""
 
@@ -653,6 +695,23 @@ class UpdateNodeRequest(Message, frozen=True, kw_only=True, gc=False):
     body: Any
 
 
+class RebalanceRequest(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: which replicas should move so that the nodes are evenly loaded, at most `max_moves`; answered with
+    the plan. Without `dry_run` the moves begin, at most `max_parallel` at a time."""
+
+    max_moves: int = 100
+    max_parallel: int = 1
+    dry_run: bool = True
+
+
+class DescribeRebalance(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: how far the last rebalance has come."""
+
+
+class StopRebalance(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: no more moves begin; those under way arrive."""
+
+
 class DescribeCluster(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: `detail` is "" or "stats" or "state"; nodes from `offset`, at most `limit`."""
 
@@ -746,12 +805,19 @@ EVENT_KINDS = {
     "call-failed": "call, reason",
     "service-set": "service, replicas, version",
     "service-update": "service, state (of its update), version, failures, message",
+    "service-scaled": "service, was, replicas, metric, usage, target, why; by its autoscaler",
+    "cron-run": "service, due_ms (since 1970), replicas; a run begins",
+    "cron-left-out": "service, due_ms, reason; the run before is not over",
+    "cron-missed": "service, missed, up_to_ms; it was due so often when nobody led, or too long ago",
     "service-removed": "service, replicas (that stop)",
     "tasks-placed": "service, replicas, runs [node, first slot, last slot]",
     "tasks-lost": "service, replicas, runs; their node is down, and others take their place",
     "tasks-stopped": "service, replicas, runs",
     "tasks-ended": "service, replicas, runs; they ended by themselves",
     "tasks-reported": "name (the node), states",
+    "rebalance-started": "moves, max_parallel, cost_before, cost_after (in percent of an average node)",
+    "rebalance-moves": "state (moving, moved, dropped), moves [service, slot, from, to], reasons of what was dropped",
+    "rebalance-ended": "moved, dropped",
     "events-lost": "after, before (log indexes); what happened between them was kept untold for too long",
     "storage-failed": "reason, is_damaged; the node takes no part, and is started again unless it is damaged",
     "link-cut": "source, target",

@@ -19,6 +19,7 @@ from .nodes import NodeListResource, NodeQuestionResource, NodeResource, PeerRes
 from .plans import PlanResource
 from .ports import Clusters, NodePort
 from .problems import add_problem_handlers
+from .rebalancing import RebalanceResource
 from .security import Guard
 from .server import Server
 from .services import CallResource, NodeServiceResource, ServiceResource
@@ -45,6 +46,7 @@ def orchestrator_routes(clusters: Clusters) -> Routes:
         "/clusters/{cluster}/services/{name}/rollback": RollbackResource(clusters),
         "/clusters/{cluster}/services/{name}/tasks": TaskListResource(clusters),
         "/clusters/{cluster}/tasks": TaskListResource(clusters),
+        "/clusters/{cluster}/rebalance": RebalanceResource(clusters),
         "/clusters/{cluster}/plan": PlanResource(clusters),
         "/clusters/{cluster}/connections": ConnectionsResource(clusters),
         "/clusters/{cluster}/events": EventsResource(clusters, watchers),

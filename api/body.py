@@ -21,6 +21,7 @@ from .shapes import (
     NewPeer,
     NodePatch,
     PlanBody,
+    RebalanceOrder,
     RemoveNode,
     RollBack,
     Row,
@@ -204,6 +205,7 @@ NEW_CLUSTER: Body[NewCluster] = Body(NewCluster, _struct_of(NewCluster))
 NEW_NODE: Body[NewNode] = Body(NewNode, _struct_of(NewNode))
 NEW_PEER: Body[NewPeer] = Body(NewPeer, _struct_of(NewPeer))
 REMOVE_NODE: Body[RemoveNode] = Body(RemoveNode, _struct_of(RemoveNode))
+REBALANCE: Body[RebalanceOrder] = Body(RebalanceOrder, _struct_of(RebalanceOrder))
 ROW: Body[Row] = Body(Row, _as_row)
 MATRIX: Body[Matrix] = Body(Matrix, _as_matrix)
 ROLL_BACK: Body[RollBack] = Body(RollBack, _struct_of(RollBack))

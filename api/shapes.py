@@ -87,6 +87,14 @@ NodePatch = dict[str, Any]
 """`{"availability": "drain", "labels": {…}, "resources": {…}}`; the implementation of ports.Clusters reads it."""
 
 
+class RebalanceOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which replicas should move, at most so many; without `dry_run` they do, at most `max_parallel` at a time."""
+
+    max_moves: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 100
+    max_parallel: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
+    dry_run: bool = True
+
+
 class LogEntryView(msgspec.Struct, kw_only=True):
     """One entry of a node's log."""
 
@@ -112,6 +120,8 @@ class NodeDetail(NodeStats, kw_only=True):
     leader: str | None
     commit_index: int
     log: list[LogEntryView]
+    usage: dict[str, float] | None = None
+    """What its replicas use together, by metric, where they are measured."""
 
 
 class NodeView(msgspec.Struct, kw_only=True):
@@ -199,6 +209,52 @@ class NodeFacts(msgspec.Struct, kw_only=True):
     taken: dict[str, int]
     gpus: GpuFacts | None = None
     """Where it has any."""
+    usage: dict[str, float] | None = None
+    """What its replicas use together, by metric, where they are measured."""
+
+
+class RebalanceMove(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
+    """A replica that moves, by the address of its node and of the next one."""
+
+    service: str
+    slot: int
+    task: int
+    from_: str
+    to: str
+    state: str | None = None
+    """Once it was begun: waiting, moving, moved, or dropped with a reason."""
+    reason: str | None = None
+
+
+class RebalancePlan(msgspec.Struct, kw_only=True):
+    """What would be done, or has begun. Costs: what nodes hold beyond their even share, in percent of an average."""
+
+    state: str
+    """planned, running, or even: there is nothing to gain."""
+    made_at: int
+    cost_before: float
+    cost_after: float
+    max_parallel: int
+    dry_run: bool
+    moves: list[RebalanceMove]
+    log_index: int | None = None
+
+
+class RebalanceView(msgspec.Struct, kw_only=True):
+    """How far the last rebalance has come."""
+
+    state: str
+    """none, running or ended."""
+    moves: list[RebalanceMove]
+    made_at: int | None = None
+    log_index: int | None = None
+    max_parallel: int | None = None
+    cost_before: float | None = None
+    cost_after: float | None = None
+    waiting: int | None = None
+    moving: int | None = None
+    moved: int | None = None
+    dropped: int | None = None
 
 
 class ServiceSummary(msgspec.Struct, kw_only=True):
@@ -233,12 +289,67 @@ class Waiting(msgspec.Struct, kw_only=True):
     nodes: dict[str, str]
 
 
+class MetricUsage(msgspec.Struct, kw_only=True):
+    """What a service's replicas use of one metric: on average, together, and how many were measured."""
+
+    mean: float
+    total: float
+    replicas: int
+
+
+class Scaled(msgspec.Struct, kw_only=True):
+    """The last change that the autoscaler made."""
+
+    was: int
+    replicas: int
+    why: str
+    age_s: float
+
+
+class AutoscaleView(msgspec.Struct, kw_only=True):
+    """What the autoscaler does: its bounds, its last decision in words, and its last change."""
+
+    min: int
+    max: int
+    now: str
+    last: Scaled | None
+
+
+class CronRun(msgspec.Struct, kw_only=True):
+    """The last run of a cron service: for when it was due, and how far it has come."""
+
+    due: str
+    age_s: float
+    replicas: int
+    completed: int
+    given_up: int
+    is_over: bool
+
+
+class CronView(msgspec.Struct, kw_only=True):
+    """When a cron service is due next, its last run, and how many there were, were left out, and were missed."""
+
+    last_run: CronRun | None
+    runs: int
+    left_out: int
+    missed: int
+    next_run: str | None = None
+    problem: str | None = None
+    """Why nobody can tell when it is due."""
+
+
 class ServiceDetail(ServiceSummary, kw_only=True):
     """The same with where it runs, why the rest waits, and its earlier specs, the newest first."""
 
     load_distribution: dict[str, int]
     earlier: list[EarlierSpec]
     waiting: Waiting | None = None
+    usage: dict[str, MetricUsage] | None = None
+    """By metric, where replicas are measured."""
+    autoscale: AutoscaleView | None = None
+    cron: CronView | None = None
+    placement: dict[str, Any] | None = None
+    """The profile, and how the nodes with room compare, the best first: `{node: {"affinity", "score"}}`."""
 
 
 class ServiceList(msgspec.Struct, kw_only=True):

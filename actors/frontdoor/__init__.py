@@ -6,6 +6,7 @@
 #   courier.py      commands on their way into the log: sent again until they are applied
 #   questions.py    questions to nodes, and the answers that came in time
 #   calls.py        service calls: taken, carried to the leader, waited for, told
+#   rebalancing.py  plans that even out the load, and their moves put into the log
 #   services.py     services, tasks and nodes as resources: read from the leader, changed by commands
 #   plans.py        what would happen if
 #   cables.py       which links are up, and how well they carry
@@ -26,6 +27,7 @@ from .nesting import Nesting
 from .plans import Plans
 from .ports import NodePorts, Ports
 from .questions import Answers, Expired, Questions
+from .rebalancing import Rebalancing
 from .services import Services
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "Plans",
     "Ports",
     "Questions",
+    "Rebalancing",
     "Recut",
     "Retry",
     "Services",

@@ -13,9 +13,9 @@ from msgspec import Meta
 from .quantities import Duration, Share
 
 __all__ = [
-    "FAULTS", "FOR_ALL", "GROUPS", "MODIFIERS", "NAME", "SHAPES", "VERBS", "Chaos", "ClusterShape", "Delay",
-    "DiskFault", "DiskShape", "Expectation", "LinkShape", "NewNode", "RaftShape", "Read", "Repeat", "Scenario",
-    "Shares", "Step", "Submission", "Target", "Verb",
+    "FAULTS", "FOR_ALL", "GROUPS", "MODIFIERS", "NAME", "SHAPES", "VERBS", "Chaos", "ClockFault", "ClusterShape",
+    "Delay", "DiskFault", "DiskShape", "Expectation", "LinkShape", "NewNode", "RaftShape", "Read", "Rebalance",
+    "Repeat", "Scenario", "Shares", "Step", "Submission", "Target", "Verb",
 ]  # fmt: skip
 
 GROUPS = ("leader", "follower", "one", "minority", "majority", "all", "random")
@@ -119,6 +119,13 @@ class Read(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_de
     via: Target = "leader"
 
 
+class Rebalance(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How many replicas may move, and how many at a time."""
+
+    max_moves: Annotated[int, Meta(ge=1, le=1_000)] = 100
+    max_parallel: Annotated[int, Meta(ge=1, le=100)] = 1
+
+
 class DiskFault(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What happens to the disks of some nodes."""
 
@@ -128,6 +135,14 @@ class DiskFault(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     failing: Share | None = None
     lose_power: bool | None = None
     flip_bit: bool | None = None
+
+
+class ClockFault(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What happens to the clocks of some nodes: a leap forwards, or a rate that is not 1."""
+
+    of: Target = "all"
+    leap: Duration | None = None
+    rate: Annotated[float, Meta(ge=0.1, le=10)] | None = None
 
 
 class Expectation(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -145,6 +160,15 @@ Submission = Annotated[
     Meta(
         description="A service call, as it is posted: {containers: [{description: web, replicas: 10}]}.",
         extra={"is": "submission"},
+    ),
+]
+
+
+Specs = Annotated[
+    dict[str, Any],
+    Meta(
+        description="Parts of specs by service, as they are patched: {web: {image: 'nginx:1.27', replicas: 3}}.",
+        extra={"is": "specs"},
     ),
 ]
 
@@ -185,7 +209,23 @@ VERBS: dict[str, Verb] = {
     "wipe": Verb(Target, ("within",), "replace nodes by empty ones of the same name: crashed, removed, added anew"),
     "add": Verb(str | NewNode, ("within",), "a node joins"),
     "remove": Verb(Target, ("within",), "nodes leave for good, and their replicas move"),
+    "drain": Verb(
+        Target, ("for", "within"), "what these nodes run moves, and nothing new comes; `within` waits until it is gone"
+    ),
     "submit": Verb(Submission, ("within",), "make a service call; with `within`, wait until it is executed"),
+    "scale": Verb(
+        dict[str, Annotated[int, Meta(ge=0, le=1_000_000)]],
+        ("within",),
+        "give services so many replicas, and leave the rest of their specs alone; `within` waits until they run",
+    ),
+    "update": Verb(
+        Specs, ("within",), "change parts of services' specs, or make the services; `within` waits until that is done"
+    ),
+    "rebalance": Verb(
+        Annotated[int, Meta(ge=1, le=1_000)] | Rebalance,
+        ("within",),
+        "move at most so many replicas until the load is even; with `within`, wait until they have arrived",
+    ),
     "transfer": Verb(Target, ("within",), "hand the leadership to this node"),
     "write": Verb(
         dict[str, Annotated[int, Meta(ge=0, le=1_000_000)]],
@@ -194,6 +234,7 @@ VERBS: dict[str, Verb] = {
     ),
     "read": Verb(str | Read, ("within",), "read a number of replicas, and note it in the history"),
     "disk": Verb(DiskFault, ("for",), "make disks slow, full, failing, powerless, or flip a bit; needs cluster.disks"),
+    "clock": Verb(ClockFault, ("for",), "let clocks leap forwards, or go too fast or too slow"),
     "wait": Verb(Duration, (), "let time pass"),
     "eventually": Verb(Condition | Expectation, ("within",), "wait until it holds, 10s unless `within` says otherwise"),
     "never": Verb(Condition | Expectation, ("for",), "from now on it must not hold, for a time or to the end"),

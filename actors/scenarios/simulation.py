@@ -15,6 +15,7 @@ from __future__ import annotations
 from .checkers.base import PromiseBroken
 from .checkers.converges import why_unsettled, why_unsettled_from_outside
 from .conditions import ConditionVerbs
+from .evening import EveningVerbs
 from .links import LinkVerbs
 from .members import MemberVerbs
 from .quantities import ns_of
@@ -24,7 +25,7 @@ from .stage import CLUSTER
 __all__ = ["Simulation"]
 
 
-class Simulation(LinkVerbs, MemberVerbs, ServiceVerbs, ConditionVerbs):
+class Simulation(LinkVerbs, MemberVerbs, ServiceVerbs, EveningVerbs, ConditionVerbs):
     """A started cluster with every verb of a scenario file as a method."""
 
     def calm(self) -> None:
@@ -50,8 +51,7 @@ class Simulation(LinkVerbs, MemberVerbs, ServiceVerbs, ConditionVerbs):
         """Why the clusters are not as they should be; None when they are."""
         for cluster in self.clusters():
             with self.acting_in(cluster):
-                is_live = self.clock == "live"
-                why = why_unsettled_from_outside(self.view) if is_live else why_unsettled(self.inside)
+                why = why_unsettled_from_outside(self.view) if self.is_live else why_unsettled(self.inside)
             if why is not None:
                 return why if cluster == CLUSTER else f"{cluster}: {why}"
         return None

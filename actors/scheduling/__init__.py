@@ -7,6 +7,7 @@
 # planning.py    what a change would do, beforehand     forecast.py    the control loop on a copy of the state
 # wishes.py wish_reading.py   the changes that one may plan, and their JSON
 # reasons.py     why replicas wait, node by node      moving.py      which replicas may not stay where they are
+# choosing.py    the same by profile, with devices    affinity.py    which nodes a service rather goes to
 #
 # Replicas of all kinds, one at a time, with several resources and GPUs:
 #
@@ -16,10 +17,12 @@
 #
 # Moves that even out a fleet:
 #
+# evening.py          moves of a running cluster, slice by slice
 # rebalance_plan.py   ordered moves that end better    rebalance.py    the search for a better assignment
 # reassignment.py     the fleet as columns, its rules  layout.py       an assignment move by move
 """
 
+from .evening import EvenPlan, even_plan
 from .fleet import Fleet, Reservation
 from .placement import spread, take_away
 from .placer import PROFILES, Placed, Placer, Unplaced
@@ -32,6 +35,7 @@ from .reconcile import plan_call, plan_repair
 __all__ = [
     "PROFILES",
     "Balance",
+    "EvenPlan",
     "Explanation",
     "Fleet",
     "Move",
@@ -42,6 +46,7 @@ __all__ = [
     "Reservation",
     "Unplaced",
     "even_fleet",
+    "even_plan",
     "explain",
     "plan_call",
     "plan_rebalance",

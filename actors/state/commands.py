@@ -176,6 +176,36 @@ class PutService(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag
     name: str
     spec: ServiceSpec
     version: int | None = None
+    scales: bool = False
+    """The user means `replicas`, although the spec may have that number already: of an autoscaled service it counts."""
+
+
+class ScaleService(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="scale-service"):
+    """The leader's autoscaler decided on another number of replicas, and why. It was decided on `version` of the
+    service with `was` replicas, and is refused where either has changed."""
+
+    name: str
+    version: int
+    term: int
+    was: int
+    replicas: int
+    usage: float
+    why: str
+
+
+class RunDue(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="run-due"):
+    """By the leader's wall clock a cron service has been due. Times are in ms since 1970.
+
+    Whatever was due up to `up_to_ms` is thereby decided: `run_ms`, if told, is carried out as the spec's overlap rule
+    says, and `missed` others were due when nobody led, too long ago or before that one.
+    """
+
+    name: str
+    version: int
+    term: int
+    up_to_ms: int
+    run_ms: int | None = None
+    missed: int = 0
 
 
 class RemoveService(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="remove-service"):
@@ -209,6 +239,37 @@ class ReportTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True, ta
     updates: bytes
 
 
+class RebalanceMove(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """Task `task`, which is the replica in `slot` of `service`, moves from one node to another, by their numbers."""
+
+    task: int
+    service: str
+    slot: int
+    source: int
+    target: int
+
+
+class StartRebalance(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="start-rebalance"):
+    """Begin these moves in their order, at most `max_parallel` under way at a time. `made_at` is the index planned on;
+    refused while another rebalance is under way."""
+
+    made_at: int
+    max_parallel: int
+    cost_before: float
+    cost_after: float
+    moves: tuple[RebalanceMove, ...]
+
+
+class GoOnRebalance(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="go-on-rebalance"):
+    """The leader saw that the rebalance can go on: what has arrived ends, what has room begins."""
+
+    term: int
+
+
+class StopRebalance(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="stop-rebalance"):
+    """Begin no more moves."""
+
+
 class Told(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="told"):
     """The events of all entries up to this one are in the event log: no leader needs to tell them again."""
 
@@ -239,6 +300,8 @@ Command = (
     AddNode
     | UpdateNode
     | PutService
+    | ScaleService
+    | RunDue
     | RemoveService
     | RollBackService
     | PassTime
@@ -250,6 +313,9 @@ Command = (
     | FailCall
     | PlaceTasks
     | ReportTasks
+    | StartRebalance
+    | GoOnRebalance
+    | StopRebalance
     | Told
     | CreateCluster
     | ReplaceCluster

@@ -237,6 +237,11 @@ class NodeTable:
             self._devices = gpus.Devices(np.minimum(total, gpus.MAX_DEVICES), total, model, models)
         return self._devices
 
+    def capacity_of(self, resource: str) -> Ints:
+        """int64[nodes]: units of a resource that somebody has heard of; UNLIMITED where a node does not say."""
+        units: Ints = self._capacity[self.resources.index(resource)]
+        return units
+
     def declared_resources(self) -> tuple[str, ...]:
         """The resources without the devices, which follow from the number of GPUs."""
         return tuple([name for name in self.resources if not name.startswith(gpus.DEVICE)])
@@ -261,6 +266,10 @@ class NodeTable:
     def capacities(self, record: NodeRecord) -> dict[str, int]:
         """What a node would have of each resource, if this were its record."""
         return {name: _capacity(record, name) for name in self.resources}
+
+    def amounts(self) -> tuple[Ints, Ints]:
+        """int64[resources, nodes] each: what there is, and what is taken; not to be changed."""
+        return self._capacity, self._used
 
     def used_columns(self) -> dict[str, list[int]]:
         """For a check: units taken by resource and node."""

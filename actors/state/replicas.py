@@ -12,13 +12,14 @@ import numpy as np
 
 from . import gpus, history, restarts, updates as updates_of_service
 from .changes import Change
+from .moves import Rebalance
 from .needs import Needs, NeedsTable
 from .nodes import NodeTable
 from .plans import ParsedPlan
 from .records import NodeRecord
 from .runs import Ints, Mask, collect, distinct, expand
 from .services import Service, ServiceTable, at_a_time
-from .specs import Placement
+from .specs import Placement, Simulated
 from .task_states import NUMBERS, TaskState
 from .tasks import Rows, TaskTable
 
@@ -44,6 +45,8 @@ class Replicas:
         self.needs = needs or NeedsTable()
         self.clock_ms = clock_ms
         """The cluster's own time, by the last leader that told it."""
+        self.rebalance: Rebalance | None = None
+        """The last one, whether it goes on or has ended (`rebalancing.py`)."""
         self._suspects: dict[int, None] = {}
 
     # plans
@@ -187,7 +190,9 @@ class Replicas:
             service, mine = self.services.all[service_number], self.tasks.service[failed] == service_number
             failures = self._early(service, failed[mine], before["state"][mine], before["since"][mine])
             self._ended(service, failed[mine])
+            load = service.spec.simulate
             updates_of_service.count_failures(service, change, failures, self.clock_ms)
+            self.tell_load(change, service, load)
             self.suspect((service_number,))
         self._forget_tasks(change, ended)
         reached = np.bincount(states)
@@ -226,7 +231,8 @@ class Replicas:
         slots, states = t.slot[rows].astype(np.int64), t.state[rows]
         columns = (t.id[rows], slots, t.node[rows], t.version[rows], states, np.full(rows.size, self.clock_ms))
         service.history = history.added(service.history, np.column_stack(columns).astype(np.int64))
-        current = t.version[rows] == service.template
+        # Runs of a cron service that overlap may be of different templates, and all of them count.
+        current = (t.version[rows] == service.template) | service.spec.is_cron
         if current.any():
             succeeded = states[current] == TaskState.COMPLETE
             spec = service.spec
@@ -286,10 +292,22 @@ class Replicas:
 
     def remove_service(self, change: Change, service: Service) -> int:
         """All of it stops; the replicas that it had."""
+        stopped = self.stop_all(change, service)
+        self.services.remove(service)
+        return stopped
+
+    def stop_all(self, change: Change, service: Service) -> int:
+        """None of its tasks is wanted any more; how many were."""
         rows = self.wanted(self.tasks.of_service(service.number))
         self._release(change, rows, "tasks-stopped")
-        self.services.remove(service)
         return int(rows.size)
+
+    def tell_load(self, change: Change, service: Service, before: Simulated) -> None:
+        """Running replicas whose load is another than before have to hear of it."""
+        now = service.spec.simulate
+        if (now.usage, now.demand) != (before.usage, before.demand):
+            rows = self.wanted(self.tasks.of_service(service.number))
+            change.touch(distinct(self.tasks.node[rows]))
 
     def suspect(self, numbers: Iterable[int]) -> None:
         """These services may have replicas where they may not be, or belong on other nodes than before."""
@@ -335,6 +353,13 @@ class Replicas:
         """Those of these tasks that should run."""
         wanted: Rows = rows[self.tasks.desired[rows] == TaskState.RUNNING]
         return wanted
+
+    def wanted_row(self, task: int) -> int | None:
+        """The row of a task that should run; None where it should not, or is gone."""
+        low, many = self.tasks.between(np.array([task]), np.array([1]))
+        rows = self.wanted(expand(low, many))
+        rows = rows[self.tasks.service[rows] >= 0]
+        return int(rows[0]) if rows.size else None
 
     def count(self, rows: Rows, sign: int) -> None:
         """Add tasks that are wanted running to, or take them from, what nodes and services have."""
