@@ -35,6 +35,7 @@ from .frontdoor import (
     Recut,
     Retry,
     Services,
+    Stacks,
 )
 from .frontdoor.addresses import new_node, resolve
 from .frontdoor.hosting import check_not_nested
@@ -47,6 +48,7 @@ from .messages import (
     AskNode,
     CallsFinished,
     ChangeService,
+    ChangeStack,
     ClusterSpec,
     ClusterView,
     DescribeCall,
@@ -58,6 +60,8 @@ from .messages import (
     DescribeRebalance,
     DescribeService,
     DescribeServices,
+    DescribeStack,
+    DescribeStacks,
     DescribeTasks,
     FollowService,
     Happened,
@@ -77,6 +81,7 @@ from .messages import (
     Registry,
     RemoveNodeRequest,
     RemoveService,
+    RemoveStack,
     RollBackService,
     SetConnections,
     SetLinkPolicyRequest,
@@ -146,6 +151,7 @@ class Cluster(Actor):
         self._questions = Questions(self, self._claims)
         self._calls = Calls(self, self._courier, self._questions)
         self._resources = Services(self, home, self._courier, self._questions)
+        self._stacks = Stacks(self, self._courier, self._questions)
         self._rebalancing = Rebalancing(self, self._courier, self._questions)
         self._plans = Plans(self, home, self._questions)
         self._cables = Cables(self, home, self._lay_link)
@@ -178,6 +184,10 @@ class Cluster(Actor):
             DescribeService: self._resources.describe,
             DescribeTasks: self._resources.tasks,
             DescribePlan: self._plans.describe,
+            DescribeStacks: self._stacks.list,
+            DescribeStack: self._stacks.describe,
+            ChangeStack: self._stacks.change,
+            RemoveStack: self._stacks.remove,
             ChangeService: self._resources.change,
             RemoveService: self._resources.remove,
             RollBackService: self._resources.roll_back,

@@ -27,6 +27,7 @@ __all__ = [
     "CallsFinished",
     "Carried",
     "ChangeService",
+    "ChangeStack",
     "ChildCluster",
     "ClusterSpec",
     "ClusterView",
@@ -42,6 +43,8 @@ __all__ = [
     "DescribePlan",
     "DescribeService",
     "DescribeServices",
+    "DescribeStack",
+    "DescribeStacks",
     "DescribeState",
     "DescribeTasks",
     "FollowService",
@@ -73,6 +76,7 @@ __all__ = [
     "RemoveClusterRequest",
     "RemoveNodeRequest",
     "RemoveService",
+    "RemoveStack",
     "RollBackService",
     "Report",
     "RestoreLink",
@@ -680,6 +684,36 @@ class RemoveService(Message, frozen=True, kw_only=True, gc=False):
     version: int | None = None
 
 
+class DescribeStacks(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: its stacks, from `offset`, at most `limit`."""
+
+    offset: int = 0
+    limit: int = 100
+
+
+class DescribeStack(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: one stack and its services."""
+
+    stack: str
+
+
+class ChangeStack(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: the stack is to be as the decoded Compose document `body` says, all of it or nothing.
+
+    `version`, where given, must be the one that the stack has now, 0 for one that does not exist yet."""
+
+    stack: str
+    body: Any
+    version: int | None = None
+
+
+class RemoveStack(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: stop all services of a stack and forget them."""
+
+    stack: str
+    version: int | None = None
+
+
 class RollBackService(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: give a service the spec from before its last update, or that of `to_version`."""
 
@@ -810,6 +844,8 @@ EVENT_KINDS = {
     "cron-left-out": "service, due_ms, reason; the run before is not over",
     "cron-missed": "service, missed, up_to_ms; it was due so often when nobody led, or too long ago",
     "service-removed": "service, replicas (that stop)",
+    "stack-set": "stack, services, version; its services were set together",
+    "stack-removed": "stack, services",
     "tasks-placed": "service, replicas, runs [node, first slot, last slot]",
     "tasks-lost": "service, replicas, runs; their node is down, and others take their place",
     "tasks-stopped": "service, replicas, runs",

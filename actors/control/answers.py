@@ -12,7 +12,7 @@ from ..scheduling.reasons import compare, explain, why_update_waits
 from ..state import gpus, views
 from ..state.machine import ClusterState
 from ..state.needs import Needs
-from ..state.records import NodeRecord, ServiceRecord, TaskRecord
+from ..state.records import NodeRecord, ServiceRecord, StackRecord, TaskRecord
 from . import watched
 from .rebalancing import rebalance_view
 
@@ -51,6 +51,13 @@ def answer(
             if record is None:
                 return None
             return _whole_service(state, record, address, cluster) | watched.facts(state, record, loop)
+        case "stacks":
+            stacks = state.stacks()
+            shown_stacks = stacks[question.offset : question.offset + question.limit]
+            return _list(len(stacks), [_stack(stack) for stack in shown_stacks])
+        case "stack":
+            stack = None if name is None else state.stack(name)
+            return None if stack is None else _whole_stack(state, stack, cluster)
         case "tasks":
             if name is not None and state.service(name) is None:
                 return None
@@ -91,9 +98,27 @@ def _service(record: ServiceRecord, why: dict[str, str], cluster: str) -> Value:
             "failures": record.update.failures,
             "message": record.update.message,
         }
+    if record.stack:
+        view["stack"] = record.stack
     if record.name in why:
         view["reason"] = why[record.name]
     return view
+
+
+def _stack(stack: StackRecord) -> Value:
+    return {
+        "name": stack.name,
+        "version": stack.version,
+        "service_count": len(stack.services),
+        "replicas": sum(record.replicas for record in stack.services),
+        "placed": sum(record.placed for record in stack.services),
+        "pending": sum(record.pending for record in stack.services),
+    }
+
+
+def _whole_stack(state: ClusterState, stack: StackRecord, cluster: str) -> Value:
+    why = {record.name: state.why_waiting(record.name) for record in stack.services if record.pending}
+    return _stack(stack) | {"services": [_service(record, why, cluster) for record in stack.services]}
 
 
 def _whole_service(state: ClusterState, record: ServiceRecord, address: Address, cluster: str) -> Value:

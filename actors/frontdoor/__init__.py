@@ -8,6 +8,7 @@
 #   calls.py        service calls: taken, carried to the leader, waited for, told
 #   rebalancing.py  plans that even out the load, and their moves put into the log
 #   services.py     services, tasks and nodes as resources: read from the leader, changed by commands
+#   stacks.py       stacks: services that are deployed together
 #   plans.py        what would happen if
 #   cables.py       which links are up, and how well they carry
 #   addresses.py    which node an address means, and the address of a new one
@@ -29,6 +30,7 @@ from .ports import NodePorts, Ports
 from .questions import Answers, Expired, Questions
 from .rebalancing import Rebalancing
 from .services import Services
+from .stacks import Stacks
 
 __all__ = [
     "CHANGE_S",
@@ -50,4 +52,5 @@ __all__ = [
     "Recut",
     "Retry",
     "Services",
+    "Stacks",
 ]

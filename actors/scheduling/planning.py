@@ -14,7 +14,7 @@ from ..state.runs import Ints
 from ..state.specs import LOADS, TEMPLATE
 from .forecast import Forecast, Step, Tally
 from .reasons import why_not
-from .wishes import CallWish, LossWish, ServiceWish, Wish, commands_of
+from .wishes import CallWish, LossWish, ServiceWish, StackWish, Wish, commands_of
 
 __all__ = ["FieldChange", "Planned", "ServicePlanned", "plan_slices"]
 
@@ -119,12 +119,9 @@ def _lost(state: ClusterState, wish: Wish) -> dict[str, Ints]:
         record = state.node(node)
         if record is None or record.status != "ready":
             continue
-        for task in state.tasks_of(node):
-            if task.desired.name == "RUNNING":
-                counts = found.setdefault(
-                    task.service, np.zeros(state.node_table().ready.size, dtype=np.int64)
-                )
-                counts[record.number] += 1
+        for service, replicas in state.replicas_on(node).items():
+            counts = found.setdefault(service, np.zeros(state.node_table().ready.size, dtype=np.int64))
+            counts[record.number] = replicas
     return found
 
 
@@ -136,7 +133,12 @@ def _concerned(
     lost: dict[str, Ints],
 ) -> Iterator[str]:
     """The services named, then those of which a replica starts, stops, is lost or begins to wait, in order."""
-    named = {wish.name: None} if isinstance(wish, ServiceWish) else {}
+    named: tuple[str, ...] = ()
+    match wish:
+        case ServiceWish(name=name):
+            named = (name,)
+        case StackWish(services=specs):
+            named = tuple([name for name, _ in specs])
     yield from named
     for name in {**before, **after}:
         one, other = before.get(name), after.get(name)

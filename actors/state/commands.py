@@ -223,6 +223,22 @@ class RollBackService(msgspec.Struct, frozen=True, kw_only=True, array_like=True
     to_version: int | None = None
 
 
+class PutStack(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="put-stack"):
+    """Make a stack's services, or give them other specs, and remove those that are no longer in it: all of it, or where
+    one is refused nothing. `version` as in PutService; a stack's is the index of the last change of a service in it."""
+
+    name: str
+    services: tuple[tuple[str, ServiceSpec], ...]
+    version: int | None = None
+
+
+class RemoveStack(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="remove-stack"):
+    """Stop all replicas of all services of a stack and forget them."""
+
+    name: str
+    version: int | None = None
+
+
 class PassTime(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="pass-time"):
     """The leader's word on how late it is: `clock_ms` counts the time in which the cluster had leaders, so that it
     never jumps, whichever machine leads. What waited for this time happens."""
@@ -304,6 +320,8 @@ Command = (
     | RunDue
     | RemoveService
     | RollBackService
+    | PutStack
+    | RemoveStack
     | PassTime
     | RemoveNode
     | MoveNodes

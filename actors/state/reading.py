@@ -26,6 +26,7 @@ from .records import (
     NodeRecord,
     Pending,
     ServiceRecord,
+    StackRecord,
     TaskRecord,
     Wanted,
     WantedThere,
@@ -110,6 +111,18 @@ class Reading:
         service = self._replicas.services.find(name)
         return None if service is None else service.record()
 
+    def stacks(self) -> tuple[StackRecord, ...]:
+        """In order of their first services' creation."""
+        found: dict[str, list[ServiceRecord]] = {}
+        for service in self._replicas.services:
+            if service.stack:
+                found.setdefault(service.stack, []).append(service.record())
+        return tuple([_stack(name, records) for name, records in found.items()])
+
+    def stack(self, name: str) -> StackRecord | None:
+        found = [service.record() for service in self._replicas.services.of_stack(name)]
+        return _stack(name, found) if found else None
+
     def unsettled(self) -> tuple[ServiceRecord, ...]:
         """Services that have not exactly what is desired on ready nodes, in order of creation."""
         return tuple(service.record() for service in self._replicas.services.unsettled())
@@ -171,6 +184,15 @@ class Reading:
         if found is None:
             return np.zeros(self._replicas.nodes.ready.size, dtype=np.int64)
         return held(found, self._replicas)
+
+    def replicas_on(self, node: str) -> dict[str, int]:
+        """Replicas by service that have their place on a node, in order of the services' creation."""
+        number = self._replicas.nodes.number(node)
+        if number is None:
+            return {}
+        t, services = self._replicas.tasks, self._replicas.services.all
+        counts = np.bincount(t.service[self._replicas.wanted(t.of_node(number))])
+        return {services[n].name: int(counts[n]) for n in np.flatnonzero(counts).tolist()}
 
     def restarts(self, service: str) -> Ints:
         """Slots whose tasks ended by themselves, as rows of `restarts.py`."""
@@ -436,6 +458,11 @@ class Reading:
             "calls_waiting": len(self._queue),
             "clusters": len(self._clusters),
         }
+
+
+def _stack(name: str, records: list[ServiceRecord]) -> StackRecord:
+    version = max(record.stack_index for record in records)
+    return StackRecord(name=name, version=version, services=tuple(records))
 
 
 def _record(queued: QueuedCall | None) -> CallRecord | None:

@@ -115,6 +115,9 @@ class ServiceRecord(msgspec.Struct, frozen=True, kw_only=True):
     scaled: ScaleStatus | None = None
     cron: CronStatus | None = None
     demand_ms: int | None = None
+    stack: str = ""
+    stack_index: int = 0
+    """When something of its stack last changed on its account."""
 
     @property
     def pending(self) -> int:
@@ -237,6 +240,14 @@ class Assignments(msgspec.Struct, frozen=True, kw_only=True):
         for run in self.runs:
             for offset in range(run.count):
                 yield run.first_task + offset, run.service, run.first_slot + offset
+
+
+class StackRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Services that were deployed together. version: the log index of the last change of any of them."""
+
+    name: str
+    version: int
+    services: tuple[ServiceRecord, ...]
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,22 @@ from .specs import ServiceSpec, is_same_template
 
 def put_service(replicas: Replicas, change: Change, command: c.PutService) -> Outcome:
     """Make a service, or give it another spec."""
+    refusal = refusal_of(replicas, command)
+    if refusal is not None:
+        return refusal
+    service = replicas.services.find(command.name)
+    is_scaled = command.scales and service is not None and _is_scaled(service, command.spec)
+    if service is not None and service.version and service.spec == command.spec and not is_scaled:
+        updates.go_on(service, change, replicas.clock_ms)
+        replicas.services.settle(service)
+        return Outcome(duplicate=True, version=service.version)
+    service = service or replicas.services.add(command.name)
+    set_spec(replicas, change, service, command.spec, scales=command.scales)
+    return Outcome(services=True, version=service.version)
+
+
+def refusal_of(replicas: Replicas, command: c.PutService) -> Outcome | None:
+    """Why a service cannot be put so; None where it can."""
     service = replicas.services.find(command.name)
     stale = _stale_version(command.name, service, command.version)
     if stale is not None:
@@ -24,14 +40,7 @@ def put_service(replicas: Replicas, change: Change, command: c.PutService) -> Ou
         what, other = ("no cluster", "one") if service.spec.cluster is None else ("a cluster", "another service")
         reason = f"{command.name} is {what} and cannot become {other}"
         return refused("kind", f"{reason}; remove it first, or choose another name")
-    is_scaled = command.scales and service is not None and _is_scaled(service, command.spec)
-    if service is not None and service.version and service.spec == command.spec and not is_scaled:
-        updates.go_on(service, change, replicas.clock_ms)
-        replicas.services.settle(service)
-        return Outcome(duplicate=True, version=service.version)
-    service = service or replicas.services.add(command.name)
-    set_spec(replicas, change, service, command.spec, scales=command.scales)
-    return Outcome(services=True, version=service.version)
+    return None
 
 
 def roll_back_service(replicas: Replicas, change: Change, command: c.RollBackService) -> Outcome:
@@ -72,6 +81,8 @@ def remove_service(replicas: Replicas, change: Change, command: c.RemoveService)
     if stale is not None:
         return stale
     stopped = replicas.remove_service(change, service)
+    for other in replicas.services.of_stack(service.stack) if service.stack else ():
+        other.stack_index = change.index
     change.emit("service-removed", service=command.name, replicas=stopped)
     return Outcome(services=True, version=service.version)
 

@@ -50,6 +50,10 @@ class Service(msgspec.Struct, kw_only=True, array_like=True):
     scaled: ScaleStatus | None = None
     cron: CronStatus | None = None
     demand_ms: int | None = None
+    stack: str = ""
+    """The stack that it came with; empty for one that was made by itself."""
+    stack_index: int = 0
+    """The log index at which another service left that stack."""
 
     @property
     def size(self) -> int:
@@ -159,6 +163,8 @@ class Service(msgspec.Struct, kw_only=True, array_like=True):
             scaled=self.scaled,
             cron=self.cron,
             demand_ms=self.demand_ms,
+            stack=self.stack,
+            stack_index=max(self.updated_index, self.stack_index),
         )
 
 
@@ -231,6 +237,10 @@ class ServiceTable:
     def nested(self) -> tuple[int, ...]:
         """The numbers of those that are clusters, removed ones too while they have tasks."""
         return tuple(sorted(self._nested))
+
+    def of_stack(self, stack: str) -> tuple[Service, ...]:
+        """The services of a stack, in order of creation."""
+        return tuple([service for service in self if service.stack == stack])
 
     def everywhere(self) -> tuple[int, ...]:
         """The numbers of global services: every change of a node concerns them."""

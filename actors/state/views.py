@@ -157,6 +157,10 @@ def describe_command(data: bytes) -> View:
             view |= {"services": [name], "due_ms": run_ms}
         case commands.RemoveService(name=name) | commands.RollBackService(name=name):
             view |= {"services": [name]}
+        case commands.PutStack(name=name, services=services):
+            view |= {"stack": name, "services": {service: spec.replicas for service, spec in services[:20]}}
+        case commands.RemoveStack(name=name):
+            view |= {"stack": name}
         case commands.PassTime(clock_ms=clock_ms):
             view |= {"clock_ms": clock_ms}
         case commands.MoveNodes(addresses=addresses):

@@ -34,6 +34,8 @@ class Checker:
     promise: ClassVar[str]
     """In one sentence, for people."""
     for_live_too: ClassVar[bool] = False
+    from_outside_too: ClassVar[bool] = False
+    """Whether events and histories are all that it needs."""
     of_all_clusters: ClassVar[bool] = False
     """One watches all clusters; else there is one for each, and it is shown what concerns its own."""
 
