@@ -358,7 +358,7 @@ class ControlLoop:
             # Entries are applied in slices: a node that joins in a later one is not yet in the state, but has not left.
             return
         children = _children(host.state)
-        draining = tuple([record.name for record in nodes if record.availability == "drain"])
+        draining = host.state.draining()
         drained = tuple([name for name in draining if not host.state.tasks_of(name)])
         basis = (nodes, membership, clusters, children, drained)
         if self._view is not None and basis == self._view_basis:
