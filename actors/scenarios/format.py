@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from .quantities import Duration, Share
+from .quantities import Duration, Moment, Share
 
 __all__ = [
     "FAULTS", "FOR_ALL", "GROUPS", "MODIFIERS", "NAME", "SHAPES", "VERBS", "Chaos", "ClockFault", "ClusterShape",
@@ -88,6 +88,8 @@ class ClusterShape(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True,
     disks: DiskShape | None = None
     links: LinkShape = LinkShape()
     raft: RaftShape = RaftShape()
+    wall_clock: Moment = "2026-01-01T00:00Z"
+    """What the calendar says at the start, for services that run by a schedule; on the live clock it is what it is."""
 
 
 class Delay(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

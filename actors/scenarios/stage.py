@@ -22,7 +22,7 @@ from .format import GROUPS, ClusterShape
 from .ground import Ground, LiveGround, VirtualGround
 from .histories import History
 from .inside import Inside
-from .quantities import ns_of, share_of
+from .quantities import epoch_ns_of, ns_of, share_of
 from .views import View
 from .watch import Watch
 
@@ -92,7 +92,8 @@ class Stage:
         if clock == "live":
             ground = LiveGround(seed, self._alarm)
         else:
-            ground = VirtualGround(seed, self._alarm, shuffle_seed=shuffle_seed)
+            epoch_ns = epoch_ns_of(shape.wall_clock)
+            ground = VirtualGround(seed, self._alarm, shuffle_seed=shuffle_seed, epoch_ns=epoch_ns)
         self.ground = ground
         self.system = ground.system
         self.cluster = CLUSTER

@@ -22,6 +22,7 @@ from .records import (
     Assignments,
     CallRecord,
     ClusterRecord,
+    CronService,
     NestedRecord,
     NodeRecord,
     Pending,
@@ -256,9 +257,12 @@ class Reading:
         found = self._replicas.services.autoscaled()
         return {service.name: service.spec.autoscale.every_s for service in found if service.spec.autoscale}
 
-    def crons(self) -> tuple[ServiceRecord, ...]:
+    def crons(self) -> list[CronService]:
         """Services that run by a schedule, in order of creation."""
-        return tuple([service.record() for service in self._replicas.services.crons()])
+        return [
+            CronService(service.name, service.version, service.spec, service.cron.decided_ms if service.cron else None)
+            for service in self._replicas.services.crons()
+        ]
 
     def has_loads(self) -> bool:
         """Whether any replica uses something that is worth a question."""
