@@ -63,6 +63,12 @@ class Reading:
         """Present nodes in order of joining."""
         return self._replicas.nodes.present()
 
+    def draining(self) -> tuple[str, ...]:
+        """The names of nodes that are to give up what they have, in order of joining."""
+        # Most of the time there are none, and the leader asks in every round.
+        table = self._replicas.nodes
+        return table.names(np.flatnonzero(table.draining).tolist()) if table.draining.any() else ()
+
     def node(self, name: str) -> NodeRecord | None:
         return self._replicas.nodes.find(name)
 
