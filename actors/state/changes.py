@@ -16,6 +16,9 @@ class Change:
     def touch(self, nodes: list[int]) -> None:
         self.nodes.update(dict.fromkeys(nodes))
 
-    def emit(self, kind: str, *, packed: bytes = b"", **data: object) -> None:
-        """packed: its runs, as `StateEvent` has them."""
-        self.events.append(StateEvent(kind=kind, data=data, runs=packed))
+    def emit(self, kind: str, **data: object) -> None:
+        self.events.append(StateEvent(kind=kind, data=data))
+
+    def emit_runs(self, kind: str, runs: bytes, **data: object) -> None:
+        """With its runs, as `StateEvent` has them."""
+        self.events.append(StateEvent(kind=kind, data=data, runs=runs))

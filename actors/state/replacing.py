@@ -34,9 +34,8 @@ def replace_lost(replicas: Replicas, change: Change, plan: tuple[ParsedPlan, ...
     wanted = sum(1 for part in plan if part.starts.size)
     if wanted < 2 or len(parts) != wanted or len({service.number for service, _ in parts}) != wanted:
         return False
-    services, counts = [service for service, _ in parts], []
-    for _, part in parts:
-        counts.append(int(part.starts[:, 1].sum()))
+    services = [service for service, _ in parts]
+    counts = [int(part.starts[:, 1].sum()) for _, part in parts]
     starts = np.concatenate([part.starts for _, part in parts])
     slots, nodes = expand(starts[:, 0], starts[:, 1]), np.repeat(starts[:, 2], starts[:, 1])
     numbers = np.repeat(np.array([service.number for service in services], dtype=np.int64), counts)
@@ -65,7 +64,7 @@ def replace_lost(replicas: Replicas, change: Change, plan: tuple[ParsedPlan, ...
         service.has_begun = True
         for kind, told in (("tasks-lost", gone), ("tasks-placed", come)):
             many, runs = told[service.number]
-            change.emit(kind, packed=runs, service=service.name, replicas=many)
+            change.emit_runs(kind, runs, service=service.name, replicas=many)
     return True
 
 

@@ -441,7 +441,7 @@ class Replicas:
         """One event a service, with its runs."""
         change.touch(distinct(self.tasks.node[rows]))
         for number, many, runs in self.runs_by_service(rows):
-            change.emit(kind, packed=runs, service=self.services.all[number].name, replicas=many)
+            change.emit_runs(kind, runs, service=self.services.all[number].name, replicas=many)
 
     def runs_by_service(self, rows: Rows) -> list[tuple[int, int, bytes]]:
         """(service, how many, runs as in `StateEvent`) of these tasks, by service; of each in the order given."""

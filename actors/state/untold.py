@@ -59,9 +59,9 @@ class Untold:
         return tuple(self._kept)
 
 
-def runs_of(event: StateEvent) -> list[tuple[int, int, int]]:
-    """(node number, first slot, last slot) each, of an event that is not spelled out."""
-    rows: list[tuple[int, int, int]] = np.frombuffer(event.runs, dtype=PLAN).reshape(-1, 3).tolist()
+def runs_of(event: StateEvent) -> list[list[int]]:
+    """[node number, first slot, last slot] each, of an event that is not spelled out."""
+    rows: list[list[int]] = np.frombuffer(event.runs, dtype=PLAN).reshape(-1, 3).tolist()
     return rows
 
 
