@@ -99,7 +99,7 @@ class _Machine:
     def snapshot(self) -> bytes:
         return self.state.snapshot()
 
-    def snapshot_slices(self) -> Generator[None, None, bytes]:
+    def snapshot_slices(self) -> Generator[None, None, bytearray]:
         return self.state.snapshot_slices()
 
     def restore(self, data: bytes) -> None:

@@ -267,7 +267,7 @@ class ClusterState(Reading):
             except StopIteration as end:
                 return bytes(end.value)
 
-    def snapshot_slices(self) -> Generator[None, None, bytes]:
+    def snapshot_slices(self) -> Generator[None, None, bytearray]:
         """The same bit by bit: yields after a few milliseconds of work where there are many tasks, and returns it."""
         return (
             yield from snapshots.write(
