@@ -23,6 +23,7 @@ from .frontdoor import (
     Cables,
     Calls,
     Claims,
+    ClusterWide,
     Courier,
     Expired,
     Home,
@@ -45,6 +46,7 @@ from .messages import (
     AskNode,
     CallsFinished,
     ChangeService,
+    ChangeSettings,
     ClusterSpec,
     ClusterView,
     DescribeCall,
@@ -56,6 +58,7 @@ from .messages import (
     DescribeRebalance,
     DescribeService,
     DescribeServices,
+    DescribeSettings,
     DescribeTasks,
     Happened,
     Heard,
@@ -139,6 +142,7 @@ class Cluster(Actor):
         self._resources = Services(self, home, self._courier, self._questions)
         self._rebalancing = Rebalancing(self, self._courier, self._questions)
         self._plans = Plans(self, home, self._questions)
+        self._cluster_wide = ClusterWide(self, self._courier, self._questions)
         self._cables = Cables(self, home, self._lay_link)
         self._view: ClusterView | None = None
         self._registry: tuple[ClusterSpec, ...] | None = None
@@ -170,6 +174,8 @@ class Cluster(Actor):
             RemoveService: self._resources.remove,
             RollBackService: self._resources.roll_back,
             UpdateNodeRequest: self._resources.update_node,
+            DescribeSettings: self._cluster_wide.describe,
+            ChangeSettings: self._cluster_wide.change,
             RebalanceRequest: self._rebalancing.request,
             DescribeRebalance: self._rebalancing.describe,
             StopRebalance: self._rebalancing.stop,

@@ -19,6 +19,7 @@ from raftyard.actors.messages import (
     AddNodeRequest,
     AskNode,
     ChangeService,
+    ChangeSettings,
     CreateClusterRequest,
     DescribeCall,
     DescribeCluster,
@@ -28,6 +29,7 @@ from raftyard.actors.messages import (
     DescribeRebalance,
     DescribeService,
     DescribeServices,
+    DescribeSettings,
     DescribeTasks,
     LinkPolicy,
     LinkShown,
@@ -155,6 +157,16 @@ class ActorClusters:
         """A page of the tasks."""
         question = DescribeTasks(service=service, offset=page.offset, limit=page.limit)
         return self._ask_cluster(cluster, question)
+
+    # -- settings -----------------------------------------------------------------------------------------------------
+
+    def settings(self, cluster: str) -> Answer:
+        """What is agreed on for the cluster as a whole."""
+        return self._ask_cluster(cluster, DescribeSettings())
+
+    def change_settings(self, cluster: str, body: Mapping[str, Any]) -> Answer:
+        """Change what the body names."""
+        return self._ask_cluster(cluster, ChangeSettings(body=dict(body)))
 
     # -- rebalancing --------------------------------------------------------------------------------------------------
 

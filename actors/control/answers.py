@@ -46,6 +46,8 @@ def answer(state: ClusterState, question: Question, address: Address) -> Value |
         case "node":
             node = None if name is None else state.node(name)
             return None if node is None else {"id": node.name} | node_facts(state, node)
+        case "settings":
+            return {"preemption": state.settings().preemption}
         case "rebalance":
             return rebalance_view(state, address)
     raise ValueError(f"nobody answers {question.about!r}")

@@ -14,6 +14,7 @@ import msgspec
 from ..messages import Assign, Beat, ClusterSpec, ClusterView, Heeded, Message, NodeSpec, Report
 from ..raft import sessions
 from ..raft.events import Accepted, Propose, Refused
+from ..scheduling.preempting import plan_preemption
 from ..scheduling.reconcile import plan_call, plan_repair
 from ..state import commands
 from ..state.commands import (
@@ -25,6 +26,7 @@ from ..state.commands import (
     MoveNodes,
     PassTime,
     PlaceTasks,
+    Plan,
     ReportTasks,
     SetNodeStatus,
     Told,
@@ -67,6 +69,8 @@ class ControlLoop:
         self._told = 0
         self._clock_began_ms: int | None = None
         self._proposal = 0
+        self._repair: Plan | None = None
+        """The last repair that was proposed since the last tick."""
         self._until: int | None = None
         self._reports: dict[str, Report] = {}
         self._proposed_reports: dict[str, Report] = {}
@@ -88,6 +92,7 @@ class ControlLoop:
         """Time passed: beat the workers, look who is silent, send again what was not confirmed."""
         host = self._host
         self._ticks += 1
+        self._repair = None
         self._liveness.tick(host.context.now_ns())
         if self._ticks % BEAT_EVERY_TICKS == 0:
             self._beat_workers()
@@ -195,10 +200,11 @@ class ControlLoop:
         if head is not None:
             missing.append(self._work(head))
         else:
-            repair = plan_repair(state, now_ms)
-            if repair is not None:
+            repair = plan_repair(state, now_ms) or plan_preemption(state, now_ms)
+            if repair is not None and repair != self._repair:
+                self._repair = repair
                 missing.append(PlaceTasks(term=self.term, made_at=state.applied_index, plan=repair))
-            elif state.rebalance_is_due():
+            elif repair is None and state.rebalance_is_due():
                 missing.append(GoOnRebalance(term=self.term))
         if now_ms > state.clock_ms() and (missing or state.waits_for_time(now_ms)):
             missing.insert(0, PassTime(term=self.term, clock_ms=now_ms))

@@ -9,6 +9,7 @@
 #   rebalancing.py  plans that even out the load, and their moves put into the log
 #   services.py     services, tasks and nodes as resources: read from the leader, changed by commands
 #   plans.py        what would happen if
+#   settings.py     what is so for the cluster as a whole
 #   cables.py       which links are up, and how well they carry
 #   addresses.py    which node an address means, and the address of a new one
 #   ports.py        the ports that nodes listen on
@@ -25,6 +26,7 @@ from .ports import NodePorts, Ports
 from .questions import Answers, Expired, Questions
 from .rebalancing import Rebalancing
 from .services import Services
+from .settings import ClusterWide
 
 __all__ = [
     "CHANGE_S",
@@ -33,6 +35,7 @@ __all__ = [
     "Cables",
     "Calls",
     "Claims",
+    "ClusterWide",
     "Courier",
     "Expired",
     "Home",

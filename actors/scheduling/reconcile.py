@@ -121,6 +121,8 @@ def _plan(state: ClusterState, targets: Sequence[Target], now_ms: int) -> Slices
         runs_left -= len(stops) + len(retires)
         parts.append((target, running, stops, retires))
         yield
+    # Who waits longest among equals is first: targets come in order of creation.
+    parts.sort(key=lambda part: -part[0].spec.priority)
     services: list[ServicePlan] = []
     gpus_left = MAX_WITH_GPUS
     for target, running, stops, retires in parts:
@@ -241,6 +243,11 @@ def _starts(
         return np.zeros((0, 3), dtype=np.int64)
     slots = _open_slots(running, again, closed, count)
     return _started(target, slots, np.repeat(np.arange(placed.size), placed), room, limit)
+
+
+def starts_in(state: ClusterState, target: Target, room: Room, now_ms: int) -> Ints:
+    """As `_starts`, in a room that the caller has made: for preemption."""
+    return _starts(state, target, _running(state, target.name), room, MAX_RUNS, now_ms)
 
 
 def _starts_everywhere(

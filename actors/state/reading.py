@@ -27,6 +27,7 @@ from .records import (
 from .replicas import Replicas
 from .runs import Ints, Mask, collect, distinct
 from .services import ServiceTable
+from .settings import Settings
 from .specs import UpdatePolicy
 from .task_states import TaskState
 from .tasks import Column, Rows, TaskTable
@@ -303,6 +304,10 @@ class Reading:
             for service in self._replicas.services.unsettled()
             if service.pending
         )
+
+    def settings(self) -> Settings:
+        """What is agreed on for the cluster as a whole."""
+        return self._replicas.settings
 
     def rebalance(self) -> Rebalance | None:
         """The last rebalance, whether it goes on or has ended."""
