@@ -1,8 +1,8 @@
 """Preemption: a service that finds no room takes that of others whose priority is lower, where the cluster allows it.
 
-Nomad's rule: a victim is lower by ten or more. For each replica the node is chosen where the fewest have to go, and of
-those one where the lowest are enough; no more go than have to. What goes waits, and is placed when there is room again.
-A plan is one entry, in which victims end and the others start, so that nobody else takes the room between.
+Nomad's rule: a victim is lower by ten or more. For each replica the node is chosen where the fewest have to go, then where
+the lowest are enough, then with the fewest of its own; no more go than have to. What goes waits, and is placed when there
+is room again. A plan is one entry, in which victims end and the others start: nobody else takes the room between.
 """
 
 from __future__ import annotations
@@ -117,6 +117,7 @@ class _Preemption:
 
     def _choose(self, replicas: int) -> list[_Choice]:
         room, may = self.state.room(), self._may_go()
+        self._own = self.state.held_by_node(self.record.name).tolist()
         nodes = self._likely(room, may)
         self._there = self._lower_on(nodes)
         gone: list[int] = []
@@ -129,6 +130,7 @@ class _Preemption:
             chosen.append(choice)
             gone += choice.victims
             may[choice.node] -= 1
+            self._own[choice.node] += 1
             for task in choice.victims:
                 _give_back(room, self._needs_of(task), choice.node)
             _take(room, self.target.needs, choice.node)
@@ -188,7 +190,7 @@ class _Preemption:
             _Choice(
                 node,
                 tuple([task for task, _ in some]),
-                (len(some), *sorted([priority for _, priority in some], reverse=True), node),
+                (len(some), *sorted([priority for _, priority in some], reverse=True), self._own[node], node),
             )
             for some in found
             if some

@@ -86,7 +86,7 @@ def test_a_task_that_runs_and_should_not_is_found(small: Yard):
 def test_a_plan_that_the_state_refuses_again_and_again_is_proposed_once_a_tick(
     small: Yard, monkeypatch: pytest.MonkeyPatch
 ):
-    """Whatever is wrong with a planner: the same again at once would fill the log, and virtual time would stand still."""
+    """Whatever is wrong with a planner: the same again at once fills the log, and virtual time would stand still."""
     put(small, "web", replicas=3)
     beyond = commands.ServicePlan(service="web", starts=pack([(50, 1, 0)], PLAN))
     wrong = commands.Plan(services=(beyond,))
