@@ -1,8 +1,8 @@
 """Preemption: a service that finds no room takes that of others whose priority is lower, where the cluster allows it.
 
-Nomad's rule: a victim is lower by ten or more. For each replica the node is chosen where the fewest have to go, then where
-the lowest are enough, then with the fewest of its own; no more go than have to. What goes waits, and is placed when there
-is room again. A plan is one entry, in which victims end and the others start: nobody else takes the room between.
+Nomad's rule: a victim is lower by ten or more. For each replica the node is chosen where the fewest have to go, then
+where the lowest are enough, then with the fewest of its own; no more go than have to. What goes waits, and is placed
+when there is room again. A plan is one entry, in which victims end and the others start: nobody takes the room between.
 """
 
 from __future__ import annotations

@@ -24,6 +24,12 @@ def test_left_alone_after_an_upheaval_a_cluster_is_as_desired_or_waits_for_a_tru
     play(seed)
 
 
+@pytest.mark.parametrize("seed", [5024])
+def test_an_upheaval_that_once_went_wrong_ends_well(seed):
+    """A job that waits for another service was said to wait although there is room."""
+    play(seed)
+
+
 @pytest.mark.campaign
 @pytest.mark.parametrize("part", range(SLICES))
 def test_many_upheavals_end_well(part):

@@ -10,12 +10,14 @@ whether every node is back or not: what is desired runs, or waits for a reason t
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from story import NAMED, Story
 from yard import Yard
 
 from raftyard.actors.messages import ChangeService, ChangeSettings, RebalanceRequest, StopRebalance
+from raftyard.actors.scenarios.checkers.calls import Retold
 from raftyard.actors.scheduling.reasons import why_update_waits
 from raftyard.actors.state import restarts
 from raftyard.actors.state.machine import ClusterState
@@ -102,6 +104,11 @@ class Upheaval(Story):
 
     # -- what must become of it
 
+    def _account(self) -> None:
+        super()._account()
+        raft = self.yard.promises.raft()
+        Lives(zip(raft.committed_terms, raft.committed_payloads, strict=True))
+
     def _leave_alone(self) -> None:
         yard, quiet_since, last = self.yard, self.yard.now, -1
         end = yard.now + LEFT_ALONE_S
@@ -129,6 +136,34 @@ class Upheaval(Story):
         if leader.applied != leader.raft.last_index:
             return "entries are not applied yet"
         return why_not_converged(leader.state, yard.running())
+
+
+class Lives(Retold):
+    """The log applied anew: after every entry no task has gone back to an earlier state, or to an earlier wish, no id
+    was given twice, and of no slot more than five ends are remembered."""
+
+    def __init__(self, entries: Iterable[tuple[int, bytes]]) -> None:
+        self._seen: dict[int, tuple[int, int]] = {}
+        self._newest = 0
+        super().__init__(entries)
+
+    def apply(self, index: int, command: bytes) -> dict[str, Any]:
+        result = super().apply(index, command)
+        tasks, seen = self.state._replicas.tasks, {}
+        live = tasks.service >= 0
+        columns = zip(tasks.id[live].tolist(), tasks.state[live].tolist(), tasks.desired[live].tolist(), strict=True)
+        for task, state, desired in columns:
+            before = self._seen.get(task, (0, 0))
+            is_forward = state >= before[0] and desired >= before[1]
+            assert is_forward, f"entry {index}: task {task} went from {before} to {(state, desired)}"
+            assert task in self._seen or task > self._newest, f"entry {index}: task {task} is back"
+            seen[task] = (state, desired)
+        self._newest = max(self._newest, *seen, 0)
+        self._seen = seen
+        for service in self.state.services():
+            slots = [past.slot for past in self.state.history(service.name, limit=10_000)]
+            assert all(slots.count(slot) <= 5 for slot in set(slots)), f"entry {index}: {service.name} {slots}"
+        return result
 
 
 def why_not_converged(state: ClusterState, running: dict[str, list[int]]) -> str | None:
