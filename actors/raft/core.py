@@ -196,7 +196,7 @@ class Raft:
         self.transfer_ref = 0
         self.transfer_sent = False
 
-        self.reads = Reads()
+        self.reads = Reads(incarnation)
         self.timer_ns = elections.first_deadline(self)
         self.notice_ns = NEVER_NS
         self.transfer_ns = NEVER_NS

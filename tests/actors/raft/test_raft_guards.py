@@ -274,6 +274,10 @@ GUARDS: dict[str, tuple[Test, str | Bug]] = {
         pitfalls.test_a_late_answer_to_an_earlier_question_answers_no_later_read,
         (reading, "on_read_index_reply", "message.batch != reads.batch or", ""),
     ),
+    "answers to an earlier life": (
+        pitfalls.test_an_answer_to_an_earlier_life_of_a_member_answers_nothing_of_this_one,
+        (reading.Reads, "__init__", "incarnation << 32", "0"),
+    ),
     "wiped storage": (
         pitfalls.test_a_member_whose_storage_was_wiped_is_filled_again,
         (progress.Progress, "forget", "self.match = 0", "pass"),
