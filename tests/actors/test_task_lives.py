@@ -1,5 +1,5 @@
-"""The lives of tasks and the comings and goings of nodes, in SwarmKit's words: what moves forward, what is replaced, and
-what is left alone."""
+"""The lives of tasks and the comings and goings of nodes, as SwarmKit has them: what moves forward, what is replaced,
+and what is left alone."""
 
 from __future__ import annotations
 
