@@ -17,12 +17,12 @@ from ..state.commands import Plan, ServicePlan
 from ..state.machine import ClusterState
 from ..state.needs import SLOTS, Needs
 from ..state.nodes import Room
-from ..state.records import ServiceRecord, WantedThere
+from ..state.records import ServiceRecord
 from ..state.runs import PLAN, REPORT, Ints, collect, pack
 from ..state.settings import PRIORITY_GAP
 from .reconcile import Target, starts_in
 
-MOST_AT_ONCE = 16
+MOST_AT_ONCE = 12
 """Replicas that one plan makes room for: the next plan goes on."""
 MOST_NODES = 16
 """Nodes that are looked at task by task; of more, those where the fewest seem to have to go."""
@@ -49,6 +49,15 @@ def plan_preemption(state: ClusterState, now_ms: int | None = None) -> Plan | No
     return None
 
 
+class _Victim(msgspec.Struct, frozen=True):
+    """A task that may have to go."""
+
+    service: int
+    node: int
+    priority: int
+    needs: Needs
+
+
 class _Preemption:
     """Room for one service."""
 
@@ -73,7 +82,7 @@ class _Preemption:
         nodes = np.array([choice.node for choice in chosen])
         wanted = np.bincount(nodes, minlength=self.state.node_table().ready.size)
         victims = self._needed([task for choice in chosen for task in choice.victims], wanted)
-        starts = starts_in(self.state, self.target, self._room(wanted, victims), self.now_ms)
+        starts = starts_in(self.state, self.target, self._slots_for(wanted, victims), self.now_ms)
         started = np.bincount(starts[:, 2], weights=starts[:, 1], minlength=wanted.size).astype(np.int64)
         if not np.array_equal(started, wanted):
             return None
@@ -83,60 +92,80 @@ class _Preemption:
 
     def _needed(self, victims: Sequence[int], wanted: Ints) -> list[int]:
         """The victims without those that several replicas on one node do not need, though each alone would."""
-        room, kept = self.state.room(), list(victims)
+        self._look_at(np.flatnonzero(wanted))
+        room, kept = self._room, list(victims)
         for task in victims:
-            _give_back(room, self._needs_of(task), self._node_of(task))
-        for task in sorted(victims, key=lambda task: (-self._priority_of(task), task)):
-            node = self._node_of(task)
-            _take(room, self._needs_of(task), node)
-            if room.fits(self.target.needs)[node] >= wanted[node]:
+            self._give_back(room, task)
+        for task in sorted(victims, key=lambda task: (-self._tasks[task].priority, task)):
+            one = self._tasks[task]
+            self._take(room, one.needs, one.node)
+            if self._fits(room, one.node) >= wanted[one.node]:
                 kept.remove(task)
             else:
-                _give_back(room, self._needs_of(task), node)
+                self._give_back(room, task)
         return kept
 
     def _parts(self, victims: Sequence[int]) -> list[ServicePlan]:
         """The victims, service by service."""
-        there, parts = self._there, []
-        mine = np.isin(there.ids, victims)
-        for number in np.unique(there.services[mine]).tolist():
-            ids = np.sort(there.ids[mine & (there.services == number)])
+        parts = []
+        for number in sorted({self._tasks[task].service: None for task in victims}):
+            ids = np.array(sorted(task for task in victims if self._tasks[task].service == number))
             retires = pack(collect(ids), REPORT)
-            parts.append(ServicePlan(service=self.lower[number].name, retires=retires, preempted_by=self.record.name))
+            parts.append(
+                ServicePlan(service=self.lower[number].name, retires=retires, preempted_by=self.record.name)
+            )
         return parts
 
-    def _room(self, wanted: Ints, victims: Sequence[int]) -> Room:
+    def _slots_for(self, wanted: Ints, victims: Sequence[int]) -> Room:
         """Slots for just so many on each node, and what else is free there without the victims."""
         room = self.state.room()
         for task in victims:
-            _give_back(room, self._needs_of(task), self._node_of(task))
+            taken = np.zeros(room.open.size, dtype=np.int64)
+            taken[self._tasks[task].node] = -1
+            room.take(self._tasks[task].needs, taken)
         room.take(Needs(slots=1), room.free(SLOTS) - wanted * self.target.needs.slots)
         return room
 
     # which node, which victims
 
     def _choose(self, replicas: int) -> list[_Choice]:
-        room, may = self.state.room(), self._may_go()
+        may = self._may_go()
+        nodes = self._likely(self.state.room(), may)
+        self._look_at(nodes)
         self._own = self.state.held_by_node(self.record.name).tolist()
-        nodes = self._likely(room, may)
-        self._there = self._lower_on(nodes)
-        gone: list[int] = []
-        best: dict[int, _Choice | None] = {node: self._best_on(node, room, gone) for node in nodes.tolist()}
+        best: dict[int, _Choice | None] = {node: self._best_on(node) for node in nodes.tolist()}
         chosen: list[_Choice] = []
         while len(chosen) < replicas:
             choice = min((one for one in best.values() if one is not None), key=lambda one: one.rank, default=None)
             if choice is None:
                 break
             chosen.append(choice)
-            gone += choice.victims
             may[choice.node] -= 1
             self._own[choice.node] += 1
             for task in choice.victims:
-                _give_back(room, self._needs_of(task), choice.node)
-            _take(room, self.target.needs, choice.node)
+                self._give_back(self._room, task)
+                self._gone[task] = None
+            self._take(self._room, self.target.needs, choice.node)
             left = may[choice.node] > 0 and not self.target.needs.gpus
-            best[choice.node] = self._best_on(choice.node, room, gone) if left else None
+            best[choice.node] = self._best_on(choice.node) if left else None
         return chosen
+
+    def _look_at(self, nodes: Ints) -> None:
+        """Work with these nodes alone, or a large cluster's plan would take long; GPUs are told with all of them."""
+        room = self.state.room()
+        self._place = {node: node if self.target.needs.gpus else at for at, node in enumerate(nodes.tolist())}
+        self._room = room if self.target.needs.gpus else room.at(nodes)
+        self._gone: dict[int, None] = {}
+        there = self.state.wanted_on(nodes)
+        columns = (there.ids, there.services, there.nodes, there.needs)
+        self._tasks = {
+            task: _Victim(service, node, self.lower[service].spec.priority, self.state.needs(kind))
+            for task, service, node, kind in zip(*(column.tolist() for column in columns), strict=True)
+            if service in self.lower
+        }
+        self._here: dict[int, list[int]] = {node: [] for node in nodes.tolist()}
+        for task, one in self._tasks.items():
+            self._here[one.node].append(task)
 
     def _may_go(self) -> Ints:
         """int64[nodes]: how many more may go there, room aside."""
@@ -171,21 +200,13 @@ class _Preemption:
         likely: Ints = found[np.lexsort((found, lowest[found], count[found]))][:MOST_NODES]
         return likely
 
-    def _lower_on(self, nodes: Ints) -> WantedThere:
-        """The tasks on these nodes that may have to go."""
-        there = self.state.wanted_on(nodes)
-        kept = np.isin(there.services, list(self.lower))
-        return WantedThere(**{name: getattr(there, name)[kept] for name in WantedThere.__struct_fields__})
-
-    def _best_on(self, node: int, room: Room, gone: Sequence[int]) -> _Choice | None:
+    def _best_on(self, node: int) -> _Choice | None:
         """The fewest, then the lowest; None where even all of them are not enough."""
-        there = self._there
-        here = np.flatnonzero((there.nodes == node) & ~np.isin(there.ids, gone))
-        tasks = [(task, self._priority_of(task)) for task in there.ids[here].tolist()]
-        lacks = self._lacks(room, node)
-        lowest_first = sorted(tasks, key=lambda task: (task[1], -task[0]))
-        largest_first = sorted(tasks, key=lambda task: (-self._helps(task[0], lacks), task[1], -task[0]))
-        found = [self._enough(order, node, room) for order in (lowest_first, largest_first)]
+        here = [(task, self._tasks[task].priority) for task in self._here[node] if task not in self._gone]
+        lacks = self._lacks(node)
+        lowest_first = sorted(here, key=lambda task: (task[1], -task[0]))
+        largest_first = sorted(here, key=lambda task: (-self._helps(task[0], lacks), task[1], -task[0]))
+        found = [self._enough(order, node) for order in (lowest_first, largest_first)]
         choices = [
             _Choice(
                 node,
@@ -197,57 +218,45 @@ class _Preemption:
         ]
         return min(choices, key=lambda choice: choice.rank, default=None)
 
-    def _enough(self, order: Sequence[tuple[int, int]], node: int, room: Room) -> list[tuple[int, int]]:
+    def _enough(self, order: Sequence[tuple[int, int]], node: int) -> list[tuple[int, int]]:
         """The first of these whose room suffices, without those that are not needed for that."""
-        trial, chosen = room.copy(), []
+        trial, chosen = self._room.copy(), []
         for task in order:
-            if self._fits(trial, node):
+            if self._fits(trial, node) > 0:
                 break
-            _give_back(trial, self._needs_of(task[0]), node)
+            self._give_back(trial, task[0])
             chosen.append(task)
         if not self._fits(trial, node):
             return []
         for task in sorted(chosen, key=lambda task: (-task[1], task[0])):
-            _take(trial, self._needs_of(task[0]), node)
-            if self._fits(trial, node):
+            self._take(trial, self._tasks[task[0]].needs, node)
+            if self._fits(trial, node) > 0:
                 chosen.remove(task)
             else:
-                _give_back(trial, self._needs_of(task[0]), node)
+                self._give_back(trial, task[0])
         return chosen
 
-    def _fits(self, room: Room, node: int) -> bool:
-        return bool(room.fits(self.target.needs)[node] > 0)
+    def _fits(self, room: Room, node: int) -> int:
+        """How many more replicas there is room for."""
+        return int(room.fits(self.target.needs)[self._place[node]])
 
-    def _lacks(self, room: Room, node: int) -> dict[str, int]:
-        needs = self.target.needs
-        short = {name: units - int(room.free(name)[node]) for name, units in ((SLOTS, needs.slots), *needs.more)}
+    def _lacks(self, node: int) -> dict[str, int]:
+        needs, at = self.target.needs, self._place[node]
+        wanted = ((SLOTS, needs.slots), *needs.more)
+        short = {name: units - int(self._room.free(name)[at]) for name, units in wanted}
         return {name: units for name, units in short.items() if units > 0}
 
     def _helps(self, task: int, lacks: dict[str, int]) -> float:
         """Which part of what is lacking a task gives back, all resources together."""
-        needs = self._needs_of(task)
+        needs = self._tasks[task].needs
         gives = dict(needs.more) | {SLOTS: needs.slots}
         return sum(min(gives.get(name, 0) / units, 1.0) for name, units in lacks.items())
 
-    def _needs_of(self, task: int) -> Needs:
-        return self.state.needs(int(self._there.needs[self._at(task)]))
+    def _give_back(self, room: Room, task: int) -> None:
+        self._take(room, self._tasks[task].needs, self._tasks[task].node, -1)
 
-    def _node_of(self, task: int) -> int:
-        return int(self._there.nodes[self._at(task)])
-
-    def _priority_of(self, task: int) -> int:
-        return self.lower[int(self._there.services[self._at(task)])].spec.priority
-
-    def _at(self, task: int) -> int:
-        return int(np.searchsorted(self._there.ids, task))
-
-
-def _give_back(room: Room, needs: Needs, node: int) -> None:
-    _take(room, needs, node, -1)
-
-
-def _take(room: Room, needs: Needs, node: int, replicas: int = 1) -> None:
-    """Devices of a task are among its needs; those of a replica to come are not, and it is looked at alone."""
-    taken = np.zeros(room.open.size, dtype=np.int64)
-    taken[node] = replicas
-    room.take(needs, taken)
+    def _take(self, room: Room, needs: Needs, node: int, replicas: int = 1) -> None:
+        """Devices of a task are among its needs; those of a replica to come are not, and it is looked at alone."""
+        taken = np.zeros(room.open.size, dtype=np.int64)
+        taken[self._place[node]] = replicas
+        room.take(needs, taken)
