@@ -131,6 +131,15 @@ def test_most_replicas_a_node_and_ports_are_kept():
     assert all(max(loop.state.load_distribution(f"s{number}").values()) == 1 for number in range(8))
 
 
+def test_no_more_of_a_service_come_to_one_node_than_it_may_have():
+    loop = ControlLoop(3, 10)
+    loop.put("web", replicas=6, placement={"max_replicas_per_node": 2})
+    loop.settle()
+    loop.add("n3", 40)  # its share would be four
+    plan = even_plan(loop.state, 100)
+    assert carry_out(loop, plan).count("moved") == len(plan.moves) == 2
+
+
 def test_what_is_spread_over_zones_moves_within_its_zone():
     loop = ControlLoop(4, 20)
     for number in range(4):

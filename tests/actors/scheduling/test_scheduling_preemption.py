@@ -122,6 +122,28 @@ def test_one_large_victim_is_better_than_two_small_ones():
     assert placed(loop) == {"small": 2, "large": 0, "high": 1}
 
 
+@pytest.mark.parametrize(
+    ("others", "left"),
+    [
+        # name: (replicas, slots, priority). The large one alone is fewer; two of the lowest are as few, and lower.
+        ({"small": (2, 1, 15), "large": (1, 2, 20)}, {"small": 2, "large": 0}),
+        ({"two": (1, 2, 0), "one": (1, 1, 0), "other": (1, 2, 20)}, {"two": 0, "one": 0, "other": 1}),
+    ],
+)
+def test_on_one_node_the_fewest_go_and_of_as_few_the_lowest(others, left):
+    slots = sum(replicas * size for replicas, size, _ in others.values())
+    loop = ControlLoop(1, slots)
+    for name, (replicas, size, priority) in others.items():
+        loop.put(name, replicas=replicas, priority=priority, reservations={"slots": size})
+    loop.settle()
+    loop.do(c.ChangeSettings(preemption=True))
+    # One that is lower still cannot make anybody go in its turn.
+    loop.put("high", replicas=1, priority=60, reservations={"slots": 2 if "small" in others else 3})
+    loop.settle()
+    preempt(loop)
+    assert placed(loop) == {**left, "high": 1}
+
+
 def test_a_victim_of_which_another_makes_room_enough_stays():
     """Two lowest together give less than is lacking; with the large one they are not needed."""
     loop = ControlLoop(1, 6)
