@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .messages import AgentReport, Heeded, Message, RunTasks
+from .messages import AgentReport, Heeded, MeasureUsage, Message, RunTasks, ServiceUsage, UsageReport
+from .state.loads import usage_of_one
 from .state.records import AssignedTasks, Assignments
 from .state.runs import REPORT, collect, expand, pack
 from .state.specs import Simulated
@@ -65,6 +66,8 @@ class Agent(Actor):
         """What is assigned, in whatever state."""
         self._states: dict[int, int] = {}
         """Of those that do not simply run."""
+        self._loaded: tuple[AssignedTasks, ...] = ()
+        """Of what is assigned, those that use something."""
         # What was stopped on the way to each version: told with every report until the leader has it in the log.
         self._stopped_ids: dict[int, Ids] = {}
         self._started = 0
@@ -83,6 +86,8 @@ class Agent(Actor):
                 self._run_tasks(message)
             case _Advance():
                 self._advance(message)
+            case MeasureUsage():
+                self._measure(message)
             case Heeded() if message.incarnation == self._incarnation():
                 self._heeded = max(self._heeded, message.change)
             case _SayAgain() if self._version == NOTHING_YET:
@@ -126,8 +131,33 @@ class Agent(Actor):
             self._stopped_ids[assignments.version] = stopped
             for task in stopped.tolist() if self._states else ():
                 self._states.pop(task, None)
+        self._loaded = tuple([run for run in assignments.runs if run.simulate.has_load])
         self._running = wanted
         self._version = assignments.version
+
+    # -- what replicas use
+
+    def _measure(self, message: MeasureUsage) -> None:
+        """Say what those use that run; the others use nothing yet."""
+        running: dict[str, int] = {}
+        how = {run.service: run.simulate for run in self._loaded}
+        for run in self._loaded:
+            running[run.service] = running.get(run.service, 0) + self._count_running(run)
+        services = []
+        for service, sharing, since_ms in message.loads:
+            count = running.get(service, 0)
+            if count:
+                one = usage_of_one(how[service], sharing, since_ms)
+                totals = tuple([(metric, used * count) for metric, used in one.items()])
+                services.append(ServiceUsage(service=service, replicas=count, totals=totals))
+        report = UsageReport(node="", term=message.term, round=message.round, services=tuple(services))
+        self.context.send(self._node, report)
+
+    def _count_running(self, run: AssignedTasks) -> int:
+        if not self._states:
+            return run.count
+        ids = range(run.first_task, run.first_task + run.count)
+        return sum(self._states.get(id, TaskState.RUNNING) == TaskState.RUNNING for id in ids)
 
     # -- replicas that behave in some way
 

@@ -52,6 +52,7 @@ __all__ = [
     "LinkShown",
     "LinkStatus",
     "ListClusters",
+    "MeasureUsage",
     "Message",
     "NodeAnswer",
     "NodeFailed",
@@ -74,6 +75,7 @@ __all__ = [
     "SetConnections",
     "SetLinkPolicy",
     "SetLinkPolicyRequest",
+    "ServiceUsage",
     "StartNode",
     "StopRebalance",
     "Submit",
@@ -81,6 +83,7 @@ __all__ = [
     "TellAgain",
     "TransferRequest",
     "UpdateNodeRequest",
+    "UsageReport",
     "agent_actor",
     "cluster_actor",
     "disk_actor",
@@ -253,6 +256,33 @@ class BeatReply(Message, frozen=True, kw_only=True, gc=False):
 
     node: str
     term: int
+
+
+class MeasureUsage(Message, frozen=True, kw_only=True, gc=False):
+    """The leader asks a node, and that its agent, what its replicas use. `loads`: the services that matter, each with
+    the number of replicas in the cluster that share its demand, and for how many ms that demand has been set."""
+
+    leader: str
+    term: int
+    round: int
+    loads: tuple[tuple[str, int, int], ...]
+
+
+class ServiceUsage(Message, frozen=True, kw_only=True, gc=False):
+    """What a service's running replicas on one node use together: (metric, total), by name."""
+
+    service: str
+    replicas: int
+    totals: tuple[tuple[str, float], ...]
+
+
+class UsageReport(Message, frozen=True, kw_only=True, gc=False):
+    """A node's answer to `MeasureUsage`, and its agent's, who leaves `node` empty."""
+
+    node: str
+    term: int
+    round: int
+    services: tuple[ServiceUsage, ...]
 
 
 # -- a node and its agent (one host) -------------------------------------------------------------------------
@@ -682,6 +712,10 @@ EVENT_KINDS = {
     "call-failed": "call, reason",
     "service-set": "service, replicas, version",
     "service-update": "service, state (of its update), version, failures, message",
+    "service-scaled": "service, was, replicas, metric, usage, target, why; by its autoscaler",
+    "cron-run": "service, due_ms (since 1970), replicas; a run begins",
+    "cron-left-out": "service, due_ms, reason; the run before is not over",
+    "cron-missed": "service, missed, up_to_ms; it was due so often when nobody led, or too long ago",
     "service-removed": "service, replicas (that stop)",
     "tasks-placed": "service, replicas, runs [node, first slot, last slot]",
     "tasks-lost": "service, replicas, runs; their node is down, and others take their place",

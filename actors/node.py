@@ -13,7 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any
 
-from .control import ControlLoop, ControlTick, Planning, answers
+import msgspec
+
+from .control import ControlLoop, ControlTick, Planning, UsageShown, answers, total_of
 from .control.plans import PlanMore, Plans
 from .member import Member, Observer
 from .messages import (
@@ -31,6 +33,7 @@ from .messages import (
     LeaderClaim,
     LeaderResigned,
     LinkPolicy,
+    MeasureUsage,
     Message,
     NodeAnswer,
     NodeFailed,
@@ -40,6 +43,7 @@ from .messages import (
     RunTasks,
     TellAgain,
     TransferRequest,
+    UsageReport,
     agent_actor,
     cluster_actor,
     node_actor,
@@ -131,6 +135,7 @@ class Node(Member):
         self._assigner = ("", 0)
         self._worker_load = 0
         self._replicas = 0
+        self._usage = UsageShown()
         self._planning = Planning(spec.name, lambda to, message: self.context.send(to, message))
         self._handlers.update(
             {
@@ -140,6 +145,8 @@ class Node(Member):
                 Assign: self._assigned,
                 Beat: self._beaten,
                 Heeded: self._heeded_by_leader,
+                MeasureUsage: self._measure_usage,
+                UsageReport: self._usage_reported,
                 BeatReply: self._beat_answered,
                 Report: self._reported,
                 AgentReport: self._agent_reported,
@@ -298,6 +305,20 @@ class Node(Member):
         if self._follows(message.leader, message.term):
             self.context.send(self._agent, message)
 
+    def _measure_usage(self, message: MeasureUsage) -> None:
+        if self._follows(message.leader, message.term):
+            self.context.send(self._agent, message)
+
+    def _usage_reported(self, message: UsageReport) -> None:
+        """From this node's agent, to be passed on; or on the leader, from a node."""
+        if not message.node:
+            self._usage = UsageShown(total_of(message.services), self.context.now_ns())
+            leader, term = self._assigner
+            if term == message.term:
+                self.send_to_node(leader, msgspec.structs.replace(message, node=self.node))
+        elif self.loop is not None and message.term == self.loop.term:
+            self.loop.usage.reported(message)
+
     def _follows(self, leader: str, term: int) -> bool:
         """Whether a leader's word counts: one of an older term than the newest heard of is deposed."""
         if term < self._assigner[1] or term < self.raft.term:
@@ -376,10 +397,15 @@ class Node(Member):
         record = self.state.node(self.node)
         if record is not None and not worker:
             value |= {"availability": record.availability, "labels": dict(record.labels)}
+        usage = self._usage.at(self.context.now_ns())
+        if usage:
+            value["usage"] = usage
         if question.with_log:
             value["log"] = self._log(question.log)
         if question.with_services:
             value["services"] = views.services(self.state, self.address_of)
+            if self.loop is not None:
+                self.loop.usage.show_in(value["services"])
         if question.with_loads:
             value["loads"] = views.load_table(self.state, self.address_of)
         return value
@@ -416,7 +442,7 @@ class Node(Member):
             if error is None and question.question.about == "plan":
                 self._plans.ask(question)
                 return
-            value = None if error else answers.answer(self.state, question.question, self.address_of)
+            value = None if error else answers.answer(self.state, question.question, self.address_of, self.loop)
             if question.reply_to is not None:
                 self.context.send(
                     question.reply_to, NodeAnswer(ref=question.ref, node=self.node, value=value, error=error)

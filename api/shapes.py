@@ -124,6 +124,8 @@ class NodeDetail(NodeStats, kw_only=True):
     leader: str | None
     commit_index: int
     log: list[LogEntryView]
+    usage: dict[str, float] | None = None
+    """What its replicas use together, by metric, where they are measured."""
 
 
 class NodeView(msgspec.Struct, kw_only=True):
@@ -193,6 +195,8 @@ class NodeFacts(msgspec.Struct, kw_only=True):
     taken: dict[str, int]
     gpus: GpuFacts | None = None
     """Where it has any."""
+    usage: dict[str, float] | None = None
+    """What its replicas use together, by metric, where they are measured."""
 
 
 class SettingsView(msgspec.Struct, kw_only=True):
@@ -277,12 +281,67 @@ class Waiting(msgspec.Struct, kw_only=True):
     nodes: dict[str, str]
 
 
+class MetricUsage(msgspec.Struct, kw_only=True):
+    """What a service's replicas use of one metric: on average, together, and how many were measured."""
+
+    mean: float
+    total: float
+    replicas: int
+
+
+class Scaled(msgspec.Struct, kw_only=True):
+    """The last change that the autoscaler made."""
+
+    was: int
+    replicas: int
+    why: str
+    age_s: float
+
+
+class AutoscaleView(msgspec.Struct, kw_only=True):
+    """What the autoscaler does: its bounds, its last decision in words, and its last change."""
+
+    min: int
+    max: int
+    now: str
+    last: Scaled | None
+
+
+class CronRun(msgspec.Struct, kw_only=True):
+    """The last run of a cron service: for when it was due, and how far it has come."""
+
+    due: str
+    age_s: float
+    replicas: int
+    completed: int
+    given_up: int
+    is_over: bool
+
+
+class CronView(msgspec.Struct, kw_only=True):
+    """When a cron service is due next, its last run, and how many there were, were left out, and were missed."""
+
+    last_run: CronRun | None
+    runs: int
+    left_out: int
+    missed: int
+    next_run: str | None = None
+    problem: str | None = None
+    """Why nobody can tell when it is due."""
+
+
 class ServiceDetail(ServiceSummary, kw_only=True):
     """The same with where it runs, why the rest waits, and its earlier specs, the newest first."""
 
     load_distribution: dict[str, int]
     earlier: list[EarlierSpec]
     waiting: Waiting | None = None
+    usage: dict[str, MetricUsage] | None = None
+    """By metric, where replicas are measured."""
+    autoscale: AutoscaleView | None = None
+    cron: CronView | None = None
+    placement: dict[str, Any] | None = None
+    """The profile, and how the nodes with room compare, the best first: `{node: {"affinity", "score"}}`."""
 
 
 class ServiceList(msgspec.Struct, kw_only=True):

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ..messages import Question
-from ..scheduling.reasons import explain, why_update_waits
+from ..scheduling.reasons import compare, explain, why_update_waits
 from ..state import gpus, views
 from ..state.machine import ClusterState
 from ..state.needs import Needs
 from ..state.records import NodeRecord, ServiceRecord, TaskRecord
+from . import watched
 from .rebalancing import rebalance_view
+
+if TYPE_CHECKING:
+    from .loop import ControlLoop
 
 __all__ = ["answer", "node_facts"]
 
@@ -21,8 +25,10 @@ Address = Callable[[str | None], str | None]
 Value = dict[str, Any]
 
 
-def answer(state: ClusterState, question: Question, address: Address) -> Value | None:
-    """None where there is nothing of that name."""
+def answer(
+    state: ClusterState, question: Question, address: Address, loop: ControlLoop | None = None
+) -> Value | None:
+    """None where there is nothing of that name. What only a leader knows stands there where `loop` is one's."""
     name = question.name
     match question.about:
         case "state":
@@ -37,7 +43,9 @@ def answer(state: ClusterState, question: Question, address: Address) -> Value |
             return _list(len(records), [_service(record, why) for record in shown])
         case "service":
             record = None if name is None else state.service(name)
-            return None if record is None else _whole_service(state, record, address)
+            if record is None:
+                return None
+            return _whole_service(state, record, address) | watched.facts(state, record, loop)
         case "tasks":
             if name is not None and state.service(name) is None:
                 return None
@@ -45,7 +53,10 @@ def answer(state: ClusterState, question: Question, address: Address) -> Value |
             return _list(count, [_task(task, state.clock_ms(), address) for task in tasks])
         case "node":
             node = None if name is None else state.node(name)
-            return None if node is None else {"id": node.name} | node_facts(state, node)
+            if node is None:
+                return None
+            usage = {} if loop is None else loop.usage.of_node(node.name)
+            return {"id": node.name} | node_facts(state, node) | ({"usage": usage} if usage else {})
         case "settings":
             return {"preemption": state.settings().preemption}
         case "rebalance":
@@ -92,6 +103,16 @@ def _whole_service(state: ClusterState, record: ServiceRecord, address: Address)
             "replicas": told.pending.waiting,
             "summary": told.summary,
             "nodes": {address(node): why_not for node, why_not in told.nodes},
+        }
+    compared = compare(state, record.name)
+    if compared:
+        view["placement"] = {
+            "profile": record.spec.placement.profile or "spread",
+            "nodes": {
+                address(one.node): {"affinity": one.affinity}
+                | ({} if one.score is None else {"score": one.score})
+                for one in compared
+            },
         }
     unmet = state.unmet(record.name)
     if unmet:

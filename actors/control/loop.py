@@ -14,6 +14,7 @@ import msgspec
 from ..messages import Assign, Beat, ClusterSpec, ClusterView, Heeded, Message, NodeSpec, Report
 from ..raft import sessions
 from ..raft.events import Accepted, Propose, Refused
+from ..scheduling.choosing import Scores
 from ..scheduling.preempting import plan_preemption
 from ..scheduling.reconcile import plan_call, plan_repair
 from ..state import commands
@@ -33,9 +34,12 @@ from ..state.commands import (
 )
 from ..state.records import CallRecord, NodeRecord, Outcome
 from ..units import NS_PER_MS
+from .autoscaler import Autoscaler
+from .cron import Cron
 from .liveness import TICK_MS, Liveness
 from .membership import VOTER_LOST_S, next_change
 from .reports import updates_of
+from .usage import Usage
 
 if TYPE_CHECKING:
     from .host import Host
@@ -77,7 +81,13 @@ class ControlLoop:
         self._settled: dict[str, int] = {}
         self._confirmed: dict[str, int] = {}
         self._sent: dict[str, tuple[int, int]] = {}
+        self.usage = Usage(host, term, self.clock_ms)
+        self.autoscaler = Autoscaler(host, term, self.usage)
+        self.cron = Cron(host, term)
+        self._is_watching = False
+        """Whether any service is measured, autoscaled or run by a schedule: most clusters have none."""
         self._ticks = 0
+        self._scores = Scores()
         self._view: ClusterView | None = None
         # What the view was made of: most rounds find it unchanged, and comparing the same objects costs nothing.
         self._view_basis: tuple[object, ...] = ()
@@ -96,6 +106,11 @@ class ControlLoop:
         self._liveness.tick(host.context.now_ns())
         if self._ticks % BEAT_EVERY_TICKS == 0:
             self._beat_workers()
+        # Once more after the last such service is gone, so that nothing is left of it.
+        was_watching, self._is_watching = self._is_watching, host.state.is_watched()
+        if (was_watching or self._is_watching) and host.applied >= self.first_index:
+            self.autoscaler.tick()
+            self.cron.tick()
         if self._ticks % VIEW_EVERY_TICKS == 0:
             self._view = None
         host.look_again()
@@ -200,12 +215,14 @@ class ControlLoop:
         if head is not None:
             missing.append(self._work(head))
         else:
-            repair = plan_repair(state, now_ms) or plan_preemption(state, now_ms)
+            repair = plan_repair(state, now_ms, self._scores) or plan_preemption(state, now_ms)
             if repair is not None and repair != self._repair:
                 self._repair = repair
                 missing.append(PlaceTasks(term=self.term, made_at=state.applied_index, plan=repair))
             elif repair is None and state.rebalance_is_due():
                 missing.append(GoOnRebalance(term=self.term))
+        if self._is_watching:
+            missing += [*self.autoscaler.missing(), *self.cron.missing()]
         if now_ms > state.clock_ms() and (missing or state.waits_for_time(now_ms)):
             missing.insert(0, PassTime(term=self.term, clock_ms=now_ms))
         if missing and len(state.untold) >= UNTOLD_KEPT and self._told > state.untold.floor:
@@ -224,7 +241,7 @@ class ControlLoop:
         """Carry out the oldest call. One that cannot be planned fails, so that those behind it are not held up."""
         state = self._host.state
         try:
-            plan = plan_call(state, call)
+            plan = plan_call(state, call, self._scores)
         except Exception as error:
             self._host.context.log.exception("no plan call=%s cluster=%s", call.id, self._host.cluster)
             return FailCall(call_id=call.id, term=self.term, reason=f"it could not be planned: {error!r}")

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from ..control import check_schedule
 from ..errors import Conflict, InvalidRequest, RaftyardError, StaleVersion, Unavailable, UnknownService
 from ..messages import DescribePlan, Question
 from ..scheduling.wish_reading import PatchedService, read_wish
@@ -38,6 +39,8 @@ class Plans:
         promise = self._host.context.promise()
         try:
             wish = read_wish(request.body, lambda node: resolve(self._home, node))
+            if isinstance(wish, ServiceWish):
+                _check_schedule(wish)
         except InvalidCall as error:
             promise.fail(InvalidRequest(error.message, path=error.path, hint=error.hint))
         except RaftyardError as error:
@@ -64,12 +67,14 @@ class Plans:
             try:
                 present = msgspec.convert(value["spec"], ServiceSpec)
                 spec = read_spec(merge(present, wish.patch), name=wish.name)
+                check_schedule(spec)
             except InvalidCall as error:
                 path = "$.service.patch" + error.path.removeprefix("$")
                 promise.fail(InvalidRequest(error.message, path=path, hint=error.hint))
                 return
             version = value["version"] if wish.version is None else wish.version
-            self._ask(ServiceWish(name=wish.name, spec=spec, version=version), promise)
+            scales = "replicas" in wish.patch
+            self._ask(ServiceWish(name=wish.name, spec=spec, version=version, scales=scales), promise)
 
         self._questions.ask_about(Question(about="service", name=wish.name), known)
 
@@ -83,6 +88,13 @@ class Plans:
                 promise.keep({"plan": kind} | value)
 
         self._questions.ask_about(Question(about="plan", of=wish), answer, within_s=PLAN_S)
+
+
+def _check_schedule(wish: ServiceWish) -> None:
+    try:
+        check_schedule(wish.spec)
+    except InvalidCall as error:
+        raise InvalidCall("$.service.spec" + error.path.removeprefix("$"), error.message, error.hint) from None
 
 
 def _error_of(value: dict[str, Any]) -> RaftyardError | None:

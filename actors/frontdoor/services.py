@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from ..control import check_schedule
 from ..errors import (
     Conflict,
     InvalidRequest,
@@ -136,10 +137,9 @@ class Services:
             except InvalidRequest as error:
                 promise.fail(error)
                 return
-            self._send(
-                commands.PutService(name=request.service, spec=spec, version=version),
-                lambda result, index: written(result, index),
-            )
+            scales = isinstance(request.body, dict) and "replicas" in request.body
+            command = commands.PutService(name=request.service, spec=spec, version=version, scales=scales)
+            self._send(command, lambda result, index: written(result, index))
 
         def written(result: Any, index: int) -> None:
             error = self._error_of(result, request.service)
@@ -229,7 +229,9 @@ class Services:
 
     def _read(self, body: Any, name: str) -> ServiceSpec:
         try:
-            return read_spec(body, name=name)
+            spec = read_spec(body, name=name)
+            check_schedule(spec)
+            return spec
         except InvalidCall as error:
             raise InvalidRequest(error.message, path=error.path, hint=error.hint) from None
 

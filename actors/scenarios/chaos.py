@@ -74,8 +74,18 @@ def _strike(sim: Simulation, verb: str, for_: float) -> None:
             getattr(sim, verb)(random.choice((0.05, 0.2, 0.5)), for_=for_)
         case "delay":
             sim.delay(random.uniform(0.0, 0.1), jitter=random.uniform(0.0, 0.05), for_=for_)
+        case "drain":
+            sim.begin_drain(target, for_=for_)
+        case "clock":
+            sim.clock(target, **_clock_fault(random), for_=for_)
         case "disk":
             sim.disk(target, **random.choice(_DISK_FAULTS), for_=for_)
+
+
+def _clock_fault(random: Random) -> dict[str, Any]:
+    if random.random() < 0.5:
+        return {"leap": random.choice((0.1, 1.0, 10.0))}
+    return {"rate": random.choice((0.5, 0.9, 1.1, 2.0))}
 
 
 class _Client:

@@ -10,7 +10,6 @@ import msgspec
 
 from ..system import Event
 from .chaos import play_chaos
-from .document import Mistake, WrongScenario
 from .format import Delay, Expectation, NewNode, Read, Rebalance, Repeat, Scenario, Shares, Step
 from .quantities import ns_of
 from .simulation import Simulation
@@ -60,28 +59,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 def play(
     scenario: Scenario, *, seed: int | None = None, clock: str | None = None, with_messages: bool = False
 ) -> Outcome:
-    """Play it once. `seed` and `clock` override those of the scenario; without any a seed is drawn.
-
-    Raises WrongScenario where the clock is live and the scenario needs the virtual one.
-    """
+    """Play it once. `seed` and `clock` override those of the scenario; without any a seed is drawn."""
     if seed is None:
         seed = scenario.seed if scenario.seed is not None else SystemRandom().getrandbits(32)
-    if clock == "live":
-        _check_live(scenario)
     return _Run(scenario, seed, clock or scenario.clock, with_messages).play()
-
-
-def _check_live(scenario: Scenario) -> None:
-    """A file that says `clock: live` was checked when it was read; one that is only played so was not."""
-    needs = {
-        "simulated disks": scenario.cluster.disks is not None,
-        "conditions among its promises": bool(scenario.conditions),
-        "chaos": scenario.chaos is not None,
-    }
-    missing = [what for what, is_needed in needs.items() if is_needed]
-    if missing:
-        message = f"it has {', '.join(missing)}, which need the virtual clock"
-        raise WrongScenario([Mistake(file=scenario.file, line=1, column=1, message=message)])
 
 
 class _Run:
@@ -198,8 +179,8 @@ def _carry_out(sim: Simulation, step: Step) -> None:
             sim.rebalance(argument.max_moves, max_parallel=argument.max_parallel, **words)
         case "read", Read():
             sim.read(argument.key, via=argument.via, **words)
-        case "disk", _:
-            sim.disk(**{name: value for name, value in _fields(argument) if value is not None}, **words)
+        case (("disk" | "clock"), _):
+            getattr(sim, verb)(**{name: value for name, value in _fields(argument) if value is not None}, **words)
         case (("eventually" | "never" | "expect"), _):
             wanted = argument if isinstance(argument, Expectation) else step.condition
             getattr(sim, verb)(wanted, **words)

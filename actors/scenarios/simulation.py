@@ -46,6 +46,6 @@ class Simulation(LinkVerbs, MemberVerbs, ServiceVerbs, EveningVerbs, ConditionVe
 
     def why_unsettled(self) -> str | None:
         """Why the cluster is not as it should be; None when it is."""
-        if self.clock == "live":
+        if self.is_live:
             return why_unsettled_from_outside(self.view)
         return why_unsettled(self.inside)

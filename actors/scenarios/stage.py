@@ -75,10 +75,8 @@ class Stage:
         shape = cluster or ClusterShape()
         if clock not in ("virtual", "live"):
             raise ValueError(f"clock {clock!r}{nearest(clock, ('virtual', 'live'))}")
-        if clock == "live" and shape.disks is not None:
-            raise ValueError("simulated disks need the virtual clock")
         self.seed = seed
-        self.clock = clock
+        self.is_live = clock == "live"
         self.history = History()
         self.random = Random(f"scenario/{seed}")
         """Decides what is left open: which node is `one`, which halves."""
@@ -91,7 +89,7 @@ class Stage:
         self.ground = ground
         self.system = ground.system
         self.inside = Inside(self.system, CLUSTER)
-        self.watch = Watch(always, self.inside, ground.recorder, self.history, is_live=clock == "live")
+        self.watch = Watch(always, self.inside, ground.recorder, self.history, is_live=self.is_live)
         self.settings = _settings(shape, nodes, capacity, self.watch)
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
@@ -213,7 +211,7 @@ class Stage:
 
     def names(self) -> list[str]:
         """The nodes, in order of joining."""
-        if self.clock == "virtual":
+        if not self.is_live:
             return list(self.inside.names())
         return [node.name for node in self.view.nodes]
 
@@ -233,7 +231,7 @@ class Stage:
         try:
             return promise.result()
         except RaftyardError as error:
-            raise StepFailed(f"{what}: {error}" + (f" ({error.hint})" if error.hint else "")) from None
+            raise StepFailed(f"{what}: {error}" + (f" ({error.hint})" if error.hint else "")) from error
         except ActorError as error:
             raise StepFailed(f"{what}: {error}") from None
 

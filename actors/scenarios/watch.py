@@ -97,7 +97,11 @@ class Watch:
                 if node is not None and node.applied:
                     self._look_at(node)
         self._changed = {}
-        for name, condition in self._conditions.values():
+        if not self._is_live:
+            self._check_conditions()
+
+    def _check_conditions(self) -> None:
+        for name, condition in tuple(self._conditions.values()):
             why = condition()
             if why is not None:
                 raise PromiseBroken(name, why)
@@ -110,6 +114,12 @@ class Watch:
         """Called between slices of time."""
         if self.broken is not None:
             return
+        if self._is_live:
+            # Not with the lock: what they look at is asked of the nodes, and those wait for it wherever they step.
+            try:
+                self._check_conditions()
+            except AssertionError as error:
+                self.note(error)
         with self._lock:
             try:
                 if not self._is_live:

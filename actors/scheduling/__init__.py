@@ -7,6 +7,7 @@
 # planning.py    what a change would do, beforehand     forecast.py    the control loop on a copy of the state
 # wishes.py wish_reading.py   the changes that one may plan, and their JSON
 # reasons.py     why replicas wait, node by node      moving.py      which replicas may not stay where they are
+# choosing.py    the same by profile, with devices    affinity.py    which nodes a service rather goes to
 #
 # Replicas of all kinds, one at a time, with several resources and GPUs:
 #

@@ -11,7 +11,7 @@ import numpy as np
 from ..state.machine import ClusterState
 from ..state.records import Outcome, ServiceRecord
 from ..state.runs import Ints
-from ..state.specs import TEMPLATE
+from ..state.specs import LOADS, TEMPLATE
 from .forecast import Forecast, Step, Tally
 from .reasons import why_not
 from .wishes import LossWish, ServiceWish, Wish, commands_of
@@ -195,7 +195,7 @@ def _changes(before: ServiceRecord | None, after: ServiceRecord | None) -> tuple
                 field=field,
                 before=one.get(field),
                 after=other.get(field),
-                replaces=field.split(".")[0] in TEMPLATE,
+                replaces=field.split(".")[0] in TEMPLATE and not field.startswith(LOADS),
             )
             for field in {**one, **other}
             if one.get(field) != other.get(field)

@@ -9,6 +9,10 @@ from ..state.machine import ClusterState
 from ..state.needs import needs_of
 from ..state.obstacles import ROOM, detail, in_counts, obstacles
 from ..state.records import Pending, ServiceRecord
+from .choosing import Chooser, is_plain
+
+COMPARED, COMPARED_AMONG = 50, 1_000
+"""Nodes that are shown with their scores, and among how many at most: scoring more takes too long for an answer."""
 
 
 def why_not(state: ClusterState, service: str, limit: int) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -36,6 +40,35 @@ def explain(state: ClusterState, service: str) -> Explanation | None:
         return None
     kinds = _kinds(state, record)
     return Explanation(pending=pending, summary=_summary(kinds), nodes=_details(state, record, kinds))
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """How good a node is for one replica more: by the weights of the affinities first, then by the profile's score,
+    which `spread` has not; higher is better."""
+
+    node: str
+    affinity: int
+    score: int | None
+
+
+def compare(state: ClusterState, service: str, limit: int = COMPARED) -> tuple[Compared, ...]:
+    """The nodes with room for one replica more, the best first, where affinities or a profile compare them."""
+    record = state.service(service)
+    if record is None or record.spec.is_global or is_plain(record.spec) or len(state.nodes()) > COMPARED_AMONG:
+        return ()
+    room, place = state.room(), record.spec.placement
+    most = np.where(state.node_table().allowed(place), room.fits(needs_of(record.spec)), 0)
+    if place.max_replicas_per_node:
+        most = np.where(state.held_by_node(service) < place.max_replicas_per_node, most, 0)
+    found = Chooser(state, room).scores(record.spec, most)
+    order = sorted(found, key=lambda node: (-found[node][1], -(found[node][0] or 0), node))
+    names = state.node_table().names(order[:limit])
+    return tuple(
+        [
+            Compared(node=name, affinity=found[node][1], score=found[node][0])
+            for name, node in zip(names, order, strict=False)
+        ]
+    )
 
 
 def why_update_waits(state: ClusterState, service: str) -> str:

@@ -18,11 +18,12 @@ class _Wish(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class ServiceWish(_Wish, frozen=True, kw_only=True, gc=False, tag="service"):
-    """A service is to be as `spec` says. `version` as in the command PutService."""
+    """A service is to be as `spec` says. `version` and `scales` as in the command PutService."""
 
     name: str
     spec: ServiceSpec
     version: int | None = None
+    scales: bool = False
 
 
 class CallWish(_Wish, frozen=True, kw_only=True, gc=False, tag="call"):
@@ -56,7 +57,7 @@ def commands_of(wish: Wish, term: int) -> Iterator[c.Command]:
     """What would stand in the log."""
     match wish:
         case ServiceWish(name=name, spec=spec, version=version):
-            yield c.PutService(name=name, spec=spec, version=version)
+            yield c.PutService(name=name, spec=spec, version=version, scales=wish.scales)
         case CallWish(services=services):
             yield c.SubmitCall(call=c.ServiceCall(id=CALL_ID, services=services))
         case DrainWish():

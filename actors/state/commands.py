@@ -173,6 +173,36 @@ class PutService(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag
     name: str
     spec: ServiceSpec
     version: int | None = None
+    scales: bool = False
+    """The user means `replicas`, although the spec may have that number already: of an autoscaled service it counts."""
+
+
+class ScaleService(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="scale-service"):
+    """The leader's autoscaler decided on another number of replicas, and why. It was decided on `version` of the
+    service with `was` replicas, and is refused where either has changed."""
+
+    name: str
+    version: int
+    term: int
+    was: int
+    replicas: int
+    usage: float
+    why: str
+
+
+class RunDue(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="run-due"):
+    """By the leader's wall clock a cron service has been due. Times are in ms since 1970.
+
+    Whatever was due up to `up_to_ms` is thereby decided: `run_ms`, if told, is carried out as the spec's overlap rule
+    says, and `missed` others were due when nobody led, too long ago or before that one.
+    """
+
+    name: str
+    version: int
+    term: int
+    up_to_ms: int
+    run_ms: int | None = None
+    missed: int = 0
 
 
 class RemoveService(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="remove-service"):
@@ -273,6 +303,8 @@ Command = (
     AddNode
     | UpdateNode
     | PutService
+    | ScaleService
+    | RunDue
     | RemoveService
     | RollBackService
     | PassTime

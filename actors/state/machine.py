@@ -15,6 +15,8 @@ import numpy as np
 from . import commands as c, invariants, node_commands, rebalancing, service_commands, snapshots
 from .call_queue import Result
 from .changes import Change
+from .cron import run_due
+from .loads import begin_demands
 from .node_commands import no_such_node
 from .outcomes import refused, stale_term
 from .plans import parse
@@ -22,6 +24,7 @@ from .reading import Reading
 from .records import ClusterRecord, Outcome
 from .replicas import Replicas
 from .runs import REPORT, unpack
+from .scaling import scale_service
 from .service_commands import set_by_call
 from .services import Service
 from .snapshots import SnapshotError as SnapshotError
@@ -52,6 +55,10 @@ class ClusterState(Reading):
                 outcome = self._fail_call(change, term, command)
             case c.PutService():
                 outcome = service_commands.put_service(replicas, change, command)
+            case c.ScaleService():
+                outcome = scale_service(replicas, change, term, command)
+            case c.RunDue():
+                outcome = run_due(replicas, change, term, command)
             case c.RemoveService():
                 outcome = service_commands.remove_service(replicas, change, command)
             case c.RollBackService():
@@ -167,6 +174,7 @@ class ClusterState(Reading):
             return Outcome(duplicate=True)
         self._replicas.clock_ms = command.clock_ms
         node_commands.set_deadlines(self._replicas)
+        begin_demands(self._replicas)
         self._replicas.end_updates(change)
         return Outcome()
 

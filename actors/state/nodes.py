@@ -241,6 +241,11 @@ class NodeTable:
             self._devices = gpus.Devices(np.minimum(total, gpus.MAX_DEVICES), total, model, models)
         return self._devices
 
+    def capacity_of(self, resource: str) -> Ints:
+        """int64[nodes]: units of a resource that somebody has heard of; UNLIMITED where a node does not say."""
+        units: Ints = self._capacity[self.resources.index(resource)]
+        return units
+
     def declared_resources(self) -> tuple[str, ...]:
         """The resources without the devices, which follow from the number of GPUs."""
         return tuple([name for name in self.resources if not name.startswith(gpus.DEVICE)])

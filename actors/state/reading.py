@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
+import msgspec
 import numpy as np
 
 from . import gpus, history, restarts
 from .call_queue import CallQueue, QueuedCall
 from .depending import unmet
 from .history import Past
+from .loads import waits_for_its_beginning
 from .moves import Rebalance
-from .needs import Needs
+from .needs import Needs, needs_of
 from .nodes import NodeTable, Room
 from .rebalancing import is_due
 from .records import (
@@ -28,7 +32,7 @@ from .replicas import Replicas
 from .runs import Ints, Mask, collect, distinct
 from .services import ServiceTable
 from .settings import Settings
-from .specs import UpdatePolicy
+from .specs import Reservations, ServiceSpec, UpdatePolicy
 from .task_states import TaskState
 from .tasks import Column, Rows, TaskTable
 from .untold import Untold
@@ -81,7 +85,10 @@ class Reading:
         ) or any(
             service.held > service.done and restarts.any_due(service.restarts, clock_ms, now_ms)
             for service in unsettled
-        ) or any(replicas.is_updated(service, now_ms) for service in unsettled)
+        ) or any(replicas.is_updated(service, now_ms) for service in unsettled) or (
+            replicas.services.is_watched
+            and any(waits_for_its_beginning(service) for service in replicas.services.loaded())
+        )
 
     def clock_ms(self) -> int:
         """The cluster's own time, as the last leader told it."""
@@ -188,6 +195,41 @@ class Reading:
             return None
         return policy_of(found)
 
+    def is_watched(self) -> bool:
+        """Whether any service is autoscaled, runs by a schedule, or has replicas that use something. Costs nothing."""
+        return self._replicas.services.is_watched
+
+    def autoscaled(self) -> dict[str, float]:
+        """Services whose number of replicas follows what they use, in order of creation, each with the seconds from one
+        decision to the next."""
+        found = self._replicas.services.autoscaled()
+        return {service.name: service.spec.autoscale.every_s for service in found if service.spec.autoscale}
+
+    def crons(self) -> tuple[ServiceRecord, ...]:
+        """Services that run by a schedule, in order of creation."""
+        return tuple([service.record() for service in self._replicas.services.crons()])
+
+    def has_loads(self) -> bool:
+        """Whether any replica uses something that is worth a question."""
+        return bool(self._replicas.services.loaded())
+
+    def loaded_on(self, node: str) -> tuple[tuple[str, int | None], ...]:
+        """The services with replicas on a node that use something, each with the time since when its demand is set, on
+        the cluster's clock."""
+        number, t = self._replicas.nodes.number(node), self._replicas.tasks
+        if number is None:
+            return ()
+        services = [self._replicas.services.all[one] for one in distinct(t.service[t.of_node(number)])]
+        return tuple([(one.name, one.demand_ms) for one in services if one.spec.simulate.has_load])
+
+    def running_count(self, service: str) -> int:
+        """How many of a service's replicas run, as far as their nodes have said."""
+        found, t = self._replicas.services.find(service), self._replicas.tasks
+        if found is None:
+            return 0
+        rows = self._replicas.wanted(t.of_service(found.number))
+        return int(np.count_nonzero((t.state[rows] == TaskState.RUNNING) & self._replicas.nodes.ready[t.node[rows]]))
+
     def unmet(self, service: str) -> tuple[str, ...]:
         """What the service waits for before its first replica starts, in words."""
         found = self._replicas.services.find(service)
@@ -196,6 +238,19 @@ class Reading:
     def needs(self, number: int) -> Needs:
         """What tasks of that number of needs take."""
         return self._replicas.needs.all[number]
+
+    def asked_for_gpus(self, limit: int) -> tuple[tuple[Needs, int], ...]:
+        """(what a replica takes, replicas) of the newest services that reserve GPUs, those that take the same together;
+        ports are left out."""
+        counts: dict[tuple[object, ...], int] = {}
+        specs: dict[tuple[object, ...], Reservations] = {}
+        for service in islice(self._replicas.services.newest_first(), limit):
+            kept = service.spec.reservations
+            if kept.gpus and service.replicas:
+                kind = (*msgspec.structs.astuple(kept)[:4], kept.gpu_milli, kept.gpu_models, *kept.custom.items())
+                specs.setdefault(kind, kept)
+                counts[kind] = counts.get(kind, 0) + service.replicas
+        return tuple([(needs_of(ServiceSpec(reservations=specs[kind])), many) for kind, many in counts.items()])
 
     def tasks_of(self, node: str) -> tuple[TaskRecord, ...]:
         """Every task of a node that has not ended, by id."""

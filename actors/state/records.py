@@ -62,6 +62,31 @@ class UpdateStatus(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         return self.state in ("updating", "rollback_started")
 
 
+class ScaleStatus(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What the autoscaler did last; `at_ms` on the cluster's clock, `usage` as in the unit of its target."""
+
+    at_ms: int
+    was: int
+    replicas: int
+    why: str
+    usage: float
+
+
+class CronStatus(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """How far a schedule has been carried out. Times are the wall clock's in ms since 1970, decided by leaders.
+
+    decided_ms: whatever was due until then has run, was left out or was missed; None: a leader says from when on.
+    run_ms: for when the last run was due, started_ms: when it began on the cluster's clock.
+    """
+
+    decided_ms: int | None = None
+    run_ms: int | None = None
+    started_ms: int = 0
+    runs: int = 0
+    left_out: int = 0
+    missed: int = 0
+
+
 class ServiceRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A service: what is desired, and how much of it there is. Pending replicas are on no ready node.
 
@@ -86,6 +111,9 @@ class ServiceRecord(msgspec.Struct, frozen=True, kw_only=True):
     completed: int = 0
     waiting: int = 0
     update: UpdateStatus | None = None
+    scaled: ScaleStatus | None = None
+    cron: CronStatus | None = None
+    demand_ms: int | None = None
 
     @property
     def pending(self) -> int:

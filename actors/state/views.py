@@ -59,6 +59,8 @@ def _service(
     }
     if record.name in why:
         view["reason"] = why[record.name]
+    if record.update is not None:
+        view["update"] = {"state": record.update.state}
     return view | (_call_fields(call) if call is not None else {})
 
 
@@ -137,6 +139,10 @@ def describe_command(data: bytes) -> View:
             view |= {"node": name}
         case commands.PutService(name=name, spec=spec):
             view |= {"services": {name: spec.replicas}}
+        case commands.ScaleService(name=name, replicas=replicas):
+            view |= {"services": {name: replicas}}
+        case commands.RunDue(name=name, run_ms=run_ms):
+            view |= {"services": [name], "due_ms": run_ms}
         case commands.RemoveService(name=name) | commands.RollBackService(name=name):
             view |= {"services": [name]}
         case commands.PassTime(clock_ms=clock_ms):

@@ -117,6 +117,10 @@ GUARDS: dict[str, tuple[Test, str | Bug]] = {
         pitfalls.test_p20_a_late_write_does_not_stand_for_entries_that_were_overwritten_and_written_again,
         "lets a late write stand for other entries",
     ),
+    "P20 held": (
+        pitfalls.test_p20_an_acknowledgement_that_is_held_back_is_dropped_when_its_entries_are_overwritten,
+        (core.Raft, "truncate", "self.hold_no_more(index - 1)", "pass"),
+    ),
     "P23": (
         disks.test_p23_a_node_whose_sync_failed_once_ends_this_life_and_reads_what_is_left,
         (Disk, "_synced", "self._fail(error)\n        return", "pass"),

@@ -48,6 +48,21 @@ def test_p02_what_belongs_to_a_write_under_way_is_held_until_it_is_done() -> Non
     assert [message.granted for message in member.durable().send] == [True]  # type: ignore[union-attr]
 
 
+def test_p20_an_acknowledgement_that_is_held_back_is_dropped_when_its_entries_are_overwritten() -> None:
+    """Chaos, seed 886 with leases: it was for the leader of the term before, and came after they were gone."""
+    member = Alone(1, 1, 1)
+    member.sync = False
+    member.hear(Append, "b", term=2, prev_index=3, prev_term=1)
+    held = member.hear(Append, "b", term=2, prev_index=3, prev_term=1)
+    assert not sent(held, AppendReply), "the new term is on its way to the disk"
+    ready = member.hear(Append, "c", term=3, prev_index=1, prev_term=1, terms=(3,))
+    assert member.core.last_index == 2
+    replies = sent(ready, AppendReply)
+    while member.writes:
+        replies += sent(member.durable(), AppendReply)
+    assert [(reply.to, reply.match) for reply in replies] == [("c", 2)]
+
+
 def test_p20_a_late_write_does_not_stand_for_entries_that_were_overwritten_and_written_again() -> None:
     """Three leaders write the same index; the first write completes last of all (etcd's ABA race)."""
     member = Alone(term=1, sync=False)

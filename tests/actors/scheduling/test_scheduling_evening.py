@@ -113,6 +113,15 @@ def test_what_holds_a_gpu_stays_with_it_and_the_rest_moves():
     assert plan.cost_after == 0.0
 
 
+@pytest.mark.parametrize(
+    "placement",
+    [{"profile": "binpack"}, {"affinities": [{"constraint": "node.name == n0", "weight": 50}]}],
+)
+def test_what_is_where_it_is_for_another_reason_than_evenness_stays(placement):
+    loop = grown(placement=placement)
+    assert even_plan(loop.state, 100).moves == ()
+
+
 def test_replicas_of_a_service_that_is_being_updated_stay():
     loop = grown(image="a")
     loop.put("web", replicas=100, image="b")

@@ -20,6 +20,8 @@ EVERY_COMMAND = (
     c.AddNode(name="n", host="h", port=None, capacity=1, labels=(("zone", "a"),)),
     c.UpdateNode(name="n", availability="drain", labels=(("zone", "b"),), resources={"gpus": 1}),
     c.PutService(name="web", spec=ServiceSpec(image="a", replicas=3, env={"A": "1"}), version=2),
+    c.RunDue(name="web", version=2, term=1, up_to_ms=60_000, run_ms=60_000, missed=1),
+    c.ScaleService(name="web", version=2, term=1, was=3, replicas=5, usage=80.5, why="busy"),
     c.RemoveService(name="web"),
     c.RollBackService(name="web", to_version=3),
     c.PassTime(term=1, clock_ms=5),
