@@ -96,9 +96,12 @@ class Upheaval(Story):
 
     def _lose_for_good(self) -> None:
         """A node is never heard again; the others are still a majority."""
-        names = self.yard.names()
-        if len(names) >= 4:
-            self.lost = [self.random.choice(names)]
+        name = self._one()
+        # Who votes may be on its way from one set to another: in each that anybody knows enough have to be left.
+        memberships = [node.raft.membership for node in self.yard.nodes() if node.is_running]
+        sets = [voters for one in memberships for voters in (one.voters, one.outgoing) if voters]
+        if sets and all(2 * len([voter for voter in voters if voter != name]) > len(voters) for voters in sets):
+            self.lost = [name]
             self._tell(f"{self.lost[0]} is lost for good")
             self.yard.cut(*self.yard.around(self.lost[0]))
 
