@@ -28,7 +28,7 @@ from .disk import (
     chunk_of,
 )
 from .link import Link
-from .messages import LinkPolicy, Message, Outcome, Submit, cluster_actor, link_actor
+from .messages import LinkPolicy, Message, Outcome, Submit, Underlay, cluster_actor, link_actor
 from .raft import sessions
 from .raft.config import RaftConfig
 from .raft.core import Raft, Restored
@@ -92,7 +92,7 @@ class Member(Actor):
 
     `storage` survives the actor: a restarted member loads from it. A name instead is that of the Disk that has it, made
     with this actor as its owner. `observe` sees every (core, event, ready) of a
-    test or a checker; it costs nothing when None.
+    test or a checker; it costs nothing when None. `under` is what the links of a nested cluster's member ride on.
     """
 
     mailbox_capacity = 20_000
@@ -106,6 +106,7 @@ class Member(Actor):
         config: RaftConfig,
         link_policy: LinkPolicy,
         observe: Observer | None = None,
+        under: Underlay | None = None,
     ) -> None:
         super().__init__()
         self.cluster = cluster
@@ -123,6 +124,7 @@ class Member(Actor):
         self._sessions = Sessions(machine)
         self._config = config
         self._link_policy = link_policy
+        self._under = under
         self._observe = observe
         self._wires: dict[str, str] = {}
         self._queued: list[Submit] = []
@@ -391,6 +393,7 @@ class Member(Actor):
                     self.node,
                     peer,
                     self._link_policy,
+                    self._under,
                     parent=cluster_actor(self.cluster),
                 )
             except NameTaken:

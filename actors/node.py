@@ -43,10 +43,12 @@ from .messages import (
     RunTasks,
     TellAgain,
     TransferRequest,
+    Underlay,
     UsageReport,
     agent_actor,
     cluster_actor,
     node_actor,
+    parent_node,
 )
 from .raft import sessions
 from .raft.config import RaftConfig
@@ -115,10 +117,11 @@ class Node(Member):
         config: RaftConfig,
         link_policy: LinkPolicy,
         observe: Observer | None = None,
+        under: Underlay | None = None,
     ) -> None:
         self.state = ClusterState()
         self._cluster_machine = _Machine(self.state, lambda: self.entry_term)
-        super().__init__(cluster, spec.name, storage, self._cluster_machine, config, link_policy, observe)
+        super().__init__(cluster, spec.name, storage, self._cluster_machine, config, link_policy, observe, under)
         self.spec = spec
         self.first_nodes = first_nodes
         self.front_door = cluster_actor(cluster)
@@ -394,6 +397,8 @@ class Node(Member):
             "applied_index": self.applied,
             "last_index": raft.last_index,
         }
+        if self._under is not None:
+            value["parent_node"] = parent_node(self.node)
         record = self.state.node(self.node)
         if record is not None and not worker:
             value |= {"availability": record.availability, "labels": dict(record.labels)}
@@ -403,7 +408,7 @@ class Node(Member):
         if question.with_log:
             value["log"] = self._log(question.log)
         if question.with_services:
-            value["services"] = views.services(self.state, self.address_of)
+            value["services"] = views.services(self.state, self.address_of, self.cluster)
             if self.loop is not None:
                 self.loop.usage.show_in(value["services"])
         if question.with_loads:
@@ -442,7 +447,8 @@ class Node(Member):
             if error is None and question.question.about == "plan":
                 self._plans.ask(question)
                 return
-            value = None if error else answers.answer(self.state, question.question, self.address_of, self.loop)
+            state, where = self.state, self.address_of
+            value = None if error else answers.answer(state, question.question, where, self.loop, self.cluster)
             if question.reply_to is not None:
                 self.context.send(
                     question.reply_to, NodeAnswer(ref=question.ref, node=self.node, value=value, error=error)

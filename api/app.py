@@ -24,6 +24,7 @@ from .security import Guard
 from .server import Server
 from .services import CallResource, NodeServiceResource, ServiceResource
 from .settings import SettingsResource
+from .stacks import StackListResource, StackResource
 from .watching import Watchers
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def orchestrator_routes(clusters: Clusters) -> Routes:
         "/clusters/{cluster}/services/{name}/tasks": TaskListResource(clusters),
         "/clusters/{cluster}/tasks": TaskListResource(clusters),
         "/clusters/{cluster}/settings": SettingsResource(clusters),
+        "/clusters/{cluster}/stacks": StackListResource(clusters),
+        "/clusters/{cluster}/stacks/{name}": StackResource(clusters),
         "/clusters/{cluster}/rebalance": RebalanceResource(clusters),
         "/clusters/{cluster}/plan": PlanResource(clusters),
         "/clusters/{cluster}/connections": ConnectionsResource(clusters),

@@ -145,6 +145,22 @@ class CallView(msgspec.Struct, kw_only=True):
     """`spreading pending`, `spreading`, `executed` or `failed`."""
     log_index: int | None = None
     load_distribution: dict[str, int] = {}
+    clusters: dict[str, str] = {}
+    """The ids of the clusters that it makes, by service."""
+
+
+class ParentView(msgspec.Struct, kw_only=True):
+    """The service that a nested cluster is."""
+
+    cluster: str
+    service: str
+
+
+class NestedView(msgspec.Struct, kw_only=True):
+    """The cluster that a service is."""
+
+    id: str
+    """It answers under /clusters/{id}."""
 
 
 class ClusterView(msgspec.Struct, kw_only=True):
@@ -154,6 +170,8 @@ class ClusterView(msgspec.Struct, kw_only=True):
     nodes: list[NodeView]
     connections: Matrix
     services: list[CallView]
+    parent: ParentView | None = None
+    """Of a nested cluster."""
 
 
 class Metadata(msgspec.Struct, kw_only=True):
@@ -264,6 +282,8 @@ class ServiceSummary(msgspec.Struct, kw_only=True):
     spec: dict[str, Any]
     reason: str | None = None
     """Why replicas wait."""
+    cluster: NestedView | None = None
+    """Where its container is a cluster."""
 
 
 class EarlierSpec(msgspec.Struct, kw_only=True):
@@ -383,24 +403,45 @@ class TaskList(msgspec.Struct, kw_only=True):
     results: list[TaskView]
 
 
+StackBody = dict[str, Any]
+"""A Compose document as JSON, `{"services": {"web": {"image": "nginx:1.27"}}}`; ports.Clusters reads it."""
+
+
+class StackSummary(msgspec.Struct, kw_only=True):
+    """Services that were deployed together."""
+
+    name: str
+    version: int
+    """The log index of the last change of any of them; send it as ?version= to change only what you have seen."""
+    replicas: int
+    placed: int
+    pending: int
+    service_count: int
+
+
+class StackWarning(msgspec.Struct, kw_only=True):
+    """What stands in a document to no effect."""
+
+    path: str
+    message: str
+
+
+class StackDetail(StackSummary, kw_only=True):
+    """The same with the services themselves."""
+
+    services: list[ServiceSummary]
+    warnings: list[StackWarning] = []
+
+
+class StackList(msgspec.Struct, kw_only=True):
+    """Stacks of a cluster."""
+
+    metadata: Metadata
+    results: list[StackSummary]
+
+
 PlanBody = dict[str, Any]
 """One of service, call, drain, loss: `{"drain": ["localhost:8002"]}`; the implementation of ports.Clusters reads it."""
-
-
-class PlanSummary(msgspec.Struct, kw_only=True):
-    """Replicas that would start, stop, start elsewhere, make way for others, stay, wait, and waited before."""
-
-    starts: int
-    stops: int
-    moves: int
-    replaces: int
-    keeps: int
-    waits: int
-    waited: int
-    services: int
-    nodes: int
-    steps: int
-    takes_s: float
 
 
 class PlanView(msgspec.Struct, kw_only=True):
@@ -409,11 +450,15 @@ class PlanView(msgspec.Struct, kw_only=True):
     plan: str
     index: int
     """The log index of the state that it was made on."""
-    summary: PlanSummary
-    services: list[dict[str, Any]]
-    steps: list[dict[str, Any]]
-    is_complete: bool
+    summary: dict[str, float]
+    """Replicas: starts, stops, moves, replaces, keeps, waits, and waited before; services, nodes, steps, takes_s. Of
+    {"loss": "each"}: nodes, survivable, not_survivable, not_looked_at."""
+    services: list[dict[str, Any]] = []
+    steps: list[dict[str, Any]] = []
+    is_complete: bool = True
     """Whether it was followed until nothing more would happen."""
+    losses: list[dict[str, Any]] = []
+    """Of {"loss": "each"}: the nodes without which more would wait, and what."""
 
 
 class Done(msgspec.Struct, kw_only=True):

@@ -20,6 +20,7 @@ from raftyard.actors.messages import (
     AskNode,
     ChangeService,
     ChangeSettings,
+    ChangeStack,
     CreateClusterRequest,
     DescribeCall,
     DescribeCluster,
@@ -30,6 +31,8 @@ from raftyard.actors.messages import (
     DescribeService,
     DescribeServices,
     DescribeSettings,
+    DescribeStack,
+    DescribeStacks,
     DescribeTasks,
     LinkPolicy,
     LinkShown,
@@ -38,6 +41,7 @@ from raftyard.actors.messages import (
     RemoveClusterRequest,
     RemoveNodeRequest,
     RemoveService,
+    RemoveStack,
     RollBackService,
     SetConnections,
     SetLinkPolicyRequest,
@@ -158,6 +162,22 @@ class ActorClusters:
         question = DescribeTasks(service=service, offset=page.offset, limit=page.limit)
         return self._ask_cluster(cluster, question)
 
+    def stacks(self, cluster: str, page: ports.Page) -> Answer:
+        """A page of the stacks."""
+        return self._ask_cluster(cluster, DescribeStacks(offset=page.offset, limit=page.limit))
+
+    def stack(self, cluster: str, name: str) -> Answer:
+        """One stack."""
+        return self._ask_cluster(cluster, DescribeStack(stack=name))
+
+    def put_stack(self, cluster: str, name: str, body: Mapping[str, Any], version: int | None) -> Answer:
+        """Deploy a stack."""
+        return self._ask_cluster(cluster, ChangeStack(stack=name, body=dict(body), version=version))
+
+    def remove_stack(self, cluster: str, name: str, version: int | None) -> Answer:
+        """Stop a stack and forget it."""
+        return self._ask_cluster(cluster, RemoveStack(stack=name, version=version))
+
     # -- settings -----------------------------------------------------------------------------------------------------
 
     def settings(self, cluster: str) -> Answer:
@@ -184,6 +204,8 @@ class ActorClusters:
     def stop_rebalance(self, cluster: str) -> Answer:
         """Begin no more moves."""
         return self._ask_cluster(cluster, StopRebalance())
+
+    # -- plans --------------------------------------------------------------------------------------------------------
 
     def plan(self, cluster: str, body: Mapping[str, Any]) -> Answer:
         """What would happen if."""
@@ -425,7 +447,13 @@ def _problem(error: errors.RaftyardError) -> ports.Problem:
     match error:
         case errors.InvalidRequest(path=path):
             return ports.Invalid(text, hint, errors=(ports.FieldError(path=path, message=text),))
-        case errors.UnknownCluster() | errors.UnknownNode() | errors.UnknownCall() | errors.UnknownService():
+        case (
+            errors.UnknownCluster()
+            | errors.UnknownNode()
+            | errors.UnknownCall()
+            | errors.UnknownService()
+            | errors.UnknownStack()
+        ):
             return ports.NotFound(text, hint)
         case errors.StaleVersion():
             return ports.Conflict(text, hint, code="stale-version")

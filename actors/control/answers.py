@@ -12,7 +12,7 @@ from ..scheduling.reasons import compare, explain, why_update_waits
 from ..state import gpus, views
 from ..state.machine import ClusterState
 from ..state.needs import Needs
-from ..state.records import NodeRecord, ServiceRecord, TaskRecord
+from ..state.records import NodeRecord, ServiceRecord, StackRecord, TaskRecord
 from . import watched
 from .rebalancing import rebalance_view
 
@@ -26,26 +26,38 @@ Value = dict[str, Any]
 
 
 def answer(
-    state: ClusterState, question: Question, address: Address, loop: ControlLoop | None = None
+    state: ClusterState,
+    question: Question,
+    address: Address,
+    loop: ControlLoop | None = None,
+    cluster: str = "0",
 ) -> Value | None:
-    """None where there is nothing of that name. What only a leader knows stands there where `loop` is one's."""
+    """None where there is nothing of that name. What only a leader knows stands there where `loop` is one's; `cluster`
+    is the id of this one."""
     name = question.name
     match question.about:
         case "state":
-            return views.state_view(state, address)
+            return views.state_view(state, address, cluster)
         case "call":
             call = state.last_call() if name is None else state.call(name)
-            return None if call is None else views.call_view(call, address)
+            return None if call is None else views.call_view(call, address, cluster)
         case "services":
             records = state.services()
             why = {pending.service: pending.reason for pending in state.pending()}
             shown = records[question.offset : question.offset + question.limit]
-            return _list(len(records), [_service(record, why) for record in shown])
+            return _list(len(records), [_service(record, why, cluster) for record in shown])
         case "service":
             record = None if name is None else state.service(name)
             if record is None:
                 return None
-            return _whole_service(state, record, address) | watched.facts(state, record, loop)
+            return _whole_service(state, record, address, cluster) | watched.facts(state, record, loop)
+        case "stacks":
+            stacks = state.stacks()
+            shown_stacks = stacks[question.offset : question.offset + question.limit]
+            return _list(len(stacks), [_stack(stack) for stack in shown_stacks])
+        case "stack":
+            stack = None if name is None else state.stack(name)
+            return None if stack is None else _whole_stack(state, stack, cluster)
         case "tasks":
             if name is not None and state.service(name) is None:
                 return None
@@ -68,7 +80,7 @@ def _list(count: int, results: list[Value]) -> Value:
     return {"metadata": {"count": count}, "results": results}
 
 
-def _service(record: ServiceRecord, why: dict[str, str]) -> Value:
+def _service(record: ServiceRecord, why: dict[str, str], cluster: str) -> Value:
     view: Value = {
         "name": record.name,
         "version": record.version,
@@ -81,20 +93,39 @@ def _service(record: ServiceRecord, why: dict[str, str]) -> Value:
         "given_up": record.done - record.completed,
         "spec": msgspec.to_builtins(record.spec),
     }
+    view |= views.cluster_view(cluster, record.name, record.spec.cluster)
     if record.update is not None:
         view["update"] = {
             "state": record.update.state,
             "failures": record.update.failures,
             "message": record.update.message,
         }
+    if record.stack:
+        view["stack"] = record.stack
     if record.name in why:
         view["reason"] = why[record.name]
     return view
 
 
-def _whole_service(state: ClusterState, record: ServiceRecord, address: Address) -> Value:
+def _stack(stack: StackRecord) -> Value:
+    return {
+        "name": stack.name,
+        "version": stack.version,
+        "service_count": len(stack.services),
+        "replicas": sum(record.replicas for record in stack.services),
+        "placed": sum(record.placed for record in stack.services),
+        "pending": sum(record.pending for record in stack.services),
+    }
+
+
+def _whole_stack(state: ClusterState, stack: StackRecord, cluster: str) -> Value:
+    why = {record.name: state.why_waiting(record.name) for record in stack.services if record.pending}
+    return _stack(stack) | {"services": [_service(record, why, cluster) for record in stack.services]}
+
+
+def _whole_service(state: ClusterState, record: ServiceRecord, address: Address, cluster: str) -> Value:
     why = {pending.service: pending.reason for pending in state.pending()}
-    view = _service(record, why)
+    view = _service(record, why, cluster)
     shares = state.load_distribution(record.name)
     view["load_distribution"] = {address(node): replicas for node, replicas in shares.items()}
     told = explain(state, record.name)

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..messages import Assign, Beat, ClusterSpec, ClusterView, Heeded, Message, NodeSpec, Report
+from ..messages import (
+    Assign,
+    Beat,
+    ChildCluster,
+    ClusterSpec,
+    ClusterView,
+    Heeded,
+    Message,
+    NodeSpec,
+    Report,
+    nested_node,
+)
 from ..raft import sessions
 from ..raft.events import Accepted, Propose, Refused
 from ..scheduling.choosing import Scores
@@ -32,6 +43,8 @@ from ..state.commands import (
     SetNodeStatus,
     Told,
 )
+from ..state.machine import ClusterState
+from ..state.needs import Needs
 from ..state.records import CallRecord, NodeRecord, Outcome
 from ..units import NS_PER_MS
 from .autoscaler import Autoscaler
@@ -240,6 +253,9 @@ class ControlLoop:
     def _work(self, call: CallRecord) -> Command:
         """Carry out the oldest call. One that cannot be planned fails, so that those behind it are not held up."""
         state = self._host.state
+        fault = state.why_not(call.services)
+        if fault:
+            return FailCall(call_id=call.id, term=self.term, reason=fault)
         try:
             plan = plan_call(state, call, self._scores)
         except Exception as error:
@@ -249,7 +265,13 @@ class ControlLoop:
 
     def _first_nodes(self) -> tuple[AddNode, ...]:
         return tuple(
-            AddNode(name=spec.name, host=spec.host, port=spec.port, capacity=spec.capacity)
+            AddNode(
+                name=spec.name,
+                host=spec.host,
+                port=spec.port,
+                capacity=spec.capacity,
+                resources=spec.resources,
+            )
             for spec in self._host.first_nodes
         )
 
@@ -341,7 +363,10 @@ class ControlLoop:
         if host.applied < host.raft.commit_index:
             # Entries are applied in slices: a node that joins in a later one is not yet in the state, but has not left.
             return
-        basis = (nodes, membership, clusters)
+        children = _children(host.state)
+        draining = tuple([record.name for record in nodes if record.availability == "drain"])
+        drained = tuple([name for name in draining if not host.state.tasks_of(name)])
+        basis = (nodes, membership, clusters, children, drained)
         if self._view is not None and basis == self._view_basis:
             return
         self._view_basis = basis
@@ -357,10 +382,33 @@ class ControlLoop:
                 )
                 for record in clusters
             ),
+            children=children,
+            draining=draining,
+            drained=drained,
         )
         if view != self._view:
             self._view = view
             host.context.send(host.front_door, view)
+
+
+def _children(state: ClusterState) -> tuple[ChildCluster, ...]:
+    """The services that are clusters, each with the nodes that it should have."""
+    return tuple(
+        ChildCluster(
+            service=record.service,
+            generation=record.generation,
+            nodes=tuple(_nested_node(state, *task) for task in record.tasks),
+        )
+        for record in state.nested()
+    )
+
+
+def _nested_node(state: ClusterState, task: int, node: str, has: Needs) -> NodeSpec:
+    record = state.node(node)
+    host = "" if record is None else record.host
+    return NodeSpec(
+        name=nested_node(node, task), host=host, port=None, capacity=has.slots, resources=dict(has.more)
+    )
 
 
 def _spec(record: NodeRecord | commands.ClusterNode) -> NodeSpec:

@@ -10,7 +10,7 @@ from ..control import check_schedule
 from ..errors import Conflict, InvalidRequest, RaftyardError, StaleVersion, Unavailable, UnknownService
 from ..messages import DescribePlan, Question
 from ..scheduling.wish_reading import PatchedService, read_wish
-from ..scheduling.wishes import ServiceWish, Wish
+from ..scheduling.wishes import ServiceWish, StackWish, Wish
 from ..state.calls import InvalidCall
 from ..state.spec_reading import merge, read_spec
 from ..state.specs import ServiceSpec
@@ -19,6 +19,7 @@ from .addresses import resolve
 from .home import Home
 from .host import Host
 from .questions import Questions
+from .stacks import warnings
 
 __all__ = ["Plans"]
 
@@ -61,7 +62,10 @@ class Plans:
                 return
             if value is None:
                 promise.fail(
-                    UnknownService(f"no service {wish.name!r} in cluster {self._host.id}", hint="send spec")
+                    UnknownService(
+                        f"no service {wish.name!r} in cluster {self._host.id}",
+                        hint="send the whole spec of a new one as spec",
+                    )
                 )
                 return
             try:
@@ -84,8 +88,10 @@ class Plans:
             if error is not None:
                 promise.fail(error)
             else:
-                kind = wish.__struct_config__.tag
-                promise.keep({"plan": kind} | value)
+                shown = {"plan": wish.__struct_config__.tag} | value
+                if isinstance(wish, StackWish):
+                    shown["warnings"] = warnings(wish.ignored)
+                promise.keep(shown)
 
         self._questions.ask_about(Question(about="plan", of=wish), answer, within_s=PLAN_S)
 

@@ -36,6 +36,7 @@ from .addresses import resolve
 from .courier import CHANGE_S, Applied, Courier
 from .home import Home
 from .host import Host
+from .hosting import check_not_nested
 from .questions import Questions
 
 __all__ = ["Services"]
@@ -191,10 +192,12 @@ class Services:
         try:
             node = resolve(self._home, request.node)
             command = read_node(node, request.body)
+            if command.capacity is not None or command.resources is not None:
+                check_not_nested(self._home, "its nodes have what its replicas reserve", "change the reservations of")
         except InvalidCall as error:
             promise.fail(InvalidRequest(error.message, path=error.path, hint=error.hint))
             return promise
-        except UnknownNode as error:
+        except (UnknownNode, Conflict) as error:
             promise.fail(error)
             return promise
 

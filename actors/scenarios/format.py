@@ -14,8 +14,8 @@ from .quantities import Duration, Share
 
 __all__ = [
     "FAULTS", "GROUPS", "MODIFIERS", "NAME", "SHAPES", "VERBS", "Chaos", "ClockFault", "ClusterShape", "Delay",
-    "DiskFault", "DiskShape", "Expectation", "LinkShape", "NewNode", "RaftShape", "Read", "Rebalance", "Repeat",
-    "Scenario", "Shares", "Step", "Submission", "Target", "Verb",
+    "Deployment", "DiskFault", "DiskShape", "Expectation", "LinkShape", "NewNode", "RaftShape", "Read", "Rebalance",
+    "Repeat", "Scenario", "Shares", "Step", "Submission", "Target", "Verb",
 ]  # fmt: skip
 
 GROUPS = ("leader", "follower", "one", "minority", "majority", "all", "random")
@@ -164,6 +164,15 @@ Submission = Annotated[
 ]
 
 
+Deployment = Annotated[
+    dict[str, Any],
+    Meta(
+        description="A Compose document and the name of its stack: {stack: shop, services: {web: {image: shop:1}}}.",
+        extra={"is": "deployment"},
+    ),
+]
+
+
 Specs = Annotated[
     dict[str, Any],
     Meta(
@@ -213,6 +222,7 @@ VERBS: dict[str, Verb] = {
         Target, ("for", "within"), "what these nodes run moves, and nothing new comes; `within` waits until it is gone"
     ),
     "submit": Verb(Submission, ("within",), "make a service call; with `within`, wait until it is executed"),
+    "deploy": Verb(Deployment, ("within",), "deploy a stack; with `within`, wait until all of it has a place"),
     "scale": Verb(
         dict[str, Annotated[int, Meta(ge=0, le=1_000_000)]],
         ("within",),

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from ..state.calls import InvalidCall, service_requests
+from ..state.compose_reading import read_stack
 from ..state.spec_reading import merge, read_spec
 from ..state.specs import ServiceSpec
 from .checkers import CHECKERS
@@ -339,6 +340,8 @@ class _Reader:
                 self._links(value, path)
             case "submission":
                 self._submission(value, path)
+            case "deployment":
+                self._deployment(value, path)
             case "specs":
                 for service, spec in value.items():
                     self._spec(service, spec, (*path, service))
@@ -357,9 +360,19 @@ class _Reader:
             self._invalid(error, path)
 
     def _invalid(self, error: InvalidCall, path: Path) -> None:
-        inner = [int(part) if part.isdigit() else part for part in re.findall(r"\w+", error.path)]
-        is_key = error.message.startswith("unknown field")
+        inner = [int(part) if part.isdigit() else part for part in re.findall(r"[\w-]+", error.path)]
+        is_key = error.message.startswith(("unknown field", "unknown key"))
         self._wrong((*path, *inner), f"{error.message}; {error.hint}", key=is_key)
+
+    def _deployment(self, value: Any, path: Path) -> None:
+        stack = value.get("stack")
+        if not isinstance(stack, str):
+            self._wrong(path, "'stack' is missing: the name of the stack")
+            return
+        try:
+            read_stack(stack, {key: item for key, item in value.items() if key != "stack"})
+        except InvalidCall as error:
+            self._invalid(error, path)
 
     def _struct(self, value: Any, kind: type[msgspec.Struct], path: Path) -> Any:
         if not isinstance(value, dict):

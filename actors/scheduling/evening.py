@@ -109,7 +109,8 @@ class _Fleet:
         self._of = {number: state.service_by_number(number) for number in distinct(self.service)}
         self.movable: Mask = np.zeros(self.ids.size, dtype=bool)
         for number, record in self._of.items():
-            is_free = record.spec.mode == "replicated" and is_plain(record.spec)
+            # A node of a nested cluster would leave that cluster, and another one join.
+            is_free = record.spec.mode == "replicated" and is_plain(record.spec) and record.spec.cluster is None
             if is_free and (record.update is None or record.update.completed_ms is not None):
                 # Another template, or another size, would be more than a move.
                 as_new = [kind for kind in distinct(self.needs) if state.needs(kind) == needs_of(record.spec)]

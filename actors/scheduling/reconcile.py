@@ -16,6 +16,7 @@ from ..state import restarts
 from ..state.commands import Plan, ServiceCall, ServicePlan, ServiceRequest
 from ..state.machine import ClusterState
 from ..state.needs import Needs, needs_of
+from ..state.nested import as_asked
 from ..state.nodes import Room
 from ..state.records import CallRecord, Wanted
 from ..state.runs import PLAN, REPORT, Ints, Mask, collect, expand, pack
@@ -106,9 +107,7 @@ def _finished(slices: Slices) -> Plan:
 
 def _asked(state: ClusterState, request: ServiceRequest) -> Target:
     known = state.service(request.name)
-    spec = ServiceSpec() if known is None else known.spec
-    kept = msgspec.structs.replace(spec.reservations, slots=request.slots_per_replica)
-    spec = msgspec.structs.replace(spec, replicas=request.replicas, reservations=kept)
+    spec = as_asked(ServiceSpec() if known is None else known.spec, request)
     present = 0 if known is None else known.replicas
     replicas = desired(spec, None if known is None else known.spec, present, scales=True)
     return Target(name=request.name, replicas=replicas, spec=spec)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from ..state import commands as c
+from ..state.compose_reading import Ignored
 from ..state.specs import ServiceSpec
 
 CALL_ID = "planned"
@@ -24,6 +25,15 @@ class ServiceWish(_Wish, frozen=True, kw_only=True, gc=False, tag="service"):
     spec: ServiceSpec
     version: int | None = None
     scales: bool = False
+
+
+class StackWish(_Wish, frozen=True, kw_only=True, gc=False, tag="stack"):
+    """A stack is to be deployed; all as in the command PutStack. ignored: what its document says to no effect."""
+
+    name: str
+    services: tuple[tuple[str, ServiceSpec], ...]
+    version: int | None = None
+    ignored: tuple[Ignored, ...] = ()
 
 
 class CallWish(_Wish, frozen=True, kw_only=True, gc=False, tag="call"):
@@ -50,7 +60,7 @@ class SurvivalWish(_Wish, frozen=True, kw_only=True, gc=False, tag="survival"):
     """Every node in turn falls silent, alone: which of these losses would leave nothing waiting?"""
 
 
-Wish = ServiceWish | CallWish | DrainWish | LossWish | SurvivalWish
+Wish = ServiceWish | StackWish | CallWish | DrainWish | LossWish | SurvivalWish
 
 
 def commands_of(wish: Wish, term: int) -> Iterator[c.Command]:
@@ -58,6 +68,8 @@ def commands_of(wish: Wish, term: int) -> Iterator[c.Command]:
     match wish:
         case ServiceWish(name=name, spec=spec, version=version):
             yield c.PutService(name=name, spec=spec, version=version, scales=wish.scales)
+        case StackWish(name=name, services=specs, version=version):
+            yield c.PutStack(name=name, services=specs, version=version)
         case CallWish(services=services):
             yield c.SubmitCall(call=c.ServiceCall(id=CALL_ID, services=services))
         case DrainWish():

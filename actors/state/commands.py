@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from .specs import ServiceSpec
+from .specs import NestedCluster, ServiceSpec
 
 MAX_QUEUED_CALLS = 10_000
 """Calls that may wait in the state; the 10,001st is refused, so that an outage cannot fill the memory."""
@@ -29,12 +29,17 @@ Availability = Literal["active", "pause", "drain"]
 
 
 class ServiceRequest(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """What a call wants of one service: this many replicas, each of which takes `slots_per_replica` slots."""
+    """What a call wants of one service: this many replicas, each of which takes `slots_per_replica` slots.
+
+    cluster: the replicas are the nodes of a cluster. says_slots: whether the number of slots stood in the call.
+    """
 
     name: str
     replicas: int
     slots_per_replica: int = 1
     description: str = ""
+    cluster: NestedCluster | None = None
+    says_slots: bool = True
 
 
 class ServiceCall(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -220,6 +225,22 @@ class RollBackService(msgspec.Struct, frozen=True, kw_only=True, array_like=True
     to_version: int | None = None
 
 
+class PutStack(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="put-stack"):
+    """Make a stack's services, or give them other specs, and remove those that are no longer in it: all of it, or where
+    one is refused nothing. `version` as in PutService; a stack's is the index of the last change of a service in it."""
+
+    name: str
+    services: tuple[tuple[str, ServiceSpec], ...]
+    version: int | None = None
+
+
+class RemoveStack(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="remove-stack"):
+    """Stop all replicas of all services of a stack and forget them."""
+
+    name: str
+    version: int | None = None
+
+
 class PassTime(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="pass-time"):
     """The leader's word on how late it is: `clock_ms` counts the time in which the cluster had leaders, so that it
     never jumps, whichever machine leads. What waited for this time happens."""
@@ -307,6 +328,8 @@ Command = (
     | RunDue
     | RemoveService
     | RollBackService
+    | PutStack
+    | RemoveStack
     | PassTime
     | RemoveNode
     | MoveNodes

@@ -12,7 +12,15 @@ from collections.abc import Generator
 import msgspec
 import numpy as np
 
-from . import commands as c, invariants, node_commands, rebalancing, service_commands, snapshots
+from . import (
+    commands as c,
+    invariants,
+    node_commands,
+    rebalancing,
+    service_commands,
+    snapshots,
+    stack_commands,
+)
 from .call_queue import Result
 from .changes import Change
 from .cron import run_due
@@ -63,6 +71,10 @@ class ClusterState(Reading):
                 outcome = service_commands.remove_service(replicas, change, command)
             case c.RollBackService():
                 outcome = service_commands.roll_back_service(replicas, change, command)
+            case c.PutStack():
+                outcome = stack_commands.put_stack(replicas, change, command)
+            case c.RemoveStack():
+                outcome = stack_commands.remove_stack(replicas, change, command)
             case c.AddNode():
                 outcome = node_commands.add_node(replicas, change, command)
             case c.UpdateNode():

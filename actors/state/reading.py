@@ -7,8 +7,9 @@ from itertools import islice
 import msgspec
 import numpy as np
 
-from . import gpus, history, restarts
+from . import gpus, history, nested, restarts
 from .call_queue import CallQueue, QueuedCall
+from .commands import ServiceRequest
 from .depending import unmet
 from .history import Past
 from .loads import waits_for_its_beginning
@@ -21,9 +22,11 @@ from .records import (
     Assignments,
     CallRecord,
     ClusterRecord,
+    NestedRecord,
     NodeRecord,
     Pending,
     ServiceRecord,
+    StackRecord,
     TaskRecord,
     Wanted,
     WantedThere,
@@ -109,6 +112,18 @@ class Reading:
         service = self._replicas.services.find(name)
         return None if service is None else service.record()
 
+    def stacks(self) -> tuple[StackRecord, ...]:
+        """In order of their first services' creation."""
+        found: dict[str, list[ServiceRecord]] = {}
+        for service in self._replicas.services:
+            if service.stack:
+                found.setdefault(service.stack, []).append(service.record())
+        return tuple([_stack(name, records) for name, records in found.items()])
+
+    def stack(self, name: str) -> StackRecord | None:
+        found = [service.record() for service in self._replicas.services.of_stack(name)]
+        return _stack(name, found) if found else None
+
     def unsettled(self) -> tuple[ServiceRecord, ...]:
         """Services that have not exactly what is desired on ready nodes, in order of creation."""
         return tuple(service.record() for service in self._replicas.services.unsettled())
@@ -170,6 +185,15 @@ class Reading:
         if found is None:
             return np.zeros(self._replicas.nodes.ready.size, dtype=np.int64)
         return held(found, self._replicas)
+
+    def replicas_on(self, node: str) -> dict[str, int]:
+        """Replicas by service that have their place on a node, in order of the services' creation."""
+        number = self._replicas.nodes.number(node)
+        if number is None:
+            return {}
+        t, services = self._replicas.tasks, self._replicas.services.all
+        counts = np.bincount(t.service[self._replicas.wanted(t.of_node(number))])
+        return {services[n].name: int(counts[n]) for n in np.flatnonzero(counts).tolist()}
 
     def restarts(self, service: str) -> Ints:
         """Slots whose tasks ended by themselves, as rows of `restarts.py`."""
@@ -323,10 +347,12 @@ class Reading:
         if number is None:
             return Assignments(node=node, version=0)
         t, services = self._replicas.tasks, self._replicas.services.all
-        rows = self._replicas.wanted(t.of_node(number))
+        rows = t.of_node(number)
+        rows = rows[(t.desired[rows] == TaskState.RUNNING) | self._replicas.are_nested(rows)]
+        leaves = (t.desired[rows] > TaskState.RUNNING).astype(np.int64)
         ids, slots = t.id[rows], t.slot[rows].astype(np.int64)
         runs = collect(
-            ids, ids - slots, t.service[rows].astype(np.int64), t.needs[rows].astype(np.int64)
+            ids, ids - slots, t.service[rows].astype(np.int64), t.needs[rows].astype(np.int64), leaves
         ).tolist()
         devices = self._devices(t.needs[rows])
         return Assignments(
@@ -342,10 +368,22 @@ class Reading:
                     simulate=services[service].spec.simulate,
                     devices=devices[needs][0],
                     gpu_milli=devices[needs][1],
+                    generation=None if services[service].spec.cluster is None else service,
+                    is_leaving=bool(leaving),
                 )
-                for first, count, shift, service, needs in runs
+                for first, count, shift, service, needs, leaving in runs
             ),
         )
+
+    def nested(self) -> tuple[NestedRecord, ...]:
+        """The services that are clusters, in order of creation."""
+        return nested.records(self._replicas)
+
+    def why_not(self, requests: tuple[ServiceRequest, ...]) -> str:
+        """Why a call of these cannot be carried out on the services that there are; empty where it can."""
+        found = self._replicas.services.find
+        faults = (nested.fault_of_request(found(request.name), request) for request in requests)
+        return "; ".join(fault for fault in faults if fault)
 
     def pending(self) -> tuple[Pending, ...]:
         """Services with replicas that wait, in order of creation, each with the reason."""
@@ -425,6 +463,11 @@ class Reading:
             "calls_waiting": len(self._queue),
             "clusters": len(self._clusters),
         }
+
+
+def _stack(name: str, records: list[ServiceRecord]) -> StackRecord:
+    version = max(record.stack_index for record in records)
+    return StackRecord(name=name, version=version, services=tuple(records))
 
 
 def _record(queued: QueuedCall | None) -> CallRecord | None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from .commands import Availability, ClusterNode, ServiceRequest
+from .needs import Needs
 from .runs import Ints
 from .specs import ServiceSpec, Simulated
 from .task_states import TaskState
@@ -114,6 +115,9 @@ class ServiceRecord(msgspec.Struct, frozen=True, kw_only=True):
     scaled: ScaleStatus | None = None
     cron: CronStatus | None = None
     demand_ms: int | None = None
+    stack: str = ""
+    stack_index: int = 0
+    """When something of its stack last changed on its account."""
 
     @property
     def pending(self) -> int:
@@ -194,7 +198,11 @@ class WantedThere(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AssignedTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """`count` tasks of one service with neighbouring slots and ids. Each holds `gpu_milli` of these GPU devices."""
+    """`count` tasks of one service with neighbouring slots and ids. Each holds `gpu_milli` of these GPU devices.
+
+    generation: of a cluster, the service's number, by which it differs from an earlier one of the same name.
+    is_leaving: these are wanted no more, and stay until their cluster has let them go.
+    """
 
     service: str
     first_slot: int
@@ -204,6 +212,16 @@ class AssignedTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     simulate: Simulated = Simulated()
     devices: tuple[int, ...] = ()
     gpu_milli: int = 0
+    generation: int | None = None
+    is_leaving: bool = False
+
+
+class NestedRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A service that is a cluster: the tasks that should be its nodes, by id, as (task id, node name, what it has)."""
+
+    service: str
+    generation: int
+    tasks: tuple[tuple[int, str, Needs], ...]
 
 
 class Assignments(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,13 +233,21 @@ class Assignments(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def replicas(self) -> int:
-        return sum(run.count for run in self.runs)
+        return sum(run.count for run in self.runs if not run.is_leaving)
 
     def tasks(self) -> Iterator[tuple[int, str, int]]:
         """(task id, service, slot), one by one."""
         for run in self.runs:
             for offset in range(run.count):
                 yield run.first_task + offset, run.service, run.first_slot + offset
+
+
+class StackRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Services that were deployed together. version: the log index of the last change of any of them."""
+
+    name: str
+    version: int
+    services: tuple[ServiceRecord, ...]
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):

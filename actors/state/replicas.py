@@ -274,7 +274,7 @@ class Replicas:
         """A node that started anew stopped what it was told to stop before."""
         self.nodes.set_incarnation(number, incarnation)
         rows = self.tasks.of_node(number)
-        self.tasks.drop(rows[self.tasks.desired[rows] > TaskState.RUNNING])
+        self.tasks.drop(rows[(self.tasks.desired[rows] > TaskState.RUNNING) & ~self.are_nested(rows)])
 
     # nodes
 
@@ -431,13 +431,22 @@ class Replicas:
         self.count(rows, -1)
         self.tasks.desired[rows] = TaskState.SHUTDOWN
         self.tasks.updated[rows] = self.clock_ms
-        self.tasks.drop(rows[self.tasks.state[rows] < TaskState.ACCEPTED])
+        # The first nodes of a cluster may count on each other before anybody has heard of them.
+        self.tasks.drop(rows[(self.tasks.state[rows] < TaskState.ACCEPTED) & ~self.are_nested(rows)])
 
     def _forget_tasks(self, change: Change, rows: Rows) -> None:
         wanted = self.wanted(rows)
         self.count(wanted, -1)
         change.touch(distinct(self.tasks.node[wanted]))
+        change.touch(distinct(self.tasks.node[rows[self.are_nested(rows)]]))
         self.tasks.drop(rows)
+
+    def are_nested(self, rows: Rows) -> Mask:
+        """Which of these tasks are nodes of clusters: wanted or not, they stay until their agent says they ended."""
+        nested = self.services.nested()
+        if not nested:
+            return np.zeros(rows.size, dtype=bool)
+        return _are_among(self.tasks.service[rows], np.array(nested, dtype=np.int64))
 
     def _tell_tasks(self, change: Change, rows: Rows, kind: str, **more: str) -> None:
         """One event a service, with runs [node, first slot, last slot]."""

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from . import commands as c, updates
+from . import commands as c, nested, updates
 from .changes import Change
 from .outcomes import refused
 from .records import Outcome
 from .replicas import Replicas
 from .services import Service
-from .specs import ServiceSpec, is_same_template, tidied
+from .specs import ServiceSpec, is_same_template
 
 
 def put_service(replicas: Replicas, change: Change, command: c.PutService) -> Outcome:
     """Make a service, or give it another spec."""
+    refusal = refusal_of(replicas, command)
+    if refusal is not None:
+        return refusal
     service = replicas.services.find(command.name)
-    stale = _stale_version(command.name, service, command.version)
-    if stale is not None:
-        return stale
-    if service is not None and service.spec.mode != command.spec.mode:
-        reason = f"{command.name} is {service.spec.mode} and cannot become {command.spec.mode}"
-        return refused("mode", f"{reason}; remove it first, or choose another name")
     is_scaled = command.scales and service is not None and _is_scaled(service, command.spec)
     if service is not None and service.version and service.spec == command.spec and not is_scaled:
         updates.go_on(service, change, replicas.clock_ms)
@@ -30,6 +25,22 @@ def put_service(replicas: Replicas, change: Change, command: c.PutService) -> Ou
     service = service or replicas.services.add(command.name)
     set_spec(replicas, change, service, command.spec, scales=command.scales)
     return Outcome(services=True, version=service.version)
+
+
+def refusal_of(replicas: Replicas, command: c.PutService) -> Outcome | None:
+    """Why a service cannot be put so; None where it can."""
+    service = replicas.services.find(command.name)
+    stale = _stale_version(command.name, service, command.version)
+    if stale is not None:
+        return stale
+    if service is not None and service.spec.mode != command.spec.mode:
+        reason = f"{command.name} is {service.spec.mode} and cannot become {command.spec.mode}"
+        return refused("mode", f"{reason}; remove it first, or choose another name")
+    if service is not None and service.version and (service.spec.cluster is None) != (command.spec.cluster is None):
+        what, other = ("no cluster", "one") if service.spec.cluster is None else ("a cluster", "another service")
+        reason = f"{command.name} is {what} and cannot become {other}"
+        return refused("kind", f"{reason}; remove it first, or choose another name")
+    return None
 
 
 def roll_back_service(replicas: Replicas, change: Change, command: c.RollBackService) -> Outcome:
@@ -70,6 +81,8 @@ def remove_service(replicas: Replicas, change: Change, command: c.RemoveService)
     if stale is not None:
         return stale
     stopped = replicas.remove_service(change, service)
+    for other in replicas.services.of_stack(service.stack) if service.stack else ():
+        other.stack_index = change.index
     change.emit("service-removed", service=command.name, replicas=stopped)
     return Outcome(services=True, version=service.version)
 
@@ -78,16 +91,9 @@ def set_by_call(replicas: Replicas, change: Change, request: c.ServiceRequest) -
     """What a service call says of one service: how many replicas, of which size. What else its spec says stays, and
     running replicas do too."""
     service = replicas.services.find(request.name) or replicas.services.add(request.name)
-    spec = service.spec
-    if spec.is_global:
+    if service.spec.is_global or nested.fault_of_request(service, request):
         return
-    spec = msgspec.structs.replace(
-        spec,
-        replicas=request.replicas,
-        description=request.description,
-        reservations=msgspec.structs.replace(spec.reservations, slots=request.slots_per_replica),
-    )
-    spec = tidied(spec)
+    spec = nested.as_asked(service.spec, request)
     if spec != service.spec or not service.version or _is_scaled(service, spec):
         set_spec(replicas, change, service, spec, keeps_template=True, scales=True)
 

@@ -50,6 +50,10 @@ class Service(msgspec.Struct, kw_only=True, array_like=True):
     scaled: ScaleStatus | None = None
     cron: CronStatus | None = None
     demand_ms: int | None = None
+    stack: str = ""
+    """The stack that it came with; empty for one that was made by itself."""
+    stack_index: int = 0
+    """The log index at which another service left that stack."""
 
     @property
     def size(self) -> int:
@@ -159,6 +163,8 @@ class Service(msgspec.Struct, kw_only=True, array_like=True):
             scaled=self.scaled,
             cron=self.cron,
             demand_ms=self.demand_ms,
+            stack=self.stack,
+            stack_index=max(self.updated_index, self.stack_index),
         )
 
 
@@ -187,6 +193,7 @@ class ServiceTable:
         self._leaving = {service.number: None for service in services if service.is_removed}
         self._unsettled: dict[int, None] = {}
         self._everywhere: dict[int, None] = {}
+        self._nested: dict[int, None] = {}
         self._watched: dict[int, None] = {}
         for service in services:
             self.settle(service)
@@ -225,6 +232,15 @@ class ServiceTable:
 
     def forget(self, number: int) -> None:
         del self.all[number], self._leaving[number]
+        self._nested.pop(number, None)
+
+    def nested(self) -> tuple[int, ...]:
+        """The numbers of those that are clusters, removed ones too while they have tasks."""
+        return tuple(sorted(self._nested))
+
+    def of_stack(self, stack: str) -> tuple[Service, ...]:
+        """The services of a stack, in order of creation."""
+        return tuple([service for service in self if service.stack == stack])
 
     def everywhere(self) -> tuple[int, ...]:
         """The numbers of global services: every change of a node concerns them."""
@@ -253,6 +269,8 @@ class ServiceTable:
     def settle(self, service: Service) -> None:
         """To be called after each change of a service's numbers."""
         spec = service.spec
+        if spec.cluster is not None:
+            self._nested[service.number] = None
         if not service.is_removed and (spec.autoscale is not None or spec.is_cron or spec.simulate.has_load):
             self._watched[service.number] = None
         elif self._watched:

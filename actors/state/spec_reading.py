@@ -12,11 +12,11 @@ import msgspec
 
 from . import constraints
 from .autoscale_reading import autoscale_faults, load_faults
-from .calls import InvalidCall, service_name
+from .calls import InvalidCall, check_cluster, service_name
 from .commands import MAX_CAPACITY, MAX_REPLICAS
 from .cron_reading import cron_faults
 from .gpus import MAX_DEVICES, WHOLE
-from .specs import Placement, Reservations, ServiceSpec, tidied
+from .specs import Placement, Reservations, ServiceSpec, one_a_node, tidied
 
 EXAMPLE = '{"image": "nginx:1.27", "replicas": 3}'
 MOST_RULES = 50
@@ -42,6 +42,9 @@ def read_spec(body: object, *, name: str = "") -> ServiceSpec:
     fault = next(chain(_faults(spec, body), _affinity_faults(spec.placement, name)), None)
     if fault is not None:
         raise fault
+    if spec.cluster is not None:
+        _check_cluster(spec, name)
+        spec = one_a_node(spec)
     return _in_order(spec)
 
 
@@ -145,6 +148,7 @@ def _faults(spec: ServiceSpec, body: Mapping[str, Any]) -> Iterator[InvalidCall]
         ("$.simulate.start_s", simulated.start_s, 0, MOST_SECONDS),
         ("$.simulate.run_s", simulated.run_s or 0, 0, MOST_SECONDS),
         ("$.simulate.exit_code", simulated.exit_code, 0, 255),
+        ("$.cluster.capacity", 0 if spec.cluster is None else spec.cluster.capacity, 0, MAX_CAPACITY),
     )
     for field, policy in (("update", spec.update), ("rollback", spec.rollback)):
         yield from _ranges(
@@ -178,6 +182,29 @@ def _gpu_faults(kept: Reservations) -> Iterator[InvalidCall]:
         if not model.strip() or len(model) > LONGEST_MODEL:
             hint = "name it as the nodes do, for example A100"
             yield InvalidCall(f"$.reservations.gpu_models[{i}]", f"{model[:100]!r} names no model", hint)
+
+
+_NO_CLUSTER_HAS = ("image", "command", "env", "limits", "ports", "simulate", "max_concurrent", "autoscale", "schedule")
+
+
+def _check_cluster(spec: ServiceSpec, name: str) -> None:
+    """What a service may say whose container is a cluster. Raises InvalidCall."""
+    assert spec.cluster is not None
+    if spec.is_job:
+        raise InvalidCall("$.mode", f"a cluster is no {spec.mode}", "use replicated or global")
+    for field in _NO_CLUSTER_HAS:
+        if getattr(spec, field) != getattr(ServiceSpec(), field):
+            raise InvalidCall(f"$.{field}", f"a cluster has no {field}", "leave it out, or give it to a service inside")
+    if spec.reservations.gpus and spec.reservations.gpu_milli < WHOLE:
+        message = f"a node of a cluster has whole GPUs, not {spec.reservations.gpu_milli} thousandths of one"
+        raise InvalidCall("$.reservations.gpu_milli", message, "leave it out")
+    most = spec.placement.max_replicas_per_node
+    if most > 1:
+        path, hint = "$.placement.max_replicas_per_node", "leave it out"
+        raise InvalidCall(path, f"{most} nodes of a cluster on one node would be lost together", hint)
+    # A global one counts its nodes itself.
+    replicas = max(1, spec.replicas) if spec.is_global else spec.replicas
+    check_cluster(name, replicas, spec.cluster, spec.reservations.slots, "$", "$.reservations.slots")
 
 
 def _rule_faults(spec: ServiceSpec) -> Iterator[InvalidCall]:

@@ -170,6 +170,12 @@ class Autoscale(_Spec, frozen=True, kw_only=True):
         return min(max(replicas, self.min), self.max)
 
 
+class NestedCluster(_Spec, frozen=True, kw_only=True):
+    """The replicas are the nodes of a cluster. Each has so many slots; 0 = all that the replica reserves."""
+
+    capacity: int = 0
+
+
 class ServiceSpec(_Spec, frozen=True, kw_only=True):
     """One service as it was asked for."""
 
@@ -213,6 +219,8 @@ class ServiceSpec(_Spec, frozen=True, kw_only=True):
     @property
     def is_cron(self) -> bool:
         return self.mode == "cron"
+    cluster: NestedCluster | None = None
+    """The container is a cluster (`nested.py`); a service never becomes one, nor stops being one."""
 
     @property
     def is_global(self) -> bool:
@@ -254,7 +262,18 @@ _PARTS: dict[str, _Spec] = {
 }
 
 
-TEMPLATE = ("image", "command", "env", "reservations", "limits", "ports", "simulate", "force_update")
+def nested_cluster(parent: str, service: str) -> str:
+    """The id of the cluster that a service of another one is."""
+    return f"{parent}.{service}"
+
+
+def one_a_node(spec: ServiceSpec) -> ServiceSpec:
+    """The nodes of a nested cluster are on different nodes: two on one would be lost together."""
+    place = msgspec.structs.replace(spec.placement, max_replicas_per_node=1)
+    return msgspec.structs.replace(spec, placement=place)
+
+
+TEMPLATE = ("image", "command", "env", "reservations", "limits", "ports", "simulate", "force_update", "cluster")
 """What a running replica was made from: a change of these replaces it, a change of anything else does not."""
 LOADS = ("simulate.usage", "simulate.demand")
 """All but these parts of it: the load of simulated replicas comes from outside, and changes while they run."""

@@ -82,6 +82,20 @@ def test_the_loss_of_a_majority_says_that_nobody_would_decide(yard: Yard):
     assert not plan(yard, loss=["node_0", "node_1", "node_2"])["voters"]["is_majority"]
 
 
+def test_every_node_in_turn_is_asked_about(yard: Yard):
+    put(yard, "web", replicas=10)
+    yard.settle()
+    report = plan(yard, loss="each")
+    assert report["summary"] == {"nodes": 5, "survivable": 5, "not_survivable": 0, "not_looked_at": 0}
+    assert report["voters"]["is_majority"]
+    put(yard, "big", replicas=480)
+    yard.settle()
+    report = plan(yard, loss="each")
+    assert report["summary"]["survivable"] == 0
+    assert report["losses"][0]["node"] == "localhost:8001"
+    assert report["losses"][0]["waits"] == 90
+
+
 def test_several_plans_are_made_one_after_the_other(yard: Yard):
     bodies = [{"call": {"container": {"id": number, "replicas": number}}} for number in range(1, 6)]
     asked = [yard.later(DescribePlan(body=body)) for body in bodies]
@@ -98,6 +112,7 @@ def test_several_plans_are_made_one_after_the_other(yard: Yard):
         ({"drain": []}, "$.drain"),
         ({"drain": {"nodes": ["node_0"], "max_paralel": 1}}, "$.drain.max_paralel"),
         ({"drain": {"nodes": ["node_0"], "deadline_s": -1}}, "$.drain.deadline_s"),
+        ({"loss": []}, "$.loss"),
         ({"loss": [7]}, "$.loss[0]"),
         ({"service": {"spec": {}}}, "$.service.name"),
         ({"service": {"name": "web"}}, "$.service"),

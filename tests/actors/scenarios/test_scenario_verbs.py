@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 
-from raftyard.actors.scenarios import ScenarioFailed, Simulation, StepFailed, play, read_scenario
+from raftyard.actors.scenarios import (
+    ScenarioFailed,
+    Simulation,
+    StepFailed,
+    WrongScenario,
+    play,
+    read_scenario,
+)
 from raftyard.actors.scenarios.format import VERBS, ClusterShape, DiskShape
 
 ALWAYS = (
@@ -451,3 +459,50 @@ steps:
 """
     )
     assert play(scenario).failure is None
+
+
+def test_a_stack_is_deployed_and_what_left_its_document_goes(sim):
+    web = {"image": "shop:1", "deploy": {"replicas": 4}, "depends_on": ["db"]}
+    made = sim.deploy({"stack": "shop", "services": {"web": web, "db": {}}}, within="5s")
+    assert (made["placed"], made["pending"]) == (5, 0)
+    sim.expect(replicas={"shop_web": 4, "shop_db": 1})
+    sim.deploy({"stack": "shop", "services": {"web": web | {"depends_on": []}}})
+    sim.eventually("count(s.name == 'shop_db' for s in services) == 0", within="5s")
+
+
+def test_a_stack_that_does_not_fit_says_how_much_waits(sim):
+    huge = {"stack": "shop", "services": {"web": {"deploy": {"replicas": 9999}}}}
+    with pytest.raises(StepFailed, match=r"deploy: \d+ replicas wait after 1 s"):
+        sim.deploy(huge, within="1s")
+
+
+def test_a_stack_stands_in_a_file_too():
+    scenario = read_scenario(
+        """
+scenario: a stack outlives its leader
+version: 1
+seed: 1
+cluster: {nodes: 3}
+always: [raft, no-replica-lost, no-replica-twice, converges]
+steps:
+  - eventually: leader is not None
+  - deploy: {stack: shop, services: {web: {deploy: {replicas: 6}, depends_on: [db]}, db: {}}}
+    within: 5s
+  - crash: leader
+  - eventually: {replicas: {shop_web: 6, shop_db: 1}}
+"""
+    )
+    assert play(scenario).failure is None
+
+
+@pytest.mark.parametrize(
+    ("deploy", "told"),
+    [
+        ("{services: {web: {}}}", "'stack' is missing"),
+        ("{stack: shop, services: {web: {imge: a}}}", "unknown key imge; did you mean image?"),
+        ("{stack: shop}", "a stack has at least one service"),
+    ],
+)
+def test_what_is_wrong_with_a_stack_in_a_file_is_told_where_it_stands(deploy, told):
+    with pytest.raises(WrongScenario, match=re.escape(told)):
+        read_scenario(f"scenario: a\nversion: 1\nsteps:\n  - deploy: {deploy}\n")

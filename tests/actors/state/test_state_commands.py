@@ -24,6 +24,8 @@ EVERY_COMMAND = (
     c.ScaleService(name="web", version=2, term=1, was=3, replicas=5, usage=80.5, why="busy"),
     c.RemoveService(name="web"),
     c.RollBackService(name="web", to_version=3),
+    c.PutStack(name="shop", services=(("shop_web", ServiceSpec(image="a")),), version=0),
+    c.RemoveStack(name="shop", version=7),
     c.PassTime(term=1, clock_ms=5),
     c.RemoveNode(name="n"),
     c.MoveNodes(addresses=(("n", "localhost", 9001), ("m", "localhost", None))),
