@@ -95,15 +95,13 @@ class Upheaval(Story):
         self.yard.later(ChangeSettings(body={"preemption": on}))
 
     def _lose_for_good(self) -> None:
-        """A node is never heard again; the others are still a majority."""
-        name = self._one()
-        # Who votes may be on its way from one set to another: in each that anybody knows enough have to be left.
-        memberships = [node.raft.membership for node in self.yard.nodes() if node.is_running]
-        sets = [voters for one in memberships for voters in (one.voters, one.outgoing) if voters]
-        if sets and all(2 * len([voter for voter in voters if voter != name]) > len(voters) for voters in sets):
+        """A node is never heard again; the others are a majority, so what is asked of the membership ends first."""
+        self.yard.settle(within_s=LEFT_ALONE_S)
+        name, voters = self._one(), self.yard.node(self.yard.leader()).raft.membership.voters
+        if 2 * len([voter for voter in voters if voter != name]) > len(voters):
             self.lost = [name]
-            self._tell(f"{self.lost[0]} is lost for good")
-            self.yard.cut(*self.yard.around(self.lost[0]))
+            self._tell(f"{name} is lost for good")
+            self.yard.cut(*self.yard.around(name))
 
     # -- what must become of it
 
