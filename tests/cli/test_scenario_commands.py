@@ -58,7 +58,7 @@ def test_a_story_of_simulated_disks_is_played_live_and_says_what_is_not_watched_
     )
     shown = run("run", story, "--clock", "live", "--seed", 1)
     assert shown.exit_code == 0 and "seed 1, live clock" in shown.output
-    assert "not watched, as only the virtual clock can: raft" in shown.output
+    assert "not watched here, as only the virtual clock can: raft" in shown.output
 
 
 def test_stories_are_listed_shown_and_played_by_name():
