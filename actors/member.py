@@ -62,8 +62,9 @@ from .units import NS_PER_MS
 
 __all__ = ["Member", "Observer"]
 
-# No handler may hold a thread for long: so many entries are applied in one turn, the rest in the next.
+# No handler may hold a thread for long: so many entries, or bytes of them, are applied in one turn, others in the next.
 APPLY_SLICE = 256
+APPLY_SLICE_BYTES = 64_000
 WAITING_LIMIT = 20_000
 EARLY_LIMIT = 1000
 """Messages that wait for a member that still reads its storage."""
@@ -142,7 +143,8 @@ class Member(Actor):
         """What the core hears when the snapshots that are being written are durable."""
         self._taking: Generator[None, None, bytes] | None = None
         self._is_held = False
-        self._bytes_since_snapshot = 0
+        self._bytes_applied = 0
+        self._bytes_at_snapshot = 0
         self._reads: dict[int, Callable[[str | None], None]] = {}
         self._ready_reads: list[ReadReady] = []
         self._timer: Timer | None = None
@@ -501,12 +503,16 @@ class Member(Actor):
         if self._taking is not None or self._is_held:
             return  # A snapshot or a copy is of one moment; it ends by coming here again.
         budget = APPLY_SLICE
-        while self._committed and budget > 0:
+        full = self._bytes_applied + APPLY_SLICE_BYTES
+        while self._committed and budget > 0 and self._bytes_applied < full:
             chunk = self._committed[0]
             done = self.applied + 1 - chunk.first_index
             end = min(done + budget, len(chunk.payloads))
             for offset in range(done, end):
                 self._apply_entry(chunk.first_index + offset, chunk.terms[offset], chunk.payloads[offset])
+                if self._bytes_applied >= full:
+                    end = offset + 1
+                    break
             budget -= end - done
             if end == len(chunk.payloads):
                 self._committed.popleft()
@@ -521,7 +527,7 @@ class Member(Actor):
 
     def _apply_entry(self, index: int, term: int, payload: bytes) -> None:
         self.applied = index
-        self._bytes_since_snapshot += len(payload)
+        self._bytes_applied += len(payload)
         if not is_application(payload):
             return
         self.entry_term = term
@@ -557,7 +563,8 @@ class Member(Actor):
         """Often enough to keep the log short, but never so that a follower that is being sent one begins again."""
         config, raft = self._config, self.raft
         grown = self.applied - raft.snapshot_index
-        if grown < config.snapshot_entries and self._bytes_since_snapshot < config.snapshot_bytes:
+        grown_bytes = self._bytes_applied - self._bytes_at_snapshot
+        if grown < config.snapshot_entries and grown_bytes < config.snapshot_bytes:
             return False
         is_busy = self._taking is not None or self._saving or raft.installing or raft.is_sending_snapshot
         return grown > 0 and not is_busy
@@ -583,7 +590,7 @@ class Member(Actor):
     def _keep_snapshot(self, data: bytes) -> None:
         taken = self.raft.snapshot_at(self.applied)
         snapshot = Snapshot(index=taken.index, term=taken.term, membership=taken.membership, data=data)
-        self._bytes_since_snapshot = 0
+        self._bytes_at_snapshot = self._bytes_applied
         self.context.log.debug("snapshot index=%d bytes=%d", taken.index, len(data))
         if self._save_snapshot(snapshot, taken.keep_from, taken):
             self.step(taken)
@@ -632,7 +639,7 @@ class Member(Actor):
     def _become(self, snapshot: Snapshot) -> None:
         self._sessions.restore(snapshot.data)
         self.applied = snapshot.index
-        self._bytes_since_snapshot = 0
+        self._bytes_at_snapshot = self._bytes_applied
         self.on_restored()
 
     # -- reads -----------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from .scheduling.wishes import Wish
 from .state.commands import CreateCluster, RemoveCluster, ReplaceCluster
 from .state.records import Assignments, Happening
 from .state.specs import nested_cluster
@@ -539,7 +540,7 @@ class Question(Message, frozen=True, kw_only=True, gc=False):
     name: str | None = None
     offset: int = 0
     limit: int = 100
-    of: Any = None
+    of: Wish | None = None
 
 
 class DescribeState(Message, frozen=True, kw_only=True, gc=False):

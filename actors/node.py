@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from .control import ControlLoop, ControlTick, Planning, UsageShown, answers, total_of
+from .control import ControlBeat, ControlLoop, ControlTick, Planning, UsageShown, answers, total_of
 from .control.plans import PlanMore, Plans
 from .member import Member, Observer
 from .messages import (
@@ -145,6 +145,7 @@ class Node(Member):
                 _Reconcile: self._reconcile,
                 Addresses: self._take_addresses,
                 ControlTick: self._tick,
+                ControlBeat: self._beat,
                 Assign: self._assigned,
                 Beat: self._beaten,
                 Heeded: self._heeded_by_leader,
@@ -223,6 +224,10 @@ class Node(Member):
     def _tick(self, tick: ControlTick) -> None:
         if self.loop is not None and self.loop.term == tick.term:
             self.loop.tick()
+
+    def _beat(self, beat: ControlBeat) -> None:
+        if self.loop is not None and self.loop.term == beat.term:
+            self.loop.beat(beat.start)
 
     def on_accepted(self, accepted: tuple[Accepted, ...]) -> None:
         if self.loop is not None:

@@ -2,6 +2,7 @@
 
 # General layout:
 #   loop.py         compares desired with observed, proposes the difference, waits, looks again
+#   assigning.py    what each node was told, and has confirmed
 #   liveness.py     which nodes are heard, which have fallen silent
 #   answers.py      what it tells of services, tasks and nodes
 #   rebalancing.py  plans of moves, made a slice at a time
@@ -13,7 +14,7 @@
 """
 
 from .liveness import Liveness
-from .loop import ControlLoop, ControlTick
+from .loop import ControlBeat, ControlLoop, ControlTick
 from .membership import VOTER_LOST_S, VOTERS, next_change
 from .rebalancing import Planning
 from .schedules import check_schedule
@@ -22,6 +23,7 @@ from .usage import UsageShown, total_of
 __all__ = [
     "VOTERS",
     "VOTER_LOST_S",
+    "ControlBeat",
     "ControlLoop",
     "ControlTick",
     "Liveness",

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["answer", "node_facts"]
 
+NODES_TOLD = 100
+"""Of so many nodes an answer has the reason one by one; all are in its counts."""
+
 Address = Callable[[str | None], str | None]
 Value = dict[str, Any]
 
@@ -43,9 +46,8 @@ def answer(
             return None if call is None else views.call_view(call, address, cluster)
         case "services":
             records = state.services()
-            why = {pending.service: pending.reason for pending in state.pending()}
             shown = records[question.offset : question.offset + question.limit]
-            return _list(len(records), [_service(record, why, cluster) for record in shown])
+            return _list(len(records), [_service(state, record, cluster) for record in shown])
         case "service":
             record = None if name is None else state.service(name)
             if record is None:
@@ -80,7 +82,7 @@ def _list(count: int, results: list[Value]) -> Value:
     return {"metadata": {"count": count}, "results": results}
 
 
-def _service(record: ServiceRecord, why: dict[str, str], cluster: str) -> Value:
+def _service(state: ClusterState, record: ServiceRecord, cluster: str) -> Value:
     view: Value = {
         "name": record.name,
         "version": record.version,
@@ -102,8 +104,9 @@ def _service(record: ServiceRecord, why: dict[str, str], cluster: str) -> Value:
         }
     if record.stack:
         view["stack"] = record.stack
-    if record.name in why:
-        view["reason"] = why[record.name]
+    pending = state.pending_of(record.name)
+    if pending is not None:
+        view["reason"] = pending.reason
     return view
 
 
@@ -119,16 +122,14 @@ def _stack(stack: StackRecord) -> Value:
 
 
 def _whole_stack(state: ClusterState, stack: StackRecord, cluster: str) -> Value:
-    why = {record.name: state.why_waiting(record.name) for record in stack.services if record.pending}
-    return _stack(stack) | {"services": [_service(record, why, cluster) for record in stack.services]}
+    return _stack(stack) | {"services": [_service(state, record, cluster) for record in stack.services]}
 
 
 def _whole_service(state: ClusterState, record: ServiceRecord, address: Address, cluster: str) -> Value:
-    why = {pending.service: pending.reason for pending in state.pending()}
-    view = _service(record, why, cluster)
+    view = _service(state, record, cluster)
     shares = state.load_distribution(record.name)
     view["load_distribution"] = {address(node): replicas for node, replicas in shares.items()}
-    told = explain(state, record.name)
+    told = explain(state, record.name, NODES_TOLD)
     if told is not None:
         view["waiting"] = {
             "replicas": told.pending.waiting,

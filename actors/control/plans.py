@@ -60,7 +60,9 @@ class Plans:
         if not self._waiting:
             return
         if self._slices is None:
-            self._slices = self._make(self._waiting[0].question.of)
+            wish = self._waiting[0].question.of
+            assert wish is not None, "a plan is asked for by what it is for"
+            self._slices = self._make(wish)
         try:
             next(self._slices)
         except StopIteration as end:

@@ -39,6 +39,8 @@ def play_chaos(sim: Simulation, chaos: Chaos) -> None:
         number += 1
         verb = random.choices(verbs, weights)[0]
         lasting_s = min(_about(random, chaos.lasting), end_ns - sim.now_ns) / 1e9
+        if chaos.only is not None and number not in chaos.only:
+            continue
         # A stream of its own for each fault, so that one that is left out changes no other.
         sim.random = Random(f"chaos/{sim.seed}/{number}")
         sim.emit("scenario-step", step=number, verb=verb, what=f"chaos {number}: {verb} for {lasting_s:.3f}s")

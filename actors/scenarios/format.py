@@ -301,6 +301,9 @@ class Chaos(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
         }
     )
     """Verbs with their weights."""
+    only: list[Annotated[int, Meta(ge=1)]] | None = None
+    """Of the faults that are drawn, those with these numbers, counted from 1; the others are left out. A campaign
+    that shrinks what failed writes it."""
     clients: Annotated[int, Meta(ge=0, le=100)] = 0
     """How many clients write and read meanwhile; what they hear must have an order (linearizable)."""
     settle: Duration = "60s"

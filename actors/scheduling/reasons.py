@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 import numpy as np
 
@@ -25,21 +27,25 @@ def why_not(state: ClusterState, service: str, limit: int) -> tuple[str, tuple[t
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """`summary` counts nodes by what keeps them from taking a replica; `nodes` has the reason of each."""
+    """`summary` counts nodes by what keeps them from taking a replica; `nodes` has the reason of each, or of the first
+    that joined."""
 
     pending: Pending
     summary: str
     nodes: tuple[tuple[str, str], ...]
 
 
-def explain(state: ClusterState, service: str) -> Explanation | None:
-    """Why a service's replicas wait; None where none waits or there is no such service."""
+def explain(state: ClusterState, service: str, most: int | None = None) -> Explanation | None:
+    """Why a service's replicas wait; None where none waits or there is no such service.
+
+    most: of so many nodes the reason is told one by one, None = of all.
+    """
     record = state.service(service)
-    pending = next((waiting for waiting in state.pending() if waiting.service == service), None)
+    pending = state.pending_of(service)
     if record is None or pending is None:
         return None
     kinds = _kinds(state, record)
-    return Explanation(pending=pending, summary=_summary(kinds), nodes=_details(state, record, kinds))
+    return Explanation(pending=pending, summary=_summary(kinds), nodes=_details(state, record, kinds, most))
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +121,6 @@ def _summary(kinds: dict[int, str]) -> str:
     """As SwarmKit words it: `no suitable node (too few free slots on 3 nodes; down on 1 node)`."""
     if not kinds:
         return "no suitable node (there is none)"
-    found = list(kinds.values())
-    told = in_counts([(kind, found.count(kind)) for kind in dict.fromkeys(found)])
+    found = Counter(kinds.values())
+    told = in_counts(list(found.items()))
     return told if ROOM in found else f"no suitable node ({told})"

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from ..state import restarts
-from ..state.commands import Plan, ServiceCall, ServicePlan, ServiceRequest
+from ..state.commands import MAX_REPLICAS, Plan, ServiceCall, ServicePlan, ServiceRequest
 from ..state.machine import ClusterState
 from ..state.needs import Needs, needs_of
 from ..state.nested import as_asked
@@ -72,12 +72,13 @@ def plan_call(state: ClusterState, call: CallRecord | ServiceCall, scores: Score
 
     scores: those that the caller keeps from plan to plan.
     """
-    return _finished(call_slices(state, call, scores))
+    return finished(call_slices(state, call, scores))
 
 
 def call_slices(state: ClusterState, call: CallRecord | ServiceCall, scores: Scores | None = None) -> Slices:
     """The same bit by bit."""
-    return _plan(state, [_asked(state, request) for request in call.services], state.clock_ms(), scores)
+    targets = [_asked(state, request) for request in call.services]
+    return plan_targets(state, targets, state.clock_ms(), Limits(), scores)
 
 
 def plan_repair(
@@ -87,16 +88,18 @@ def plan_repair(
 
     now_ms: how late it is on the cluster's clock, for what waits; None = as late as the state knows.
     """
-    return _finished(repair_slices(state, now_ms, scores)) or None
+    return finished(repair_slices(state, now_ms, scores)) or None
 
 
 def repair_slices(state: ClusterState, now_ms: int | None = None, scores: Scores | None = None) -> Slices:
     """The same bit by bit; an empty plan where nothing can be done."""
     targets = [Target(name=s.name, replicas=s.replicas, spec=s.spec) for s in state.unsettled()]
-    return _plan(state, targets, state.clock_ms() if now_ms is None else now_ms, scores)
+    now_ms = state.clock_ms() if now_ms is None else now_ms
+    return plan_targets(state, targets, now_ms, Limits(), scores)
 
 
-def _finished(slices: Slices) -> Plan:
+def finished(slices: Slices) -> Plan:
+    """The plan, made in one go."""
     while True:
         try:
             next(slices)
@@ -113,28 +116,43 @@ def _asked(state: ClusterState, request: ServiceRequest) -> Target:
     return Target(name=request.name, replicas=replicas, spec=spec)
 
 
-def _plan(
-    state: ClusterState, targets: Sequence[Target], now_ms: int, scores: Scores | None = None
+class Limits:
+    """How much more a plan may hold: runs, and replicas that start. `left_out` are the services for which nothing was
+    left, though they have too few replicas."""
+
+    def __init__(self, runs: int | None = None, tasks: int = MAX_REPLICAS) -> None:
+        self.runs = MAX_RUNS if runs is None else runs
+        self.tasks = tasks
+        self.left_out: list[str] = []
+
+
+def plan_targets(
+    state: ClusterState,
+    targets: Sequence[Target],
+    now_ms: int,
+    limits: Limits,
+    scores: Scores | None = None,
 ) -> Slices:
     """Stops of every service first: what they give up is free for the starts."""
     if not targets:
         return Plan()
-    room, runs_left = state.room(), MAX_RUNS
+    room = state.room()
     chooser = Chooser(state, room, scores)
     parts: list[tuple[Target, _Running, Ints, Ints]] = []
     for target in targets:
         running = _running(state, target.name)
-        retires, running = _retires(state, target, running, room, runs_left, now_ms)
-        stops, running = _stops(state, target, running, room, chooser, runs_left - len(retires), now_ms)
-        runs_left -= len(stops) + len(retires)
+        retires, running = _retires(state, target, running, room, limits.runs, now_ms)
+        stops, running = _stops(state, target, running, room, chooser, limits.runs - len(retires), now_ms)
+        limits.runs -= len(stops) + len(retires)
         parts.append((target, running, stops, retires))
         yield
     # Who waits longest among equals is first: targets come in order of creation.
     parts.sort(key=lambda part: -part[0].spec.priority)
     services: list[ServicePlan] = []
     for target, running, stops, retires in parts:
-        starts = _starts(state, target, running, room, chooser, runs_left, now_ms)
-        runs_left -= len(starts)
+        starts = _starts(state, target, running, room, chooser, limits, now_ms)
+        limits.runs -= len(starts)
+        limits.tasks -= int(starts[:, 1].sum())
         if len(starts) or len(stops) or len(retires):
             services.append(
                 ServicePlan(
@@ -238,22 +256,24 @@ def _starts(
     running: _Running,
     room: Room,
     chooser: Chooser,
-    limit: int,
+    limits: Limits,
     now_ms: int,
 ) -> Ints:
     """Runs (first slot, count, node number) to start, node after node, and a fourth column of devices (`gpus.py`) where
     the service asks for any; `room` loses what they take."""
     step = _update(state, target, running.tasks, running.is_lost, now_ms)
-    if limit <= 0 or (running.slots.size - int(running.is_lost.sum()) >= target.replicas and not step.starts):
+    if running.slots.size - int(running.is_lost.sum()) >= target.replicas and not step.starts:
         return np.zeros((0, 3), dtype=np.int64)
     if state.unmet(target.name):
         return np.zeros((0, 3), dtype=np.int64)
-    if chooser.is_spent and not is_plain(target.spec):
+    is_spent = chooser.is_spent and not is_plain(target.spec)
+    if is_spent or limits.runs <= 0 or limits.tasks <= 0:
+        limits.left_out.append(target.name)
         return np.zeros((0, 3), dtype=np.int64)
     again, closed = _ended_slots(state, target, running, now_ms)
     most = _most(state, target, running, room)
     if target.spec.is_global:
-        return _starts_everywhere(target, running, chooser, most, closed, limit)
+        return _starts_everywhere(target, running, chooser, most, closed, limits.runs)
     alive = running.alive()
     held = np.bincount(alive, minlength=most.size)
     missing = at_a_time(target.spec, target.replicas - closed.size) - alive.size
@@ -263,13 +283,14 @@ def _starts(
         faulty = state.faulty_nodes(target.name, now_ms)
         levels = _levels(state, target)
         chosen = chooser.choose(target.name, target.spec, missing, most, held, levels, faulty)
-        return _runs(chosen, _open_slots(running, again, closed, chosen.nodes.size))[:limit]
+        return _runs(chosen, _open_slots(running, again, closed, chosen.nodes.size))[: limits.runs]
+    missing = min(missing, limits.tasks)
     placed = _spread(state, target, room.slots, missing, most, held, now_ms)
     count = int(placed.sum())
     if not count:
         return np.zeros((0, 3), dtype=np.int64)
     slots = _open_slots(running, again, closed, count)
-    runs = collect(slots, np.repeat(np.arange(placed.size), placed))[:limit]
+    runs = collect(slots, np.repeat(np.arange(placed.size), placed))[: limits.runs]
     taken = np.bincount(runs[:, 2], weights=runs[:, 1], minlength=room.open.size).astype(np.int64)
     room.take(target.needs, taken)
     chooser.has_started(target.name, taken)
@@ -279,7 +300,7 @@ def _starts(
 def starts_in(state: ClusterState, target: Target, room: Room, now_ms: int) -> Ints:
     """As `_starts`, in a room that the caller has made: for preemption."""
     running = _running(state, target.name)
-    return _starts(state, target, running, room, Chooser(state, room), MAX_RUNS, now_ms)
+    return _starts(state, target, running, room, Chooser(state, room), Limits(), now_ms)
 
 
 def _starts_everywhere(

@@ -33,7 +33,7 @@ from .records import (
 )
 from .replicas import Replicas
 from .runs import Ints, Mask, collect, distinct
-from .services import ServiceTable
+from .services import Service, ServiceTable
 from .settings import Settings
 from .specs import Reservations, ServiceSpec, UpdatePolicy
 from .task_states import TaskState
@@ -81,11 +81,13 @@ class Reading:
     def waits_for_time(self, now_ms: int) -> bool:
         """Whether something happens in the state once it hears that it is so late."""
         clock_ms, replicas = self._replicas.clock_ms, self._replicas
-        unsettled = replicas.services.unsettled()
-        return any(
+        if replicas.nodes.draining.any() and any(
             record.availability == "drain" and record.drain_deadline_s is not None and record.drain_ms is None
             for record in self.nodes()
-        ) or any(
+        ):
+            return True
+        unsettled = replicas.services.unsettled()
+        return any(
             service.held > service.done and restarts.any_due(service.restarts, clock_ms, now_ms)
             for service in unsettled
         ) or any(replicas.is_updated(service, now_ms) for service in unsettled) or (
@@ -127,6 +129,26 @@ class Reading:
     def unsettled(self) -> tuple[ServiceRecord, ...]:
         """Services that have not exactly what is desired on ready nodes, in order of creation."""
         return tuple(service.record() for service in self._replicas.services.unsettled())
+
+    def unsettled_numbers(self) -> list[int]:
+        """Their numbers, in ascending order."""
+        return self._replicas.services.unsettled_numbers()
+
+    def service_numbered(self, number: int) -> ServiceRecord:
+        """Raises KeyError where none has it."""
+        return self._replicas.services.all[number].record()
+
+    def heeds_time(self) -> bool:
+        """Whether a plan may be another one later though the state is the same: for what is unsettled, a restart, an
+        update, a drain or a node's failures are a matter of time."""
+        services = self._replicas.services.unsettled()
+        return bool(services) and (
+            bool(self._replicas.nodes.draining.any())
+            or any(
+                service.held > service.done or service.history or (service.update and service.update.is_active)
+                for service in services
+            )
+        )
 
     def load_distribution(self, service: str) -> dict[str, int]:
         """Replicas of a service by node name, wanted running on ready nodes, in order of joining."""
@@ -387,15 +409,22 @@ class Reading:
 
     def pending(self) -> tuple[Pending, ...]:
         """Services with replicas that wait, in order of creation, each with the reason."""
-        return tuple(
-            Pending(
-                service=service.name,
-                waiting=service.pending,
-                replicas=service.replicas,
-                reason=why_waiting(service, self._replicas),
-            )
-            for service in self._replicas.services.unsettled()
-            if service.pending
+        waiting = [self._pending(service) for service in self._replicas.services.unsettled()]
+        return tuple([pending for pending in waiting if pending is not None])
+
+    def pending_of(self, service: str) -> Pending | None:
+        """The same of one service; None where none of its replicas waits. Each costs a look at all nodes."""
+        found = self._replicas.services.find(service)
+        return None if found is None else self._pending(found)
+
+    def _pending(self, service: Service) -> Pending | None:
+        if not service.pending:
+            return None
+        return Pending(
+            service=service.name,
+            waiting=service.pending,
+            replicas=service.replicas,
+            reason=why_waiting(service, self._replicas),
         )
 
     def settings(self) -> Settings:

@@ -283,4 +283,7 @@ class ServiceTable:
             self._unsettled[service.number] = None
 
     def unsettled(self) -> tuple[Service, ...]:
-        return tuple(self.all[number] for number in sorted(self._unsettled))
+        return tuple([self.all[number] for number in sorted(self._unsettled)])
+
+    def unsettled_numbers(self) -> list[int]:
+        return sorted(self._unsettled)

@@ -32,7 +32,7 @@ def gains(planned, name: str):
 
 @pytest.fixture(params=["virtual", "live"])
 def either(request):
-    system = Virtual(seed=3, raise_crashes=True) if request.param == "virtual" else Live(seed=3)
+    system = Virtual(seed=3, raise_crashes=True, codec_check=True) if request.param == "virtual" else Live(seed=3)
     with Yard(system, checked=request.param == "virtual") as made:
         made.until(lambda: made.picture()["leader"])
         yield made
@@ -101,6 +101,18 @@ def test_several_plans_are_made_one_after_the_other(yard: Yard):
     asked = [yard.later(DescribePlan(body=body)) for body in bodies]
     yard.run(1.0)
     assert [one.result()["summary"]["starts"] for one in asked] == [1, 2, 3, 4, 5]
+
+
+def test_the_cluster_goes_on_while_a_plan_is_made(yard: Yard, monkeypatch):
+    """Nothing is applied while the state is copied, bit by bit; all of it is afterwards."""
+    monkeypatch.setattr("raftyard.actors.state.forks.LARGE_COLUMN", 0)
+    put(yard, "web", replicas=3)
+    yard.settle()
+    planned = yard.later(DescribePlan(body={"drain": ["node_0"]}))
+    calls = [yard.submit(wait_s=None, **{f"s{number}": 2}) for number in range(20)]
+    yard.settle()
+    assert planned.result()["plan"] == "drain"
+    assert {yard.call(call["service_id"])["status"] for call in calls} == {"executed"}
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_what_is_wrong_with_a_document_is_told_with_its_path(yard: Yard):
 
 @pytest.mark.parametrize("clock", ["virtual", "live"])
 def test_a_stack_is_planned_before_it_is_deployed_on_either_clock(clock):
-    system = Virtual(seed=2, raise_crashes=True) if clock == "virtual" else Live(seed=2)
+    system = Virtual(seed=2, raise_crashes=True, codec_check=True) if clock == "virtual" else Live(seed=2)
     with Yard(system, checked=clock == "virtual") as yard:
         yard.until(lambda: yard.picture()["leader"])
         planned = yard.ask(DescribePlan(body={"stack": {"name": "shop", "document": SHOP}}))

@@ -57,7 +57,7 @@ def put(yard: Yard, name: str, **spec: Any) -> None:
 def test_what_waits_although_a_node_would_take_it_is_found(small: Yard, monkeypatch: pytest.MonkeyPatch):
     put(small, "web", replicas=14)
     assert why_not_converged(small.state(), small.running()) is None
-    monkeypatch.setattr(control_loop, "plan_repair", lambda *_: None)
+    monkeypatch.setattr(control_loop.Repairs, "next_plan", lambda *_: (None, False))
     small.ask(AddNodeRequest())
     small.run(1.0)
     assert "web waits, and node_3 would take a replica" in str(why_not_converged(small.state(), small.running()))
@@ -96,7 +96,7 @@ def test_a_plan_that_the_state_refuses_again_and_again_is_proposed_once_a_tick(
     put(small, "web", replicas=3)
     beyond = commands.ServicePlan(service="web", starts=pack([(50, 1, 0)], PLAN))
     wrong = commands.Plan(services=(beyond,))
-    monkeypatch.setattr(control_loop, "plan_repair", lambda *_: wrong)
+    monkeypatch.setattr(control_loop.Repairs, "next_plan", lambda *_: (wrong, True))
     before = small.node(small.leader()).raft.last_index
     small.run(1.0)
     entries = small.node(small.leader()).raft.last_index - before
