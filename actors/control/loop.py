@@ -448,9 +448,7 @@ class ControlLoop:
             return
         table = host.state.node_table()
         children = _children(host.state)
-        draining: tuple[str, ...] = ()
-        if table.draining.any():
-            draining = tuple([record.name for record in nodes if record.availability == "drain"])
+        draining = host.state.draining()
         drained = tuple([name for name in draining if not host.state.tasks_of(name)])
         basis = (table.roster, membership, clusters, children, drained)
         if self._view is not None and basis == self._view_basis:
