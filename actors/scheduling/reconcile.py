@@ -146,6 +146,8 @@ def plan_targets(
         limits.runs -= len(stops) + len(retires)
         parts.append((target, running, stops, retires))
         yield
+    # Who waits longest among equals is first: targets come in order of creation.
+    parts.sort(key=lambda part: -part[0].spec.priority)
     services: list[ServicePlan] = []
     for target, running, stops, retires in parts:
         starts = _starts(state, target, running, room, chooser, limits, now_ms)
@@ -297,6 +299,12 @@ def _starts(
     room.take(target.needs, taken)
     chooser.has_started(target.name, taken)
     return runs
+
+
+def starts_in(state: ClusterState, target: Target, room: Room, now_ms: int) -> Ints:
+    """As `_starts`, in a room that the caller has made: for preemption."""
+    running = _running(state, target.name)
+    return _starts(state, target, running, room, Chooser(state, room), Limits(), now_ms)
 
 
 def _starts_everywhere(

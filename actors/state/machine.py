@@ -93,6 +93,8 @@ class ClusterState(Reading):
                 outcome = rebalancing.go_on(replicas, change, term, command)
             case c.StopRebalance():
                 outcome = rebalancing.stop(replicas, change)
+            case c.ChangeSettings():
+                outcome = self._change_settings(change, command)
             case c.Told():
                 self.untold.told(min(command.index, index))
                 outcome = Outcome()
@@ -237,6 +239,16 @@ class ClusterState(Reading):
         for number, states in reached.items():
             change.emit("tasks-reported", name=records[number].name, states=states)
         return Outcome(services=failed)
+
+    def _change_settings(self, change: Change, command: c.ChangeSettings) -> Outcome:
+        known = self._replicas.settings
+        preemption = known.preemption if command.preemption is None else command.preemption
+        settings = msgspec.structs.replace(known, preemption=preemption)
+        if settings == known:
+            return Outcome(duplicate=True)
+        self._replicas.settings = settings
+        change.emit("settings-changed", preemption=preemption)
+        return Outcome(services=True)
 
     # further clusters
 

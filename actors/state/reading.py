@@ -35,6 +35,7 @@ from .records import (
 from .replicas import Replicas
 from .runs import Ints, Mask, collect, distinct, expand
 from .services import Service, ServiceTable
+from .settings import Settings
 from .specs import Reservations, ServiceSpec, UpdatePolicy
 from .task_states import TaskState
 from .tasks import Column, Rows, TaskTable
@@ -445,6 +446,10 @@ class Reading:
             replicas=service.replicas,
             reason=why_waiting(service, self._replicas),
         )
+
+    def settings(self) -> Settings:
+        """What is agreed on for the cluster as a whole."""
+        return self._replicas.settings
 
     def rebalance(self) -> Rebalance | None:
         """The last rebalance, whether it goes on or has ended."""

@@ -15,6 +15,7 @@ from .nodes import NodeTable
 from .records import ClusterRecord, Happening, NodeRecord
 from .replicas import Replicas
 from .services import Service, ServiceTable
+from .settings import Settings
 from .specs import Reservations, ServiceSpec, tidied
 from .tasks import COLUMNS, TaskTable
 from .untold import Untold, packed
@@ -52,6 +53,8 @@ class _Snapshot(msgspec.Struct, kw_only=True):
     untold: tuple[Happening, ...]
     told: int
     rebalance: Rebalance | None = None
+    settings: Settings = Settings()
+    preempted: tuple[tuple[int, str], ...] = ()
 
 
 class _Service2(msgspec.Struct, kw_only=True, array_like=True):
@@ -120,6 +123,8 @@ def write(
         untold=untold.dump(),
         told=untold.floor,
         rebalance=replicas.rebalance,
+        settings=replicas.settings,
+        preempted=tuple(sorted(replicas.preempted.items())),
     )
     # Written field by field, as msgspec would write the whole, which for two million tasks takes long.
     out, fields = bytearray(), _Snapshot.__struct_fields__
@@ -209,7 +214,8 @@ def _restored(saved: _Snapshot) -> Restored:
     nodes = NodeTable(saved.nodes, versions, saved.resources)
     services = ServiceTable(saved.services, saved.next_service)
     replicas = Replicas(nodes, services, tasks, NeedsTable(saved.needs), saved.clock_ms)
-    replicas.rebalance = saved.rebalance
+    replicas.rebalance, replicas.settings = saved.rebalance, saved.settings
+    replicas.preempted = dict(saved.preempted)
     replicas.recount()
     return Restored(
         applied_index=saved.applied_index,
