@@ -182,6 +182,7 @@ class Member(Actor):
             random=self.context.random,
             restored=restored,
             now_ns=self.context.now_ns(),
+            saves_at_once=not isinstance(self._storage, str),
         )
         self.is_running = True
         self._arm(self.raft.deadline_ns)
@@ -254,7 +255,7 @@ class Member(Actor):
     def step(self, event: Event) -> None:
         """Hand one event to the core and carry out what it says, until nothing is left to do.
 
-        What a storage has done at once is stepped when all that the core had said before is carried out, in the order
+        What a storage has done at once (a snapshot) is stepped when all that the core had said before is carried out, in the order
         in which it was given to the storage: the order that a Disk's answers have.
         """
         is_outermost, self._stepping = not self._stepping, True
@@ -274,10 +275,12 @@ class Member(Actor):
         """In the order that `Ready` promises."""
         if ready.install is not None:
             self._install(ready.install)
+        if ready.persist is not None:
+            self._save(ready.persist)
         if ready.send:
             self._to_peers(ready.send)
-        if ready.persist is not None:
-            self._save(ready.persist, ready.send_after_durable)
+        if ready.send_after_durable:
+            self._send_after_durable(ready)
         if ready.changes:
             self._tell_changes(ready.changes)
         if ready.refused:
@@ -297,18 +300,20 @@ class Member(Actor):
         if ready.deadline_ns < self._timer_ns:
             self._arm(ready.deadline_ns)
 
-    def _save(self, persist: Persist, after: tuple[PeerMessage, ...]) -> None:
-        """Give it to the storage; its completion is the Disk's answer, or follows where it is durable already."""
+    def _save(self, persist: Persist) -> None:
+        """Give it to the storage. The core counts it as done where that is durable at once, else by the Disk's answer."""
         storage = self._storage
         if isinstance(storage, str):
             self.context.send(storage, Save(life=self.context.incarnation, persist=persist))
-            if after:
-                self._after_durable.append((persist.done.sequence, after))
-            return
-        storage.save(persist)
-        if after:
-            self._to_peers(after)
-        self._follow_up.append(persist.done)
+        else:
+            storage.save(persist)
+
+    def _send_after_durable(self, ready: Ready) -> None:
+        if isinstance(self._storage, str):
+            assert ready.persist is not None, "what waits for a write comes with it"
+            self._after_durable.append((ready.persist.done.sequence, ready.send_after_durable))
+        else:
+            self._to_peers(ready.send_after_durable)
 
     def _written(self, message: Written) -> None:
         """The Disk has synced: let go what waited for it, in order."""

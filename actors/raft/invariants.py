@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections import deque
 from typing import Any, NoReturn
 
-from .core import Raft, Role
+from .core import Raft
 from .events import (
     AppendReply,
     BecameLeader,
@@ -23,8 +23,7 @@ from .events import (
     VoteRequest,
 )
 from .membership import Membership, decode_membership
-
-_LEADER = Role.LEADER  # its look-up costs more than most checks
+from .role import LEADER
 
 
 class InvariantViolated(AssertionError):
@@ -79,7 +78,7 @@ class Invariants:
         if seen is None or seen.core is not core:
             seen = self._started(core, seen, ready)
         if type(event) is StorageDone:
-            self._became_durable(seen, core, event)
+            self._became_durable(seen, core, event.sequence)
         if core.term != seen.term:
             self._term_grew(seen, core)
         if ready.install is not None:
@@ -96,8 +95,10 @@ class Invariants:
             self._sent_after_durable(seen, core, ready)
         if ready.changes:
             self._changed(seen, core, ready)
-        if type(event) is AppendReply and core.role is _LEADER:
+        if type(event) is AppendReply and core.role is LEADER:
             self._heard_reply(core, event.sender)
+        if ready.persist is not None and core.saves_at_once:
+            self._became_durable(seen, core, ready.persist.done.sequence)
         seen.last = core.log.last_index
         self._in_order(core)
 
@@ -154,14 +155,14 @@ class Invariants:
             self._broken("durable entries survive", core.member, f"lost {index}")
         return seen
 
-    def _became_durable(self, seen: Seen, core: Raft, event: StorageDone) -> None:
+    def _became_durable(self, seen: Seen, core: Raft, sequence: int) -> None:
         writes = seen.writes
-        while writes and writes[0][0] <= event.sequence:
+        while writes and writes[0][0] <= sequence:
             _, seen.hard_state, messages = writes.pop(0)
             for message in messages:
                 self._check_vote(core, message)
         acks = seen.acks
-        while acks and acks[0][0] <= event.sequence:
+        while acks and acks[0][0] <= sequence:
             _, term, match = acks.popleft()
             if match > core.durable_index and term >= core.term:
                 self._broken("acknowledged is durable", core.member, f"{match}, not {core.durable_index}")
@@ -181,7 +182,7 @@ class Invariants:
                 self._broken("committed entries stay", core.member, f"{first} is overwritten")
             self._register(core, core.log.term_at(first - 1), first, persist.terms, persist.payloads)
             self._membership_is_the_logs(core)
-        if core.role is _LEADER and seen.led_term == core.term and first != seen.last + 1:
+        if core.role is LEADER and seen.led_term == core.term and first != seen.last + 1:
             # §3.6 Leader Append-Only.
             self._broken("a leader only appends", core.member, f"{first} after {seen.last}")
 
@@ -247,7 +248,7 @@ class Invariants:
             self._broken("commit only grows", core.member, f"{commit} after {seen.commit}")
         if commit > core.log.last_index:
             self._broken("commit within the log", core.member, f"{commit} > {core.last_index}")
-        if core.role is _LEADER:
+        if core.role is LEADER:
             if core.log.term_at(commit) != core.term:
                 self._broken("own term only", core.member, f"commits {commit}")
             if not self._is_on_quorum(core, commit):
@@ -352,7 +353,7 @@ class Invariants:
         for change in ready.changes:
             if type(change) is BecameLeader:
                 self._became_leader(seen, core, change.term)
-            elif type(change) is MembershipChanged and core.role is _LEADER and len(core.memberships) > 1:
+            elif type(change) is MembershipChanged and core.role is LEADER and len(core.memberships) > 1:
                 self._changed_membership(core, core.memberships[-2], change.membership)
 
     def _changed_membership(self, core: Raft, before: Membership, after: Membership) -> None:

@@ -15,6 +15,7 @@ from .events import (
 )
 from .membership import InvalidMembership, decode_membership, reached_by_majority
 from .progress import Progress, ProgressState
+from .role import LEADER
 
 if TYPE_CHECKING:
     from .core import Raft
@@ -30,7 +31,7 @@ ENTRY_OVERHEAD = 64
 
 def on_propose(raft: "Raft", event: Propose) -> None:
     """A leader appends and sends at once, in parallel with its own write (§10.2.1); others send it on."""
-    if raft.role is not roles.Role.LEADER:
+    if raft.role is not LEADER:
         _send_on(raft, event)
         return
     payloads = event.payloads
@@ -46,7 +47,7 @@ def on_propose(raft: "Raft", event: Propose) -> None:
 def on_forwarded_proposal(raft: "Raft", message: ForwardedProposal) -> None:
     payloads = message.payloads
     cost = _cost(payloads)
-    reason = "not leader" if raft.role is not roles.Role.LEADER else _objection(raft, payloads, cost)
+    reason = "not leader" if raft.role is not LEADER else _objection(raft, payloads, cost)
     first = 0 if reason else append_own(raft, payloads, cost)
     raft.out.append(
         ForwardedReply(
@@ -244,10 +245,8 @@ def restart_heartbeat(raft: "Raft") -> None:
 
 
 def on_leader_deadline(raft: "Raft") -> None:
-    """Heartbeats, check-quorum, news of a commit, a hand-over that takes too long."""
+    """Heartbeats, check-quorum, news of a commit."""
     now = raft.now_ns
-    if now >= raft.transfer_ns:
-        changing.abort_transfer(raft)
     if now >= raft.timer_ns:
         # A leader that was paused itself first lets its peers' answers in.
         overslept = now - raft.timer_ns > raft.config.election_min_ms * 1_000_000
