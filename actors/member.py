@@ -413,12 +413,15 @@ class Member(Actor):
     # -- proposals -------------------------------------------------------------------------------------------
 
     def _submit(self, message: Submit) -> None:
-        """Queue a command; all that wait when the flush comes round are one proposal."""
+        """Queue a command; all that wait when the flush comes round are one proposal. Where nothing waits it is now."""
         self._queued.append(message)
         if len(self._queued) == 1:
-            self.context.send(self.context.name, _Flush())
+            if self.context.depth:
+                self.context.send(self.context.name, _Flush())
+            else:
+                self._flush()
 
-    def _flush(self, _: _Flush) -> None:
+    def _flush(self, _: _Flush | None = None) -> None:
         """In proposals of a bounded size: the core refuses what is too much, but takes one proposal whole or not."""
         queued, self._queued = self._queued, []
         batch: list[Submit] = []
@@ -502,21 +505,23 @@ class Member(Actor):
         if self._taking is not None:
             return  # The snapshot is of one moment; it ends by coming here again.
         budget = APPLY_SLICE
-        while self._committed and budget > 0:
-            chunk = self._committed[0]
-            done = self.applied + 1 - chunk.first_index
-            end = min(done + budget, len(chunk.payloads))
+        committed = self._committed
+        while committed and budget > 0:
+            chunk = committed[0]
+            first, terms, payloads = chunk.first_index, chunk.terms, chunk.payloads
+            done = self.applied + 1 - first
+            end = min(done + budget, len(payloads))
             for offset in range(done, end):
-                self._apply_entry(chunk.first_index + offset, chunk.terms[offset], chunk.payloads[offset])
+                self._apply_entry(first + offset, terms[offset], payloads[offset])
             budget -= end - done
-            if end == len(chunk.payloads):
-                self._committed.popleft()
+            if end == len(payloads):
+                committed.popleft()
         self.on_slice_applied()
         if self._ready_reads:
             self._answer_reads()
         if self._is_snapshot_due():
             self._take_snapshot()
-        if self._committed and self._taking is None:
+        if committed and self._taking is None:
             self._applying = True
             self.context.send(self.context.name, _ApplyMore())
 

@@ -19,10 +19,13 @@ NO_OP = b""
 MEMBERSHIP_PREFIX = b"\x00"
 """A payload that starts so is a membership change; applications never use it."""
 
+_FIRST_APPLICATION = b"\x01"
+"""The least of all that are not empty and start with a higher byte than a membership change."""
+
 
 def is_application(payload: bytes) -> bool:
     """Whether a payload is the application's: neither a leader's no-op nor a membership change."""
-    return payload[:1] > MEMBERSHIP_PREFIX
+    return payload >= _FIRST_APPLICATION
 
 
 class RandomStream(Protocol):

@@ -77,14 +77,16 @@ class Invariants:
         seen = self.seen.get(core.member)
         if seen is None or seen.core is not core:
             seen = self._started(core, seen, ready)
-        if type(event) is StorageDone:
+        kind = type(event)
+        if kind is StorageDone:
             self._became_durable(seen, core, event.sequence)
         if core.term != seen.term:
             self._term_grew(seen, core)
         if ready.install is not None:
             self._installed(seen, core, ready.install)
-        if ready.persist is not None:
-            self._wrote(seen, core, ready.persist, ready)
+        persist = ready.persist
+        if persist is not None:
+            self._wrote(seen, core, persist, ready)
         if core.commit_index != seen.commit:
             self._commit_grew(seen, core)
         if ready.apply is not None:
@@ -95,10 +97,10 @@ class Invariants:
             self._sent_after_durable(seen, core, ready)
         if ready.changes:
             self._changed(seen, core, ready)
-        if type(event) is AppendReply and core.role is LEADER:
+        if kind is AppendReply and core.role is LEADER:
             self._heard_reply(core, event.sender)
-        if ready.persist is not None and core.saves_at_once:
-            self._became_durable(seen, core, ready.persist.done.sequence)
+        if persist is not None and core.saves_at_once:
+            self._became_durable(seen, core, persist.done.sequence)
         seen.last = core.log.last_index
         self._in_order(core)
 
@@ -190,12 +192,15 @@ class Invariants:
         self, core: Raft, before: int, first: int, terms: tuple[int, ...], payloads: tuple[bytes, ...]
     ) -> None:
         """§3.5 Log Matching: one index and term, one entry with one history."""
-        entries = self.entries
-        for index, (term, payload) in enumerate(zip(terms, payloads, strict=True), first):
-            known = entries.setdefault((index, term), (before, payload))
-            if known[0] != before or known[1] != payload or term < before:
+        entries, index = self.entries, first
+        for term, payload in zip(terms, payloads):  # noqa: B905 (as long as each other: below)
+            entry = before, payload
+            if entries.setdefault((index, term), entry) != entry or term < before:
                 self._broken("log matching", core.member, f"another entry {index} of term {term}")
             before = term
+            index += 1
+        if len(terms) != len(payloads):
+            self._broken("an entry has a term and a payload", core.member, f"{len(terms)} and {len(payloads)}")
 
     def _membership_is_the_logs(self, core: Raft) -> None:
         """§4.1: in force is the last membership in the log; one that was overwritten is taken back."""
@@ -292,10 +297,9 @@ class Invariants:
             self.committed_in.extend([core.term] * (len(terms) - shared))
         # Compared with what it has just written, too, where it is the first: one rule for everybody.
         at = first - self.first_committed
-        for term, payload in zip(terms, payloads, strict=True):
-            if term != self.committed_terms[at] or payload != self.committed_payloads[at]:
-                self._broken("state machine safety", core.member, f"applies other entries from {first}")
-            at += 1
+        end = at + len(terms)
+        if self.committed_terms[at:end] != list(terms) or self.committed_payloads[at:end] != list(payloads):
+            self._broken("state machine safety", core.member, f"applies other entries from {first}")
 
     # --- Messages ---
 

@@ -7,7 +7,8 @@ got wrong is refused with a reason, never raised.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -36,46 +37,8 @@ class ClusterState(Reading):
     def apply(self, index: int, term: int, command: c.Command) -> Outcome:
         """Carry out the command of entry (index, term): deterministic, and refusals are values."""
         change = Change(index)
-        replicas = self._replicas
-        match command:
-            case c.ReportTasks():
-                outcome = self._report_tasks(change, command)
-            case c.PlaceTasks():
-                outcome = self._place_tasks(change, term, command)
-            case c.PassTime():
-                outcome = self._pass_time(change, term, command)
-            case c.SubmitCall():
-                outcome = self._submit_call(change, command.call)
-            case c.ExecuteCall():
-                outcome = self._execute_call(change, term, command)
-            case c.FailCall():
-                outcome = self._fail_call(change, term, command)
-            case c.PutService():
-                outcome = service_commands.put_service(replicas, change, command)
-            case c.RemoveService():
-                outcome = service_commands.remove_service(replicas, change, command)
-            case c.RollBackService():
-                outcome = service_commands.roll_back_service(replicas, change, command)
-            case c.AddNode():
-                outcome = node_commands.add_node(replicas, change, command)
-            case c.UpdateNode():
-                outcome = node_commands.update_node(replicas, change, command)
-            case c.RemoveNode():
-                outcome = node_commands.remove_node(replicas, change, command)
-            case c.MoveNodes():
-                outcome = node_commands.move_nodes(replicas, change, command)
-            case c.SetNodeStatus():
-                outcome = node_commands.set_node_status(replicas, change, term, command)
-            case c.Told():
-                self.untold.told(min(command.index, index))
-                outcome = Outcome()
-            case c.CreateCluster():
-                outcome = self._create_cluster(change, command)
-            case c.ReplaceCluster():
-                outcome = self._write_cluster(change, command.id, command.nodes, "cluster-replaced")
-            case c.RemoveCluster():
-                outcome = self._remove_cluster(change, command)
-        replicas.look_over()
+        outcome = _CARRIED_OUT[type(command)](self, change, term, command)
+        self._replicas.look_over()
         self.applied_index = index
         self._replicas.tasks.close_up()
         return self._with_change(outcome, change)
@@ -91,6 +54,10 @@ class ClusterState(Reading):
         if events:
             self.untold.add(change.index, events)
         return msgspec.structs.replace(outcome, assignments=nodes.names(present), events=events)
+
+    def _take_told(self, change: Change, command: c.Told) -> Outcome:
+        self.untold.told(min(command.index, change.index))
+        return Outcome()
 
     # calls
 
@@ -244,6 +211,46 @@ class ClusterState(Reading):
     def check(self) -> None:
         """Raise AssertionError where the state breaks a promise of its own; for tests and checkers."""
         invariants.check(self._replicas)
+
+
+# What carries out which command. A look-up, not a `match`: that asks one class after the other, which took as long as
+# a small command itself; and every member applies every command.
+_CARRIED_OUT: dict[type[c.Command], Callable[[ClusterState, Change, int, Any], Outcome]] = {
+    c.ReportTasks: lambda state, change, term, command: state._report_tasks(change, command),
+    c.PlaceTasks: lambda state, change, term, command: state._place_tasks(change, term, command),
+    c.PassTime: lambda state, change, term, command: state._pass_time(change, term, command),
+    c.SubmitCall: lambda state, change, term, command: state._submit_call(change, command.call),
+    c.ExecuteCall: lambda state, change, term, command: state._execute_call(change, term, command),
+    c.FailCall: lambda state, change, term, command: state._fail_call(change, term, command),
+    c.PutService: lambda state, change, term, command: (
+        service_commands.put_service(state._replicas, change, command)
+    ),
+    c.RemoveService: lambda state, change, term, command: (
+        service_commands.remove_service(state._replicas, change, command)
+    ),
+    c.RollBackService: lambda state, change, term, command: (
+        service_commands.roll_back_service(state._replicas, change, command)
+    ),
+    c.AddNode: lambda state, change, term, command: node_commands.add_node(state._replicas, change, command),
+    c.UpdateNode: lambda state, change, term, command: (
+        node_commands.update_node(state._replicas, change, command)
+    ),
+    c.RemoveNode: lambda state, change, term, command: (
+        node_commands.remove_node(state._replicas, change, command)
+    ),
+    c.MoveNodes: lambda state, change, term, command: (
+        node_commands.move_nodes(state._replicas, change, command)
+    ),
+    c.SetNodeStatus: lambda state, change, term, command: (
+        node_commands.set_node_status(state._replicas, change, term, command)
+    ),
+    c.Told: lambda state, change, term, command: state._take_told(change, command),
+    c.CreateCluster: lambda state, change, term, command: state._create_cluster(change, command),
+    c.ReplaceCluster: lambda state, change, term, command: (
+        state._write_cluster(change, command.id, command.nodes, "cluster-replaced")
+    ),
+    c.RemoveCluster: lambda state, change, term, command: state._remove_cluster(change, command),
+}
 
 
 def _why(services: list[Service], replicas: Replicas) -> str:

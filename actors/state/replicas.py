@@ -278,6 +278,8 @@ class Replicas:
 
     def look_over(self) -> None:
         """Count anew what may have changed, at the end of each command."""
+        if not self._suspects and not self.services.has_leaving:
+            return  # as after most commands
         suspects, self._suspects = self._suspects, {}
         for number in sorted(suspects):
             service = self.services.all.get(number)
