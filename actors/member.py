@@ -118,6 +118,8 @@ class Member(Actor):
         self.applied = 0
         self.entry_term = 0
         self._storage = storage
+        self._save: Callable[[Persist], None] = self._send_to_disk if isinstance(storage, str) else storage.save
+        """Gives a write to the storage: one that answers at once has saved it when this returns."""
         self._after_durable: deque[tuple[int, tuple[PeerMessage, ...]]] = deque()
         self._machine = machine
         self._sessions = Sessions(machine)
@@ -255,8 +257,8 @@ class Member(Actor):
     def step(self, event: Event) -> None:
         """Hand one event to the core and carry out what it says, until nothing is left to do.
 
-        What a storage has done at once (a snapshot) is stepped when all that the core had said before is carried out, in the order
-        in which it was given to the storage: the order that a Disk's answers have.
+        A snapshot that a storage has saved at once is told to the core when all that it had said before is carried out,
+        in the order in which the storage had it: the order that a Disk's answers have.
         """
         is_outermost, self._stepping = not self._stepping, True
         while True:
@@ -275,12 +277,13 @@ class Member(Actor):
         """In the order that `Ready` promises."""
         if ready.install is not None:
             self._install(ready.install)
-        if ready.persist is not None:
-            self._save(ready.persist)
+        persist = ready.persist
+        if persist is not None:
+            self._save(persist)
         if ready.send:
             self._to_peers(ready.send)
-        if ready.send_after_durable:
-            self._send_after_durable(ready)
+        if persist is not None and ready.send_after_durable:
+            self._after_durable.append((persist.done.sequence, ready.send_after_durable))
         if ready.changes:
             self._tell_changes(ready.changes)
         if ready.refused:
@@ -300,20 +303,9 @@ class Member(Actor):
         if ready.deadline_ns < self._timer_ns:
             self._arm(ready.deadline_ns)
 
-    def _save(self, persist: Persist) -> None:
-        """Give it to the storage. The core counts it as done where that is durable at once, else by the Disk's answer."""
-        storage = self._storage
-        if isinstance(storage, str):
-            self.context.send(storage, Save(life=self.context.incarnation, persist=persist))
-        else:
-            storage.save(persist)
-
-    def _send_after_durable(self, ready: Ready) -> None:
-        if isinstance(self._storage, str):
-            assert ready.persist is not None, "what waits for a write comes with it"
-            self._after_durable.append((ready.persist.done.sequence, ready.send_after_durable))
-        else:
-            self._to_peers(ready.send_after_durable)
+    def _send_to_disk(self, persist: Persist) -> None:
+        assert isinstance(self._storage, str), "the Disk's name"
+        self.context.send(self._storage, Save(life=self.context.incarnation, persist=persist))
 
     def _written(self, message: Written) -> None:
         """The Disk has synced: let go what waited for it, in order."""
@@ -438,15 +430,17 @@ class Member(Actor):
             self._propose(batch)
 
     def _propose(self, batch: list[Submit]) -> None:
-        keys = tuple((message.session, message.sequence) for message in batch)
-        for message, key in zip(batch, keys, strict=True):
-            self._waiting[key] = message.reply_to
+        keys = tuple([(message.session, message.sequence) for message in batch])
+        for message in batch:
+            self._waiting[message.session, message.sequence] = message.reply_to
         while len(self._waiting) > WAITING_LIMIT:
             # Their clients ask again: a command that was applied meanwhile is answered from the session.
             self._waiting.pop(next(iter(self._waiting)))
         payloads = tuple(
-            sessions.encode(message.session, message.sequence, message.command, message.acknowledged)
-            for message in batch
+            [
+                sessions.encode(message.session, message.sequence, message.command, message.acknowledged)
+                for message in batch
+            ]
         )
         ref = self.new_ref()
         self._proposals[ref] = keys
@@ -510,7 +504,9 @@ class Member(Actor):
             chunk = committed[0]
             first, terms, payloads = chunk.first_index, chunk.terms, chunk.payloads
             done = self.applied + 1 - first
-            end = min(done + budget, len(payloads))
+            end = len(payloads)
+            if end > done + budget:
+                end = done + budget
             for offset in range(done, end):
                 self._apply_entry(first + offset, terms[offset], payloads[offset])
             budget -= end - done

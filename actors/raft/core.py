@@ -417,9 +417,7 @@ class Raft:
             deadline = self.give_up_ns
         persist = None
         if self.unsaved_from or self.hard_dirty:
-            if self.saves_at_once:
-                self._count_as_durable()
-            persist = self._persist()
+            persist = self._persist_at_once() if self.saves_at_once else self._persist()
         apply = self._apply() if self.commit_index > self.handed_index else None
         now: tuple[PeerMessage, ...] = ()
         later: tuple[PeerMessage, ...] = ()
@@ -430,21 +428,25 @@ class Raft:
             else:
                 later = self._held_back(persist)
         if self.acks:
-            later += tuple(self.acks)
+            if self.saves_at_once:
+                now += tuple(self.acks)
+            else:
+                later += tuple(self.acks)
             self.acks.clear()
-        if persist is not None and self.saves_at_once:
-            self.done_sequence = persist.done.sequence
-            self.pending.clear()
         if self.news:
             return self._telling_ready(persist, now, later, apply, deadline)
         return Ready(persist=persist, send=now, send_after_durable=later, apply=apply, deadline_ns=deadline)
 
-    def _count_as_durable(self) -> None:
+    def _persist_at_once(self) -> Persist:
         """The caller saves before it sends or applies anything, so what this step writes counts within it."""
         if self.role is CANDIDATE:
             elections.count_own_vote(self)
         while self.durable_index < self.log.last_index:
             self.became_durable(self.log.last_index)
+        persist = self._persist()
+        self.done_sequence = persist.done.sequence
+        self.pending.clear()
+        return persist
 
     def _held_back(self, persist: Persist | None) -> tuple[PeerMessage, ...]:
         """The term of these is not durable: they wait for this step's write, or are held until an earlier one's end."""

@@ -402,7 +402,8 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     8. deadline_ns         call `step(now, DeadlineReached())` no later than then; earlier does no harm.
 
     Several writes may be joined into one: stepping the last one's `done` stands for all before it. A member that was
-    made with `saves_at_once` counts its writes within the step: they are durable before 3., and `done` is not stepped.
+    made with `saves_at_once` counts its writes within the step: they are durable before 3., nothing waits for them, and
+    `done` is not stepped.
     """
 
     persist: Persist | None = None

@@ -14,16 +14,22 @@ from .events import (
     BecameLeader,
     Event,
     HardState,
+    InstallSnapshot,
     MembershipChanged,
     Persist,
     Ready,
     Snapshot,
+    SnapshotInstalled,
+    SnapshotTaken,
     StorageDone,
     VoteReply,
     VoteRequest,
 )
 from .membership import Membership, decode_membership
 from .role import LEADER
+
+_OF_STORAGE = frozenset({StorageDone, SnapshotTaken, SnapshotInstalled, InstallSnapshot})
+"""Events that may move an end of the log, or what is durable or in a snapshot, without anything to save or apply."""
 
 
 class InvariantViolated(AssertionError):
@@ -87,6 +93,8 @@ class Invariants:
         persist = ready.persist
         if persist is not None:
             self._wrote(seen, core, persist, ready)
+            if core.saves_at_once:
+                self._became_durable(seen, core, persist.done.sequence)
         if core.commit_index != seen.commit:
             self._commit_grew(seen, core)
         if ready.apply is not None:
@@ -99,10 +107,9 @@ class Invariants:
             self._changed(seen, core, ready)
         if kind is AppendReply and core.role is LEADER:
             self._heard_reply(core, event.sender)
-        if persist is not None and core.saves_at_once:
-            self._became_durable(seen, core, persist.done.sequence)
-        seen.last = core.log.last_index
-        self._in_order(core)
+        if persist is not None or ready.apply is not None or kind in _OF_STORAGE:
+            seen.last = core.log.last_index
+            self._in_order(core)
 
     def forget(self, member: str) -> None:
         """The member's storage was wiped on purpose: it is somebody new."""
@@ -270,11 +277,10 @@ class Invariants:
             and (seen.core.log.term_at(index) == term or seen.core.log.base_index >= index)
         ]
         membership = core.membership
-        return all(
-            2 * len([voter for voter in voters if voter in have]) > len(voters)
-            for voters in (membership.voters, membership.outgoing)
-            if voters
-        )
+        for voters in (membership.voters, membership.outgoing):
+            if voters and 2 * len([voter for voter in voters if voter in have]) <= len(voters):
+                return False
+        return True
 
     def _applied(self, seen: Seen, core: Raft, ready: Ready) -> None:
         """State Machine Safety: everybody applies the same entries in the same order, each once."""
@@ -286,7 +292,8 @@ class Invariants:
         seen.applied = last = first + len(terms) - 1
         if last > core.commit_index:
             self._broken("applied is committed", core.member, f"{last}")
-        known = self.committed_index
+        at = first - self.first_committed
+        known = self.first_committed + len(self.committed_terms) - 1
         if first > known + 1:
             self._broken("applied in order", core.member, f"{first} before {known}")
         if last > known:
@@ -296,10 +303,10 @@ class Invariants:
             self.committed_payloads.extend(payloads[shared:])
             self.committed_in.extend([core.term] * (len(terms) - shared))
         # Compared with what it has just written, too, where it is the first: one rule for everybody.
-        at = first - self.first_committed
-        end = at + len(terms)
-        if self.committed_terms[at:end] != list(terms) or self.committed_payloads[at:end] != list(payloads):
-            self._broken("state machine safety", core.member, f"applies other entries from {first}")
+        for term, payload in zip(terms, payloads):  # noqa: B905 (they are as long as each other, or some are missing)
+            if term != self.committed_terms[at] or payload != self.committed_payloads[at]:
+                self._broken("state machine safety", core.member, f"applies other entries from {first}")
+            at += 1
 
     # --- Messages ---
 

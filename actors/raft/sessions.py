@@ -128,7 +128,8 @@ class Sessions:
             )
         if sequence <= known.acknowledged:
             return Applied(session=session, sequence=sequence, duplicate=True, refused="result forgotten")
-        results[sequence] = answer = _ENCODER.encode(self.machine.apply(index, command))
+        answer = _ENCODER.encode(self.machine.apply(index, command))
+        results[sequence] = answer
         if len(results) > self._max_results:
             self._forget_results(known, acknowledged)
         return Applied(session=session, sequence=sequence, answer=answer, decode=self._decode)

@@ -319,8 +319,7 @@ class System(ABC):
         intake, context = cell.intake, cell.context
         if intake is None:
             return False
-        before = context.cause, context.origin
-        context.cause = cause
+        before, context.cause = context.cause, cause
         if type(origin) is tuple:  # being traced: what the intake sends has the same cause
             context.origin = (cell.name, origin[1])
         try:
@@ -330,7 +329,7 @@ class System(ABC):
             self._dead_letter("dead", cell.name, message)
             return True
         finally:
-            context.cause, context.origin = before
+            context.cause, context.origin = before, cell.name
 
     def _enqueue(self, cell: Cell, item: Item) -> None:
         """Queue an ordinary item, within the bound."""

@@ -280,7 +280,8 @@ class Virtual(System):
         assert isinstance(ready, deque)
         next_cell = ready.popleft
         digest = self._digest
-        marks, classes = (digest.marks, digest.classes) if digest is not None else (None, {})
+        marks, codes = (digest.marks, digest.codes) if digest is not None else (None, {})
+        is_new_time = True
         while ready:
             cell = next_cell()
             mailbox = cell.mailbox
@@ -300,11 +301,12 @@ class Virtual(System):
             if via is not None:
                 via.is_waiting = False
             if marks is not None:
-                number = classes.get(type(message))
-                if number is None or len(marks) > _MARKS:
+                code = codes.get(type(message))
+                if code is None or is_new_time:
                     digest.mark(cell, item, self.clock_ns)  # type: ignore[union-attr]
+                    is_new_time = False
                 else:
-                    marks.extend((cell.number, number, self.clock_ns))
+                    marks.append(cell.number + code)
             cell.handled += 1
             cell.context.cause = cause
             try:
@@ -409,21 +411,29 @@ class _Codec:
 
 
 class _Digest:
-    """The running SHA-256 of a run. Handled messages are three numbers each; names and classes are told once."""
+    """The running SHA-256 of a run. A handled message is a number, for its cell and its class; so is each new time.
+
+    Names and classes are told once. What is below 0 is a time.
+    """
 
     def __init__(self) -> None:
         self._sha = sha256()
         self.marks = array("q")
-        self.classes: dict[type, int] = {}
+        self.codes: dict[type, int] = {}
+        """What to add to a cell's number where a message of this class is handled."""
+        self.marked_ns = -1
 
     def mark(self, cell: Cell, item: Item, t_ns: int) -> None:
         """A cell is about to handle an item."""
         kind = type(item[0])
-        number = self.classes.get(kind)
-        if number is None:
-            number = self.classes[kind] = len(self.classes)
-            self.fold(f"class {number} {kind.__qualname__}".encode())
-        self.marks.extend((cell.number, number, t_ns))
+        code = self.codes.get(kind)
+        if code is None:
+            code = self.codes[kind] = len(self.codes) << 40
+            self.fold(f"class {code} {kind.__qualname__}".encode())
+        if t_ns != self.marked_ns:
+            self.marked_ns = t_ns
+            self.marks.append(~t_ns)
+        self.marks.append(cell.number + code)
         if len(self.marks) > _MARKS:
             self._flush()
 

@@ -156,7 +156,7 @@ MUTANTS: dict[str, Bug] = {
         reading, "start_round", "reads.index = raft.commit_index", "reads.index = raft.term_start",
     ),
     "forgets the answers of a session": (
-        sessions.Sessions, "apply", "known.results[sequence] = encoded", "pass",
+        sessions.Sessions, "apply", "results[sequence] = answer", "pass",
     ),
     "never takes leadership back": (changing, "abort_transfer", "raft.transfer_target = None", "pass"),
     "goes on leading without a quorum": (
