@@ -49,17 +49,20 @@ if typing.TYPE_CHECKING:
         DescribeCall as DescribeCall,
         DescribeCluster as DescribeCluster,
         DescribeConnections as DescribeConnections,
+        DescribeRebalance as DescribeRebalance,
         DescribeService as DescribeService,
         DescribeServices as DescribeServices,
         DescribeTasks as DescribeTasks,
         LinkPolicy as LinkPolicy,
         ListClusters as ListClusters,
+        RebalanceRequest as RebalanceRequest,
         RemoveClusterRequest as RemoveClusterRequest,
         RemoveNodeRequest as RemoveNodeRequest,
         RemoveService as RemoveService,
         RollBackService as RollBackService,
         SetConnections as SetConnections,
         SetLinkPolicyRequest as SetLinkPolicyRequest,
+        StopRebalance as StopRebalance,
         SubmitServiceCall as SubmitServiceCall,
         UpdateNodeRequest as UpdateNodeRequest,
         cluster_actor as cluster_actor,
@@ -111,9 +114,9 @@ _NAMES = {
     "member": "Member Observer",
     "messages": (
         "ORCHESTRATOR AddNodeRequest AskNode ChangeService CreateClusterRequest DescribeCall DescribeCluster "
-        "DescribeConnections DescribeService DescribeServices DescribeTasks LinkPolicy ListClusters "
-        "RemoveClusterRequest RemoveNodeRequest RemoveService RollBackService SetConnections "
-        "SetLinkPolicyRequest SubmitServiceCall UpdateNodeRequest cluster_actor"
+        "DescribeConnections DescribeRebalance DescribeService DescribeServices DescribeTasks LinkPolicy ListClusters "
+        "RebalanceRequest RemoveClusterRequest RemoveNodeRequest RemoveService RollBackService SetConnections "
+        "SetLinkPolicyRequest StopRebalance SubmitServiceCall UpdateNodeRequest cluster_actor"
     ),
     "node": "Node",
     "orchestrator": "Orchestrator OrchestratorSettings first_cluster start_orchestrator",

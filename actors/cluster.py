@@ -27,8 +27,10 @@ from .frontdoor import (
     Expired,
     Home,
     NodePorts,
+    Plans,
     Ports,
     Questions,
+    Rebalancing,
     Recut,
     Retry,
     Services,
@@ -50,6 +52,8 @@ from .messages import (
     DescribeConnections,
     DescribeLinkRequest,
     DescribeNode,
+    DescribePlan,
+    DescribeRebalance,
     DescribeService,
     DescribeServices,
     DescribeTasks,
@@ -63,6 +67,7 @@ from .messages import (
     NodeFailed,
     NodeSpec,
     Outcome,
+    RebalanceRequest,
     RecordClusters,
     Recorded,
     Registry,
@@ -72,6 +77,7 @@ from .messages import (
     SetConnections,
     SetLinkPolicyRequest,
     StartNode,
+    StopRebalance,
     SubmitServiceCall,
     TellAgain,
     TransferRequest,
@@ -131,6 +137,8 @@ class Cluster(Actor):
         self._questions = Questions(self, self._claims)
         self._calls = Calls(self, self._courier, self._questions)
         self._resources = Services(self, home, self._courier, self._questions)
+        self._rebalancing = Rebalancing(self, self._courier, self._questions)
+        self._plans = Plans(self, home, self._questions)
         self._cables = Cables(self, home, self._lay_link)
         self._view: ClusterView | None = None
         self._registry: tuple[ClusterSpec, ...] | None = None
@@ -157,10 +165,14 @@ class Cluster(Actor):
             DescribeServices: self._resources.list,
             DescribeService: self._resources.describe,
             DescribeTasks: self._resources.tasks,
+            DescribePlan: self._plans.describe,
             ChangeService: self._resources.change,
             RemoveService: self._resources.remove,
             RollBackService: self._resources.roll_back,
             UpdateNodeRequest: self._resources.update_node,
+            RebalanceRequest: self._rebalancing.request,
+            DescribeRebalance: self._rebalancing.describe,
+            StopRebalance: self._rebalancing.stop,
             DescribeCluster: self._describe,
             AskNode: self._ask_node,
             AddNodeRequest: self._add_node,
@@ -479,6 +491,7 @@ class Cluster(Actor):
             capacity=spec.capacity,
             labels=tuple(sorted(request.labels.items())),
             resources=request.resources,
+            gpu_model=request.gpu_model,
         )
         self._change(command, done)
         return promise

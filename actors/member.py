@@ -141,6 +141,7 @@ class Member(Actor):
         self._saving: deque[Event] = deque()
         """What the core hears when the snapshots that are being written are durable."""
         self._taking: Generator[None, None, bytes] | None = None
+        self._is_held = False
         self._bytes_since_snapshot = 0
         self._reads: dict[int, Callable[[str | None], None]] = {}
         self._ready_reads: list[ReadReady] = []
@@ -496,8 +497,8 @@ class Member(Actor):
         self._apply_slice()
 
     def _apply_slice(self) -> None:
-        if self._taking is not None:
-            return  # The snapshot is of one moment; it ends by coming here again.
+        if self._taking is not None or self._is_held:
+            return  # A snapshot or a copy is of one moment; it ends by coming here again.
         budget = APPLY_SLICE
         committed = self._committed
         while committed and budget > 0:
@@ -542,6 +543,16 @@ class Member(Actor):
                     ),
                 )
         self.on_applied(index, term, applied)
+
+    def hold_applying(self) -> None:
+        """Nothing is applied until `go_on_applying`; all else goes on."""
+        self._is_held = True
+
+    def go_on_applying(self) -> None:
+        """Whatever was committed meanwhile is applied."""
+        self._is_held = False
+        if self._committed and not self._applying:
+            self._apply_slice()
 
     # -- snapshots -------------------------------------------------------------------------------------------
 

@@ -35,6 +35,8 @@ __all__ = [
     "DescribeLink",
     "DescribeLinkRequest",
     "DescribeNode",
+    "DescribeRebalance",
+    "DescribePlan",
     "DescribeService",
     "DescribeServices",
     "DescribeState",
@@ -54,7 +56,9 @@ __all__ = [
     "NodeSpec",
     "NodeStatus",
     "Outcome",
+    "PlanRebalance",
     "Question",
+    "RebalanceRequest",
     "RecordClusters",
     "Recorded",
     "Registry",
@@ -69,6 +73,7 @@ __all__ = [
     "SetLinkPolicy",
     "SetLinkPolicyRequest",
     "StartNode",
+    "StopRebalance",
     "Submit",
     "SubmitServiceCall",
     "TellAgain",
@@ -387,12 +392,13 @@ class DescribeNode(Message, frozen=True, kw_only=True, gc=False):
 
 class Question(Message, frozen=True, kw_only=True, gc=False):
     """`about` is what is asked for (control/answers.py has the list), `name` of what; a list from `offset`, at most
-    `limit`."""
+    `limit`. Of a plan, `of` is the wish (scheduling/wishes.py)."""
 
     about: str
     name: str | None = None
     offset: int = 0
     limit: int = 100
+    of: Any = None
 
 
 class DescribeState(Message, frozen=True, kw_only=True, gc=False):
@@ -401,6 +407,14 @@ class DescribeState(Message, frozen=True, kw_only=True, gc=False):
     ref: int = 0
     reply_to: str | None = None
     question: Question
+
+
+class PlanRebalance(Message, frozen=True, kw_only=True, gc=False):
+    """Ask the leader which replicas should move, at most `max_moves`; the plan is made a slice at a time."""
+
+    ref: int
+    reply_to: str
+    max_moves: int
 
 
 class NodeAnswer(Message, frozen=True, kw_only=True, gc=False):
@@ -454,7 +468,7 @@ class AddNodeRequest(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: a node joins. What is None is chosen: the next free name, the next free port.
 
     `resources`: what it has beside slots (cpu_milli, memory_mib, gpus, custom ones). In a cluster that is being made
-    neither they nor labels count yet; `UpdateNodeRequest` sets them."""
+    neither they nor labels count yet; `UpdateNodeRequest` sets them. `gpu_model`: of its GPUs."""
 
     name: str | None = None
     host: str | None = None
@@ -462,6 +476,7 @@ class AddNodeRequest(Message, frozen=True, kw_only=True, gc=False):
     capacity: int | None = None
     labels: dict[str, str] = {}
     resources: dict[str, int] = {}
+    gpu_model: str = ""
 
 
 class RemoveNodeRequest(Message, frozen=True, kw_only=True, gc=False):
@@ -495,6 +510,13 @@ class DescribeService(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: one service, why what waits waits, and its earlier specs."""
 
     service: str
+
+
+class DescribePlan(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: what would happen if, and why; nothing is changed. The JSON `body` names one of service, call,
+    drain, loss (scheduling/wish_reading.py)."""
+
+    body: Any
 
 
 class DescribeTasks(Message, frozen=True, kw_only=True, gc=False):
@@ -536,6 +558,23 @@ class UpdateNodeRequest(Message, frozen=True, kw_only=True, gc=False):
 
     node: str
     body: Any
+
+
+class RebalanceRequest(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: which replicas should move so that the nodes are evenly loaded, at most `max_moves`; answered with
+    the plan. Without `dry_run` the moves begin, at most `max_parallel` at a time."""
+
+    max_moves: int = 100
+    max_parallel: int = 1
+    dry_run: bool = True
+
+
+class DescribeRebalance(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: how far the last rebalance has come."""
+
+
+class StopRebalance(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: no more moves begin; those under way arrive."""
 
 
 class DescribeCluster(Message, frozen=True, kw_only=True, gc=False):
@@ -637,6 +676,9 @@ EVENT_KINDS = {
     "tasks-stopped": "service, replicas, runs",
     "tasks-ended": "service, replicas, runs; they ended by themselves",
     "tasks-reported": "name (the node), states",
+    "rebalance-started": "moves, max_parallel, cost_before, cost_after (in percent of an average node)",
+    "rebalance-moves": "state (moving, moved, dropped), moves [service, slot, from, to], reasons of what was dropped",
+    "rebalance-ended": "moved, dropped",
     "events-lost": "after, before (log indexes); what happened between them was kept untold for too long",
     "storage-failed": "reason, is_damaged; the node takes no part, and is started again unless it is damaged",
     "link-cut": "source, target",

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any
 
-from .control import ControlLoop, ControlTick, answers
+from .control import ControlLoop, ControlTick, Planning, answers
+from .control.plans import PlanMore, Plans
 from .member import Member, Observer
 from .messages import (
     Addresses,
@@ -34,6 +35,7 @@ from .messages import (
     NodeAnswer,
     NodeFailed,
     NodeSpec,
+    PlanRebalance,
     Report,
     RunTasks,
     TellAgain,
@@ -61,6 +63,10 @@ LOG_LIMIT = 1000
 
 class _Reconcile(Message, frozen=True, kw_only=True, gc=False):
     """To itself: something changed; look once, however many changes there were."""
+
+
+class _SearchMore(Message, frozen=True, kw_only=True, gc=False):
+    """To itself: the next slice of the rebalance plans that were asked for."""
 
 
 class _Machine:
@@ -120,10 +126,12 @@ class Node(Member):
         """Up to this entry the state is as the control loop's last round found it."""
         self._told_index = 0
         """The last entry whose events this node has told in the term that it leads."""
+        self._plans = Plans(self)
         self._agent = agent_actor(cluster, spec.name)
         self._assigner = ("", 0)
         self._worker_load = 0
         self._replicas = 0
+        self._planning = Planning(spec.name, lambda to, message: self.context.send(to, message))
         self._handlers.update(
             {
                 _Reconcile: self._reconcile,
@@ -137,9 +145,12 @@ class Node(Member):
                 AgentReport: self._agent_reported,
                 DescribeNode: self._describe,
                 DescribeState: self._describe_state,
+                PlanRebalance: self._plan_rebalance,
+                _SearchMore: self._search_more,
                 TransferRequest: self._transfer,
                 Heard: self._heard,
                 TellAgain: self._tell_again,
+                PlanMore: self._plans.go_on,
             }
         )
 
@@ -402,6 +413,9 @@ class Node(Member):
 
     def _describe_state(self, question: DescribeState) -> None:
         def answer(error: str | None) -> None:
+            if error is None and question.question.about == "plan":
+                self._plans.ask(question)
+                return
             value = None if error else answers.answer(self.state, question.question, self.address_of)
             if question.reply_to is not None:
                 self.context.send(
@@ -409,6 +423,20 @@ class Node(Member):
                 )
 
         self.read(answer)
+
+    def _plan_rebalance(self, request: PlanRebalance) -> None:
+        def read(error: str | None) -> None:
+            if error is not None:
+                answer = NodeAnswer(ref=request.ref, node=self.node, error=error)
+                self.context.send(request.reply_to, answer)
+            elif self._planning.begin(request, self.state, self.address_of):
+                self.context.send(self.context.name, _SearchMore())
+
+        self.read(read)
+
+    def _search_more(self, _: _SearchMore) -> None:
+        if self._planning.go_on():
+            self.context.send(self.context.name, _SearchMore())
 
     def _transfer(self, request: TransferRequest) -> None:
         self.step(TransferLeadership(target=request.target, ref=self.new_ref()))

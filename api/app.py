@@ -16,8 +16,10 @@ from .health import HealthResource, ReadyResource
 from .links import LinkResource
 from .named_services import NamedServiceResource, RollbackResource, ServiceListResource, TaskListResource
 from .nodes import NodeListResource, NodeQuestionResource, NodeResource, PeerResource, RemovableNodeResource
+from .plans import PlanResource
 from .ports import Clusters, NodePort
 from .problems import add_problem_handlers
+from .rebalancing import RebalanceResource
 from .security import Guard
 from .server import Server
 from .services import CallResource, NodeServiceResource, ServiceResource
@@ -44,6 +46,8 @@ def orchestrator_routes(clusters: Clusters) -> Routes:
         "/clusters/{cluster}/services/{name}/rollback": RollbackResource(clusters),
         "/clusters/{cluster}/services/{name}/tasks": TaskListResource(clusters),
         "/clusters/{cluster}/tasks": TaskListResource(clusters),
+        "/clusters/{cluster}/rebalance": RebalanceResource(clusters),
+        "/clusters/{cluster}/plan": PlanResource(clusters),
         "/clusters/{cluster}/connections": ConnectionsResource(clusters),
         "/clusters/{cluster}/events": EventsResource(clusters, watchers),
         "/clusters/{cluster}/links/{source}/{target}": LinkResource(clusters),

@@ -20,6 +20,8 @@ from .shapes import (
     NewNode,
     NewPeer,
     NodePatch,
+    PlanBody,
+    RebalanceOrder,
     RemoveNode,
     RollBack,
     Row,
@@ -203,10 +205,12 @@ NEW_CLUSTER: Body[NewCluster] = Body(NewCluster, _struct_of(NewCluster))
 NEW_NODE: Body[NewNode] = Body(NewNode, _struct_of(NewNode))
 NEW_PEER: Body[NewPeer] = Body(NewPeer, _struct_of(NewPeer))
 REMOVE_NODE: Body[RemoveNode] = Body(RemoveNode, _struct_of(RemoveNode))
+REBALANCE: Body[RebalanceOrder] = Body(RebalanceOrder, _struct_of(RebalanceOrder))
 ROW: Body[Row] = Body(Row, _as_row)
 MATRIX: Body[Matrix] = Body(Matrix, _as_matrix)
 ROLL_BACK: Body[RollBack] = Body(RollBack, _struct_of(RollBack))
 NODE_PATCH: Body[dict[str, Any]] = Body(NodePatch, _as_it_is)
+PLAN: Body[dict[str, Any]] = Body(PlanBody, _as_it_is)
 SERVICE_SPEC: Body[dict[str, Any]] = Body(ServiceBody, _as_it_is)
 SERVICE_PATCH: Body[dict[str, Any]] = Body(ServicePatch, _as_it_is)
 LINK_FAULTS: Body[LinkFaults] = Body(LinkFaults, _as_link_faults)

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
-from .shapes import LinkFaults, NewCluster, NewNode
+from .shapes import LinkFaults, NewCluster, NewNode, RebalanceOrder
 
 __all__ = [
     "Answer",
@@ -37,6 +37,7 @@ __all__ = [
     "Page",
     "PortInUse",
     "Problem",
+    "RebalanceOrder",
     "TimedOut",
     "TooLarge",
     "Unauthorized",
@@ -180,8 +181,22 @@ class Clusters(Protocol):
     def tasks(self, cluster: str, service: str | None, page: Page) -> Answer:
         """`{"metadata": {"count": n}, "results": [shapes.TaskView, …]}` of one service or of all, by id."""
 
+    def plan(self, cluster: str, body: Mapping[str, Any]) -> Answer:
+        """shapes.PlanView: what would happen if. What is wrong with the body is `Invalid` with a path; what the cluster
+        would refuse is `Conflict`."""
+
     def update_node(self, cluster: str, node: str, body: Mapping[str, Any]) -> Answer:
         """Another availability, other labels or resources; return shapes.NodeFacts. `Invalid`, `Conflict`."""
+
+    def rebalance(self, cluster: str, order: RebalanceOrder) -> Answer:
+        """Which replicas should move; unless it is a dry run they do. Returns shapes.RebalancePlan. `Conflict`: one is
+        under way already."""
+
+    def last_rebalance(self, cluster: str) -> Answer:
+        """How far the last one has come: shapes.RebalanceView."""
+
+    def stop_rebalance(self, cluster: str) -> Answer:
+        """Begin no more moves. Returns `{"status": "ok", …}`. `Conflict`: none is under way."""
 
     def nodes(self, cluster: str, page: Page) -> Answer:
         """`{"metadata": {"count": n}, "results": [{"address", "accessible", "stats"}, …]}`; n counts all of them."""

@@ -31,6 +31,8 @@ class NewNode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     labels: dict[str, str] = {}
     resources: dict[str, Count] = {}
     """What it has beside slots: cpu_milli, memory_mib, gpus, and custom resources by name."""
+    gpu_model: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    """Of all its GPUs."""
     spawn: bool = True
 
 
@@ -83,6 +85,14 @@ ServicePatch = dict[str, Any]
 
 NodePatch = dict[str, Any]
 """`{"availability": "drain", "labels": {…}, "resources": {…}}`; the implementation of ports.Clusters reads it."""
+
+
+class RebalanceOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which replicas should move, at most so many; without `dry_run` they do, at most `max_parallel` at a time."""
+
+    max_moves: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 100
+    max_parallel: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
+    dry_run: bool = True
 
 
 class LogEntryView(msgspec.Struct, kw_only=True):
@@ -160,6 +170,13 @@ class NodeList(msgspec.Struct, kw_only=True):
     results: list[NodeView]
 
 
+class GpuFacts(msgspec.Struct, kw_only=True):
+    """The GPU devices of a node: their model, and how many thousandths of each are taken, by device."""
+
+    model: str
+    taken_milli: list[int]
+
+
 class NodeFacts(msgspec.Struct, kw_only=True):
     """What a node is for, and what it has."""
 
@@ -170,6 +187,52 @@ class NodeFacts(msgspec.Struct, kw_only=True):
     labels: dict[str, str]
     resources: dict[str, int]
     taken: dict[str, int]
+    gpus: GpuFacts | None = None
+    """Where it has any."""
+
+
+class RebalanceMove(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
+    """A replica that moves, by the address of its node and of the next one."""
+
+    service: str
+    slot: int
+    task: int
+    from_: str
+    to: str
+    state: str | None = None
+    """Once it was begun: waiting, moving, moved, or dropped with a reason."""
+    reason: str | None = None
+
+
+class RebalancePlan(msgspec.Struct, kw_only=True):
+    """What would be done, or has begun. Costs: what nodes hold beyond their even share, in percent of an average."""
+
+    state: str
+    """planned, running, or even: there is nothing to gain."""
+    made_at: int
+    cost_before: float
+    cost_after: float
+    max_parallel: int
+    dry_run: bool
+    moves: list[RebalanceMove]
+    log_index: int | None = None
+
+
+class RebalanceView(msgspec.Struct, kw_only=True):
+    """How far the last rebalance has come."""
+
+    state: str
+    """none, running or ended."""
+    moves: list[RebalanceMove]
+    made_at: int | None = None
+    log_index: int | None = None
+    max_parallel: int | None = None
+    cost_before: float | None = None
+    cost_after: float | None = None
+    waiting: int | None = None
+    moving: int | None = None
+    moved: int | None = None
+    dropped: int | None = None
 
 
 class ServiceSummary(msgspec.Struct, kw_only=True):
@@ -217,6 +280,13 @@ class ServiceList(msgspec.Struct, kw_only=True):
     results: list[ServiceSummary]
 
 
+class HeldGpus(msgspec.Struct, kw_only=True):
+    """The devices that a task holds, numbered from 0 on its node, and how many thousandths of each."""
+
+    devices: list[int]
+    milli: int
+
+
 class TaskView(msgspec.Struct, kw_only=True):
     """One attempt to run a replica in a slot."""
 
@@ -231,6 +301,8 @@ class TaskView(msgspec.Struct, kw_only=True):
     """The version of the service that it was made from."""
     age_s: float
     """Since its state changed last."""
+    gpus: HeldGpus | None = None
+    """Where it holds any."""
 
 
 class TaskList(msgspec.Struct, kw_only=True):
@@ -238,6 +310,39 @@ class TaskList(msgspec.Struct, kw_only=True):
 
     metadata: Metadata
     results: list[TaskView]
+
+
+PlanBody = dict[str, Any]
+"""One of service, call, drain, loss: `{"drain": ["localhost:8002"]}`; the implementation of ports.Clusters reads it."""
+
+
+class PlanSummary(msgspec.Struct, kw_only=True):
+    """Replicas that would start, stop, start elsewhere, make way for others, stay, wait, and waited before."""
+
+    starts: int
+    stops: int
+    moves: int
+    replaces: int
+    keeps: int
+    waits: int
+    waited: int
+    services: int
+    nodes: int
+    steps: int
+    takes_s: float
+
+
+class PlanView(msgspec.Struct, kw_only=True):
+    """What would happen if: in all, service by service, step by step."""
+
+    plan: str
+    index: int
+    """The log index of the state that it was made on."""
+    summary: PlanSummary
+    services: list[dict[str, Any]]
+    steps: list[dict[str, Any]]
+    is_complete: bool
+    """Whether it was followed until nothing more would happen."""
 
 
 class Done(msgspec.Struct, kw_only=True):

@@ -24,18 +24,22 @@ from raftyard.actors.messages import (
     DescribeCluster,
     DescribeConnections,
     DescribeLinkRequest,
+    DescribePlan,
+    DescribeRebalance,
     DescribeService,
     DescribeServices,
     DescribeTasks,
     LinkPolicy,
     LinkShown,
     ListClusters,
+    RebalanceRequest,
     RemoveClusterRequest,
     RemoveNodeRequest,
     RemoveService,
     RollBackService,
     SetConnections,
     SetLinkPolicyRequest,
+    StopRebalance,
     SubmitServiceCall,
     UpdateNodeRequest,
     cluster_actor,
@@ -49,6 +53,8 @@ __all__ = ["ActorClusters", "PortKeeper"]
 
 ANSWER_S = 10.0
 READY_S = 2.0
+REBALANCE_S = 15.0
+PLAN_S = 30.0
 _LINK_COUNTS = ("in_flight", "delivered", "lost_cut", "lost_full", "lost_random", "duplicated")
 Answer = dict[str, Any]
 
@@ -149,6 +155,27 @@ class ActorClusters:
         """A page of the tasks."""
         question = DescribeTasks(service=service, offset=page.offset, limit=page.limit)
         return self._ask_cluster(cluster, question)
+
+    # -- rebalancing --------------------------------------------------------------------------------------------------
+
+    def rebalance(self, cluster: str, order: ports.RebalanceOrder) -> Answer:
+        """Plan moves that even out the load, and make them where that is asked for."""
+        wanted = RebalanceRequest(
+            max_moves=order.max_moves, max_parallel=order.max_parallel, dry_run=order.dry_run
+        )
+        return self._ask_cluster(cluster, wanted, within_s=REBALANCE_S)
+
+    def last_rebalance(self, cluster: str) -> Answer:
+        """How far the last one has come."""
+        return self._ask_cluster(cluster, DescribeRebalance())
+
+    def stop_rebalance(self, cluster: str) -> Answer:
+        """Begin no more moves."""
+        return self._ask_cluster(cluster, StopRebalance())
+
+    def plan(self, cluster: str, body: Mapping[str, Any]) -> Answer:
+        """What would happen if."""
+        return self._ask_cluster(cluster, DescribePlan(body=dict(body)), within_s=PLAN_S)
 
     # -- nodes --------------------------------------------------------------------------------------------------------
 
@@ -376,6 +403,7 @@ def _node_request(node: ports.NewNode, capacity: int | None) -> AddNodeRequest:
         capacity=node.capacity or capacity,
         labels=dict(node.labels),
         resources=dict(node.resources),
+        gpu_model=node.gpu_model,
     )
 
 

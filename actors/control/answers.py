@@ -9,9 +9,11 @@ import msgspec
 
 from ..messages import Question
 from ..scheduling.reasons import explain, why_update_waits
-from ..state import views
+from ..state import gpus, views
 from ..state.machine import ClusterState
+from ..state.needs import Needs
 from ..state.records import NodeRecord, ServiceRecord, TaskRecord
+from .rebalancing import rebalance_view
 
 __all__ = ["answer", "node_facts"]
 
@@ -44,6 +46,8 @@ def answer(state: ClusterState, question: Question, address: Address) -> Value |
         case "node":
             node = None if name is None else state.node(name)
             return None if node is None else {"id": node.name} | node_facts(state, node)
+        case "rebalance":
+            return rebalance_view(state, address)
     raise ValueError(f"nobody answers {question.about!r}")
 
 
@@ -112,7 +116,7 @@ def _whole_service(state: ClusterState, record: ServiceRecord, address: Address)
 
 
 def _task(task: TaskRecord, now_ms: int, address: Address) -> Value:
-    return {
+    view: Value = {
         "id": task.id,
         "service": task.service,
         "slot": task.slot,
@@ -123,18 +127,30 @@ def _task(task: TaskRecord, now_ms: int, address: Address) -> Value:
         "slots": task.slots,
         "age_s": max(0, now_ms - task.updated_ms) / 1_000,
     }
+    if task.devices:
+        view["gpus"] = {"devices": list(task.devices), "milli": task.gpu_milli}
+    return view
 
 
 def node_facts(state: ClusterState, node: NodeRecord) -> Value:
     """What a node is for, and what it has and has left."""
+    taken = state.node_table().taken(node.number)
+    held = dict(gpus.held(Needs(more=tuple(taken.items()))))
+    taken = {name: units for name, units in taken.items() if not name.startswith(gpus.DEVICE)}
+    total = node.resources.get(gpus.GPUS, 0)
     facts: Value = {
         "availability": node.availability,
         "status": node.status,
         "labels": dict(node.labels),
         "resources": dict(node.resources),
         "platform": {"os": node.platform[0], "arch": node.platform[1]},
-        "taken": state.node_table().taken(node.number),
+        "taken": taken,
     }
+    if total:
+        facts["gpus"] = {
+            "model": node.gpu_model,
+            "taken_milli": [held.get(device, 0) for device in range(gpus.devices_of(total))],
+        }
     if node.availability == "drain":
         deadline = None if node.drain_ms is None else max(0, node.drain_ms - state.clock_ms()) / 1_000
         facts["drain"] = {

@@ -21,6 +21,7 @@ from ..state.commands import (
     Command,
     ExecuteCall,
     FailCall,
+    GoOnRebalance,
     MoveNodes,
     PassTime,
     PlaceTasks,
@@ -190,13 +191,15 @@ class ControlLoop:
         for name, report in self._proposed_reports.items():
             missing.append(ReportTasks(node=name, incarnation=report.incarnation, updates=report.updates))
         head = state.head()
-        now_ms = self._clock_ms()
+        now_ms = self.clock_ms()
         if head is not None:
             missing.append(self._work(head))
         else:
             repair = plan_repair(state, now_ms)
             if repair is not None:
                 missing.append(PlaceTasks(term=self.term, made_at=state.applied_index, plan=repair))
+            elif state.rebalance_is_due():
+                missing.append(GoOnRebalance(term=self.term))
         if now_ms > state.clock_ms() and (missing or state.waits_for_time(now_ms)):
             missing.insert(0, PassTime(term=self.term, clock_ms=now_ms))
         if missing and len(state.untold) >= UNTOLD_KEPT and self._told > state.untold.floor:
@@ -204,7 +207,7 @@ class ControlLoop:
             missing.append(Told(index=self._told))
         return missing
 
-    def _clock_ms(self) -> int:
+    def clock_ms(self) -> int:
         """How late it is on the cluster's clock: as late as the log says, and the time since this leader began."""
         now_ms = self._host.context.now_ns() // NS_PER_MS
         if self._clock_began_ms is None:

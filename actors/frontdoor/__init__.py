@@ -6,7 +6,9 @@
 #   courier.py      commands on their way into the log: sent again until they are applied
 #   questions.py    questions to nodes, and the answers that came in time
 #   calls.py        service calls: taken, carried to the leader, waited for, told
+#   rebalancing.py  plans that even out the load, and their moves put into the log
 #   services.py     services, tasks and nodes as resources: read from the leader, changed by commands
+#   plans.py        what would happen if
 #   cables.py       which links are up, and how well they carry
 #   addresses.py    which node an address means, and the address of a new one
 #   ports.py        the ports that nodes listen on
@@ -18,8 +20,10 @@ from .calls import Calls
 from .claims import Claims
 from .courier import CHANGE_S, Applied, Courier, Retry
 from .home import Home
+from .plans import Plans
 from .ports import NodePorts, Ports
 from .questions import Answers, Expired, Questions
+from .rebalancing import Rebalancing
 from .services import Services
 
 __all__ = [
@@ -33,8 +37,10 @@ __all__ = [
     "Expired",
     "Home",
     "NodePorts",
+    "Plans",
     "Ports",
     "Questions",
+    "Rebalancing",
     "Recut",
     "Retry",
     "Services",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ..errors import Conflict, InvalidRequest, UnknownNode
 from ..messages import AddNodeRequest, NodeSpec
+from ..state.calls import InvalidCall
+from ..state.node_reading import check_devices
 from .home import Home
 
 __all__ = ["new_node", "resolve"]
@@ -30,6 +32,10 @@ def new_node(home: Home, request: AddNodeRequest, host: str, capacity: int, *, i
 
     `is_served`: its port will be listened on, which only works at `host`. Raises Conflict, InvalidRequest.
     """
+    try:
+        check_devices(request.resources)
+    except InvalidCall as error:
+        raise InvalidRequest(error.message, path=error.path, hint=error.hint) from None
     name = _new_name(home, request.name)
     if is_served and request.host and not _is_same(f"{request.host}:0", f"{host}:0"):
         raise InvalidRequest(

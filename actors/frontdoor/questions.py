@@ -72,9 +72,17 @@ class Questions:
         """A linearizable answer from whoever leads; `done` gets the value, or NoLeader when there is none in time."""
         self.ask_about(Question(about=detail, name=call), done)
 
-    def ask_about(self, question: Question, done: Done) -> None:
-        """The same, for any question that the leader answers."""
-        self._ask_leader(question, done, self._host.context.now() + ANSWER_S)
+    def ask_about(self, question: Question, done: Done, within_s: float = 0.5) -> None:
+        """The same, for any question that the leader answers; it gets so long before it is asked again."""
+        me = self._host.context.name
+        self.ask_leader_with(lambda ref, _: DescribeState(ref=ref, reply_to=me, question=question), done, within_s)
+
+    def ask_leader_with(
+        self, message: Callable[[int, str], Message], done: Done, within_s: float = 0.5
+    ) -> None:
+        """The same, for any message that the leader answers."""
+        until = self._host.context.now() + max(ANSWER_S, within_s)
+        self._ask_leader(message, done, until, within_s)
 
     def answered(self, answer: NodeAnswer) -> None:
         """A node's answer; one that comes late or twice is left aside."""
@@ -102,12 +110,13 @@ class Questions:
             question.timer.cancel()
             question.done(question.answers)
 
-    def _ask_leader(self, question: Question, done: Done, until: float) -> None:
+    def _ask_leader(
+        self, message: Callable[[int, str], Message], done: Done, until: float, within_s: float
+    ) -> None:
         leader = self._claims.leader
         if leader is None:
             done(self._claims.no_leader())
             return
-        me = self._host.context.name
 
         def answered(answers: Answers) -> None:
             answer = answers.get(leader)
@@ -115,11 +124,8 @@ class Questions:
                 done(answer.value)
             elif self._host.context.now() < until:
                 # The leader was lost meanwhile, or is not sure that it leads: ask whoever leads a moment later.
-                self.later(0.05, lambda: self._ask_leader(question, done, until))
+                self.later(0.05, lambda: self._ask_leader(message, done, until, within_s))
             else:
                 done(self._claims.no_leader())
 
-        def message(ref: int, _: str) -> DescribeState:
-            return DescribeState(ref=ref, reply_to=me, question=question)
-
-        self.ask((leader,), message, answered, within_s=0.5)
+        self.ask((leader,), message, answered, within_s=within_s)

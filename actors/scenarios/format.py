@@ -14,8 +14,8 @@ from .quantities import Duration, Share
 
 __all__ = [
     "FAULTS", "GROUPS", "MODIFIERS", "NAME", "SHAPES", "VERBS", "Chaos", "ClusterShape", "Delay",
-    "DiskFault", "DiskShape", "Expectation", "LinkShape", "NewNode", "RaftShape", "Read", "Repeat", "Scenario",
-    "Shares", "Step", "Submission", "Target", "Verb",
+    "DiskFault", "DiskShape", "Expectation", "LinkShape", "NewNode", "RaftShape", "Read", "Rebalance", "Repeat",
+    "Scenario", "Shares", "Step", "Submission", "Target", "Verb",
 ]  # fmt: skip
 
 GROUPS = ("leader", "follower", "one", "minority", "majority", "all", "random")
@@ -119,6 +119,13 @@ class Read(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_de
     via: Target = "leader"
 
 
+class Rebalance(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How many replicas may move, and how many at a time."""
+
+    max_moves: Annotated[int, Meta(ge=1, le=1_000)] = 100
+    max_parallel: Annotated[int, Meta(ge=1, le=100)] = 1
+
+
 class DiskFault(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What happens to the disks of some nodes."""
 
@@ -186,6 +193,11 @@ VERBS: dict[str, Verb] = {
     "add": Verb(str | NewNode, ("within",), "a node joins"),
     "remove": Verb(Target, ("within",), "nodes leave for good, and their replicas move"),
     "submit": Verb(Submission, ("within",), "make a service call; with `within`, wait until it is executed"),
+    "rebalance": Verb(
+        Annotated[int, Meta(ge=1, le=1_000)] | Rebalance,
+        ("within",),
+        "move at most so many replicas until the load is even; with `within`, wait until they have arrived",
+    ),
     "transfer": Verb(Target, ("within",), "hand the leadership to this node"),
     "write": Verb(
         dict[str, Annotated[int, Meta(ge=0, le=1_000_000)]],

@@ -11,7 +11,7 @@ import msgspec
 from ..system import Event
 from .chaos import play_chaos
 from .document import Mistake, WrongScenario
-from .format import Delay, Expectation, NewNode, Read, Repeat, Scenario, Shares, Step
+from .format import Delay, Expectation, NewNode, Read, Rebalance, Repeat, Scenario, Shares, Step
 from .quantities import ns_of
 from .simulation import Simulation
 from .stage import ScenarioFailed
@@ -194,6 +194,8 @@ def _carry_out(sim: Simulation, step: Step) -> None:
             getattr(sim, verb)(argument.share, links=argument.links, **words)
         case "add", NewNode():
             sim.add(argument.name, capacity=argument.capacity, **words)
+        case "rebalance", Rebalance():
+            sim.rebalance(argument.max_moves, max_parallel=argument.max_parallel, **words)
         case "read", Read():
             sim.read(argument.key, via=argument.via, **words)
         case "disk", _:

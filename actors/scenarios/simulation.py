@@ -15,6 +15,7 @@ from __future__ import annotations
 from .checkers.base import PromiseBroken
 from .checkers.converges import why_unsettled, why_unsettled_from_outside
 from .conditions import ConditionVerbs
+from .evening import EveningVerbs
 from .links import LinkVerbs
 from .members import MemberVerbs
 from .quantities import ns_of
@@ -23,7 +24,7 @@ from .services import ServiceVerbs
 __all__ = ["Simulation"]
 
 
-class Simulation(LinkVerbs, MemberVerbs, ServiceVerbs, ConditionVerbs):
+class Simulation(LinkVerbs, MemberVerbs, ServiceVerbs, EveningVerbs, ConditionVerbs):
     """A started cluster with every verb of a scenario file as a method."""
 
     def calm(self) -> None:

@@ -4,6 +4,8 @@
 #
 # reconcile.py   plans: desired against observed      placement.py   which node takes how many of the same
 # updating.py    how a rolling update goes on
+# planning.py    what a change would do, beforehand     forecast.py    the control loop on a copy of the state
+# wishes.py wish_reading.py   the changes that one may plan, and their JSON
 # reasons.py     why replicas wait, node by node      moving.py      which replicas may not stay where they are
 #
 # Replicas of all kinds, one at a time, with several resources and GPUs:
@@ -14,10 +16,12 @@
 #
 # Moves that even out a fleet:
 #
+# evening.py          moves of a running cluster, slice by slice
 # rebalance_plan.py   ordered moves that end better    rebalance.py    the search for a better assignment
 # reassignment.py     the fleet as columns, its rules  layout.py       an assignment move by move
 """
 
+from .evening import EvenPlan, even_plan
 from .fleet import Fleet, Reservation
 from .placement import spread, take_away
 from .placer import PROFILES, Placed, Placer, Unplaced
@@ -30,6 +34,7 @@ from .reconcile import plan_call, plan_repair
 __all__ = [
     "PROFILES",
     "Balance",
+    "EvenPlan",
     "Explanation",
     "Fleet",
     "Move",
@@ -40,6 +45,7 @@ __all__ = [
     "Reservation",
     "Unplaced",
     "even_fleet",
+    "even_plan",
     "explain",
     "plan_call",
     "plan_rebalance",

@@ -12,10 +12,10 @@ import msgspec
 import numpy as np
 
 from ..errors import InvalidRequest
+from ..state.gpus import WHOLE
 from ..state.runs import Ints, Mask
 
-WHOLE = 1_000
-"""Milli of one whole GPU device."""
+__all__ = ["WHOLE", "Fleet", "Reservation"]
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import numpy as np
 from ..state.machine import ClusterState
 from ..state.records import Wanted
 from ..state.runs import Mask
+from ..state.services import at_a_time
 from ..state.specs import ServiceSpec
 from ..state.task_states import TaskState
 
@@ -31,19 +32,21 @@ def leaving(
     if not draining.any():
         return chosen
     gentle = [
-        record
-        for record in state.nodes()
-        if record.availability == "drain"
-        and record.drain_parallel
-        and (record.drain_ms is None or now_ms < record.drain_ms)
+        node
+        for node in state.nodes()
+        if node.availability == "drain"
+        and node.drain_parallel
+        and (node.drain_ms is None or now_ms < node.drain_ms)
     ]
     is_gentle = np.zeros(table.ready.size, dtype=bool)
-    is_gentle[[record.number for record in gentle]] = True
+    is_gentle[[node.number for node in gentle]] = True
     chosen |= draining & ~is_gentle[tasks.nodes]
-    away = replicas - int(np.count_nonzero((tasks.states == TaskState.RUNNING) & ~is_lost & ~chosen))
-    for record in gentle:
-        waiting = np.flatnonzero((tasks.nodes == record.number) & ~chosen & ~is_lost)
-        moved = waiting[: max(0, record.drain_parallel - max(away, 0))]
+    record = state.service(name)
+    should_run = at_a_time(spec, replicas - (record.done if record is not None else 0))
+    away = should_run - int(np.count_nonzero((tasks.states == TaskState.RUNNING) & ~is_lost & ~chosen))
+    for node in gentle:
+        waiting = np.flatnonzero((tasks.nodes == node.number) & ~chosen & ~is_lost)
+        moved = waiting[: max(0, node.drain_parallel - max(away, 0))]
         chosen[moved] = True
         away += moved.size
     return chosen

@@ -11,6 +11,15 @@ from ..state.obstacles import ROOM, detail, in_counts, obstacles
 from ..state.records import Pending, ServiceRecord
 
 
+def why_not(state: ClusterState, service: str, limit: int) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """For a service that is there: nodes counted by what keeps them from taking one more replica, and the reason of
+    each of the first `limit`."""
+    record = state.service(service)
+    assert record is not None
+    kinds = _kinds(state, record)
+    return _summary(kinds), _details(state, record, kinds, limit)
+
+
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """`summary` counts nodes by what keeps them from taking a replica; `nodes` has the reason of each."""
 
@@ -33,7 +42,7 @@ def why_update_waits(state: ClusterState, service: str) -> str:
     """Why an update does not go on, where new replicas have to start before old ones stop and no node has room for one;
     empty where it goes on."""
     record, policy = state.service(service), state.active_update(service)
-    if record is None or policy is None or policy.order != "start-first" or record.spec.is_global:
+    if record is None or policy is None or not record.spec.starts_first(policy):
         return ""
     tasks = state.wanted(service)
     if bool((tasks.versions == record.template).all()):
@@ -56,7 +65,7 @@ def _kinds(state: ClusterState, record: ServiceRecord) -> dict[int, str]:
 
 
 def _details(
-    state: ClusterState, record: ServiceRecord, kinds: dict[int, str]
+    state: ClusterState, record: ServiceRecord, kinds: dict[int, str], limit: int | None = None
 ) -> tuple[tuple[str, str], ...]:
     table, room, place = state.node_table(), state.room(), record.spec.where
     held = state.held_by_node(record.name)
@@ -64,7 +73,7 @@ def _details(
     return tuple(
         [
             (node.name, detail(table, room, needs, place, held, node.number, kinds[node.number]))
-            for node in state.nodes()
+            for node in state.nodes()[:limit]
         ]
     )
 

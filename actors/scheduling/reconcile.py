@@ -7,12 +7,12 @@ first. A replica that may not stay where it is leaves it (`moving.py`), and star
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Sequence
 
 import msgspec
 import numpy as np
 
-from ..state import restarts
+from ..state import gpus, restarts
 from ..state.commands import Plan, ServiceCall, ServicePlan, ServiceRequest
 from ..state.machine import ClusterState
 from ..state.needs import Needs, needs_of
@@ -26,6 +26,8 @@ from .moving import leaving
 from .placement import spread_over, take_away_over
 from .updating import Step, next_step
 
+MAX_WITH_GPUS = 250
+"""Replicas with GPUs that one plan starts: their devices are chosen one by one, a few µs each."""
 MAX_RUNS = 60_000
 """Runs in one plan: 720 kB, below the 1 MB that a log entry may have. The next plan takes up the rest."""
 
@@ -61,8 +63,17 @@ class _Running(msgspec.Struct, frozen=True, kw_only=True):
         return _Running(tasks=Wanted(**kept), is_lost=self.is_lost[~gone])
 
 
+Slices = Generator[None, None, Plan]
+"""A plan in the making: yields after each service, so that whoever is in no hurry can do something else between."""
+
+
 def plan_call(state: ClusterState, call: CallRecord | ServiceCall) -> Plan:
     """The plan for a call's services: what is too many stops, what is missing starts where there is room."""
+    return _finished(call_slices(state, call))
+
+
+def call_slices(state: ClusterState, call: CallRecord | ServiceCall) -> Slices:
+    """The same bit by bit."""
     return _plan(state, [_asked(state, request) for request in call.services], state.clock_ms())
 
 
@@ -71,11 +82,22 @@ def plan_repair(state: ClusterState, now_ms: int | None = None) -> Plan | None:
 
     now_ms: how late it is on the cluster's clock, for what waits; None = as late as the state knows.
     """
-    unsettled = state.unsettled()
-    if not unsettled:
-        return None
-    targets = [Target(name=s.name, replicas=s.replicas, spec=s.spec) for s in unsettled]
-    return _plan(state, targets, state.clock_ms() if now_ms is None else now_ms) or None
+    return _finished(repair_slices(state, now_ms)) or None
+
+
+def repair_slices(state: ClusterState, now_ms: int | None = None) -> Slices:
+    """The same bit by bit; an empty plan where nothing can be done."""
+    targets = [Target(name=s.name, replicas=s.replicas, spec=s.spec) for s in state.unsettled()]
+    return _plan(state, targets, state.clock_ms() if now_ms is None else now_ms)
+
+
+def _finished(slices: Slices) -> Plan:
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            plan: Plan = end.value
+            return plan
 
 
 def _asked(state: ClusterState, request: ServiceRequest) -> Target:
@@ -86,8 +108,10 @@ def _asked(state: ClusterState, request: ServiceRequest) -> Target:
     return Target(name=request.name, replicas=request.replicas, spec=spec)
 
 
-def _plan(state: ClusterState, targets: Iterable[Target], now_ms: int) -> Plan:
+def _plan(state: ClusterState, targets: Sequence[Target], now_ms: int) -> Slices:
     """Stops of every service first: what they give up is free for the starts."""
+    if not targets:
+        return Plan()
     room, runs_left = state.room(), MAX_RUNS
     parts: list[tuple[Target, _Running, Ints, Ints]] = []
     for target in targets:
@@ -96,19 +120,25 @@ def _plan(state: ClusterState, targets: Iterable[Target], now_ms: int) -> Plan:
         stops, running = _stops(state, target, running, room, runs_left - len(retires), now_ms)
         runs_left -= len(stops) + len(retires)
         parts.append((target, running, stops, retires))
+        yield
     services: list[ServicePlan] = []
+    gpus_left = MAX_WITH_GPUS
     for target, running, stops, retires in parts:
-        starts = _starts(state, target, running, room, runs_left, now_ms)
+        limit = min(runs_left, gpus_left) if target.needs.gpus else runs_left
+        starts = _starts(state, target, running, room, limit, now_ms)
         runs_left -= len(starts)
+        gpus_left -= int(starts[:, 1].sum()) if target.needs.gpus else 0
         if len(starts) or len(stops) or len(retires):
             services.append(
                 ServicePlan(
                     service=target.name,
-                    starts=pack(starts, PLAN),
+                    starts=pack(starts[:, :3], PLAN),
+                    devices=pack(starts[:, 3:], REPORT),
                     stops=pack(stops, PLAN),
                     retires=pack(retires, REPORT),
                 )
             )
+        yield
     return Plan(services=tuple(services))
 
 
@@ -187,7 +217,8 @@ def _fullest(state: ClusterState, target: Target, running: _Running, room: Room,
 def _starts(
     state: ClusterState, target: Target, running: _Running, room: Room, limit: int, now_ms: int
 ) -> Ints:
-    """Runs (first slot, count, node number) to start, node after node; `room` loses what they take."""
+    """Runs (first slot, count, node number) to start, node after node, and a fourth column of devices (`gpus.py`) where
+    the service asks for any; `room` loses what they take."""
     step = _update(state, target, running.tasks, running.is_lost, now_ms)
     if limit <= 0 or (running.slots.size - int(running.is_lost.sum()) >= target.replicas and not step.starts):
         return np.zeros((0, 3), dtype=np.int64)
@@ -196,22 +227,25 @@ def _starts(
     again, closed = _ended_slots(state, target, running, now_ms)
     most = _most(state, target, running, room)
     if target.spec.is_global:
-        return _starts_everywhere(target, running, room, most, closed)[:limit]
+        return _starts_everywhere(target, running, room, most, closed, limit)
     alive = running.alive()
     held = np.bincount(alive, minlength=most.size)
     missing = at_a_time(target.spec, target.replicas - closed.size) - alive.size
-    missing = max(missing, step.starts)
+    # No more than the state takes: slots that wait for their restart, or were given up, are not for others.
+    missing = max(missing, min(step.starts, target.replicas + step.extra - closed.size - alive.size))
+    if target.needs.gpus:
+        missing = min(missing, limit)
     placed = _spread(state, target, room.slots, missing, most, held, now_ms)
     count = int(placed.sum())
     if not count:
         return np.zeros((0, 3), dtype=np.int64)
     slots = _open_slots(running, again, closed, count)
-    runs = collect(slots, np.repeat(np.arange(placed.size), placed))[:limit]
-    _take(target, runs, room)
-    return runs
+    return _started(target, slots, np.repeat(np.arange(placed.size), placed), room, limit)
 
 
-def _starts_everywhere(target: Target, running: _Running, room: Room, most: Ints, closed: Ints) -> Ints:
+def _starts_everywhere(
+    target: Target, running: _Running, room: Room, most: Ints, closed: Ints, limit: int
+) -> Ints:
     """One on each node that has none; its slot is the node's number, counted from 1."""
     has = np.zeros(most.size, dtype=bool)
     has[running.tasks.nodes] = True
@@ -219,14 +253,22 @@ def _starts_everywhere(target: Target, running: _Running, room: Room, most: Ints
     nodes = np.flatnonzero((most > 0) & ~has)
     if target.spec.is_job and target.spec.max_concurrent:
         nodes = nodes[: max(0, target.spec.max_concurrent - running.alive().size)]
-    runs = np.column_stack((nodes + 1, np.ones_like(nodes), nodes))
-    _take(target, runs, room)
-    return runs
+    return _started(target, nodes + 1, nodes, room, limit)
 
 
-def _take(target: Target, runs: Ints, room: Room) -> None:
+def _started(target: Target, slots: Ints, nodes: Ints, room: Room, limit: int) -> Ints:
+    """The runs of these replicas, so many at most; `room` loses what they take."""
+    needs = target.needs
+    if needs.gpus:
+        masks = gpus.choose(room.gpu_free(), needs, nodes[:limit])
+        fits = masks > 0
+        runs = collect(slots[:limit][fits], nodes[:limit][fits], masks[fits])
+        room.take_devices(needs, nodes[:limit][fits], masks[fits])
+    else:
+        runs = collect(slots, nodes)[:limit]
     taken = np.bincount(runs[:, 2], weights=runs[:, 1], minlength=room.open.size).astype(np.int64)
-    room.take(target.needs, taken)
+    room.take(needs, taken)
+    return runs
 
 
 def _most(state: ClusterState, target: Target, running: _Running, room: Room) -> Ints:

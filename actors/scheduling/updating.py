@@ -44,13 +44,14 @@ def next_step(
     # Those that do not run anyway go first, then the lowest slots.
     order = np.flatnonzero(old)
     order = order[np.argsort(runs[order], kind="stable")]
-    if update.order == "start-first" and not record.spec.is_global:
-        left = replicas - int(np.count_nonzero(new))
+    desired = replicas - record.done
+    if record.spec.starts_first(update):
+        left = desired - int(np.count_nonzero(new))
         starts = max(0, min(at_once - under_way, left))
-        leaving = int(np.count_nonzero(old)) + int(np.count_nonzero(rested)) - replicas
+        leaving = int(np.count_nonzero(old)) + int(np.count_nonzero(rested)) - desired
         return Step(leaves=_first(nothing.leaves, order, leaving), extra=at_once, starts=starts)
     alive = int(np.count_nonzero(~is_gone))
-    missing = max(0, at_a_time(record.spec, replicas - record.done) - alive)
+    missing = max(0, at_a_time(record.spec, desired) - alive)
     return Step(leaves=_first(nothing.leaves, order, at_once - under_way - missing))
 
 

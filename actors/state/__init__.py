@@ -12,7 +12,9 @@
 # waiting.py    why replicas wait                  changes.py    what one command touches
 # specs.py needs.py constraints.py  what a user asks of a service, what a replica takes, rules about nodes
 # spec_reading.py node_reading.py   the same, read from JSON    obstacles.py  what keeps a node from taking one more
+# gpus.py       devices: which of a node's a task holds, and how much of each
 # restarts.py history.py depending.py   slots whose tasks ended, those tasks, and what is waited for
+# forks.py   a copy to try things on
 # service_commands.py node_commands.py  what commands do to those   snapshots.py  the state as bytes, and older ones
 """
 

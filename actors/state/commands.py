@@ -52,13 +52,15 @@ class ServicePlan(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     starts: runs of (first slot, count, node number), little-endian int32. stops: runs of (first slot, count).
     retires: runs of (first task id, count), int64: tasks that end although their slot is wanted; a start in the same
-    plan may take their place. All stops and retires come before all starts.
+    plan may take their place. All stops and retires come before all starts. devices: for each run of starts, which GPU
+    devices each of its tasks holds, bit by bit, int64; left out where the service asks for none.
     """
 
     service: str
     starts: bytes = b""
     stops: bytes = b""
     retires: bytes = b""
+    devices: bytes = b""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -89,6 +91,7 @@ class AddNode(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="a
     labels: tuple[tuple[str, str], ...] = ()
     resources: dict[str, int] = {}
     platform: tuple[str, str] = ("", "")
+    gpu_model: str = ""
 
 
 class UpdateNode(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="update-node"):
@@ -106,6 +109,7 @@ class UpdateNode(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag
     platform: tuple[str, str] | None = None
     drain_parallel: int = 0
     drain_deadline_s: float | None = None
+    gpu_model: str | None = None
 
 
 class RemoveNode(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="remove-node"):
@@ -200,6 +204,37 @@ class ReportTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True, ta
     updates: bytes
 
 
+class RebalanceMove(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """Task `task`, which is the replica in `slot` of `service`, moves from one node to another, by their numbers."""
+
+    task: int
+    service: str
+    slot: int
+    source: int
+    target: int
+
+
+class StartRebalance(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="start-rebalance"):
+    """Begin these moves in their order, at most `max_parallel` under way at a time. `made_at` is the index planned on;
+    refused while another rebalance is under way."""
+
+    made_at: int
+    max_parallel: int
+    cost_before: float
+    cost_after: float
+    moves: tuple[RebalanceMove, ...]
+
+
+class GoOnRebalance(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="go-on-rebalance"):
+    """The leader saw that the rebalance can go on: what has arrived ends, what has room begins."""
+
+    term: int
+
+
+class StopRebalance(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="stop-rebalance"):
+    """Begin no more moves."""
+
+
 class Told(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="told"):
     """The events of all entries up to this one are in the event log: no leader needs to tell them again."""
 
@@ -241,6 +276,9 @@ Command = (
     | FailCall
     | PlaceTasks
     | ReportTasks
+    | StartRebalance
+    | GoOnRebalance
+    | StopRebalance
     | Told
     | CreateCluster
     | ReplaceCluster

@@ -11,7 +11,14 @@ from collections.abc import Mapping
 
 import msgspec
 
-ATTRIBUTES = ("node.name", "node.id", "node.hostname", "node.platform.os", "node.platform.arch")
+ATTRIBUTES = (
+    "node.name",
+    "node.id",
+    "node.hostname",
+    "node.platform.os",
+    "node.platform.arch",
+    "node.gpu_model",
+)
 LABELS = "node.labels."
 HINT = 'for example "node.labels.zone == a"; the operators are ==, !=, <, > and in (a, b)'
 _RULE = re.compile(r"\s*([\w.\-/]+)\s*(==|!=|<|>|\bin\b)\s*(.*?)\s*", re.ASCII | re.DOTALL)
@@ -60,7 +67,9 @@ def fault_of_attribute(attribute: str) -> str:
     return f"{attribute[:80]!r} is no attribute of a node; there are {', '.join(ATTRIBUTES)} and {LABELS}NAME"
 
 
-def value_of(attribute: str, name: str, labels: Mapping[str, str], os: str, arch: str) -> str:
+def value_of(
+    attribute: str, name: str, labels: Mapping[str, str], os: str, arch: str, gpu_model: str = ""
+) -> str:
     """The attribute of a node; the empty text where it has none."""
     if attribute.startswith(LABELS):
         return labels.get(attribute[len(LABELS) :], "")
@@ -69,6 +78,8 @@ def value_of(attribute: str, name: str, labels: Mapping[str, str], os: str, arch
             return os
         case "node.platform.arch":
             return arch
+        case "node.gpu_model":
+            return gpu_model
         case _:
             return name
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import gpus
 from .plans import MAX_SLOT
 from .replicas import Replicas
 from .task_states import TaskState
@@ -19,6 +20,7 @@ def check(replicas: Replicas) -> None:
     assert np.all(t.state[live] < TaskState.COMPLETE), "a task that has ended is still kept"
     wanted = replicas.wanted(live)
     _check_capacity(replicas, wanted)
+    _check_devices(replicas, wanted)
     removed = np.array([record.status == "removed" for record in nodes.records], dtype=bool)
     assert not np.any(removed[t.node[live]]), "a task is on a node that was removed"
     places = t.service[wanted].astype(np.int64) * (MAX_SLOT + 1) + t.slot[wanted]
@@ -40,6 +42,30 @@ def _check_capacity(replicas: Replicas, wanted: Rows) -> None:
     assert np.array_equal(
         nodes.open, [r.status == "ready" and r.availability == "active" for r in nodes.records]
     )
+
+
+def _check_devices(replicas: Replicas, wanted: Rows) -> None:
+    """Of no device more is held than there is, and nobody holds one that its node has not."""
+    t, nodes = replicas.tasks, replicas.nodes
+    milli: dict[tuple[int, int], int] = {}
+    unnumbered: dict[int, int] = {}
+    kinds = [bool(kind.gpus or gpus.held(kind) or gpus.GPUS in dict(kind.more)) for kind in replicas.needs.all]
+    with_devices = wanted[np.array(kinds, dtype=bool)[t.needs[wanted]]]
+    for node, kind in zip(t.node[with_devices].tolist(), t.needs[with_devices].tolist(), strict=True):
+        needs = replicas.needs.all[kind]
+        assert not needs.gpus, f"a task on {nodes.records[node].name} has devices that were never chosen"
+        unnumbered[node] = unnumbered.get(node, 0) + dict(needs.more).get(gpus.GPUS, 0)
+        for device, units in gpus.held(needs):
+            milli[node, device] = milli.get((node, device), 0) + units
+    over = {place: units for place, units in milli.items() if units > gpus.WHOLE}
+    assert not over, f"over 1000 milli of a device, by (node, device): {over}"
+    touched_by: dict[int, int] = {}
+    for node, _ in milli:
+        touched_by[node] = touched_by.get(node, 0) + 1
+    for node, record in enumerate(nodes.records):
+        touched = touched_by.get(node, 0)
+        total = 0 if record.status == "removed" else record.resources.get(gpus.GPUS, 0)
+        assert touched + unnumbered.get(node, 0) <= total, f"{record.name}: {touched} devices held of {total}"
 
 
 def _check_counts(replicas: Replicas, placed: Rows, lost: Rows) -> None:

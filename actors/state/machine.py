@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from . import commands as c, invariants, node_commands, service_commands, snapshots
+from . import commands as c, invariants, node_commands, rebalancing, service_commands, snapshots
 from .call_queue import Result
 from .changes import Change
 from .node_commands import no_such_node
@@ -244,6 +244,13 @@ _CARRIED_OUT: dict[type[c.Command], Callable[[ClusterState, Change, int, Any], O
     c.SetNodeStatus: lambda state, change, term, command: (
         node_commands.set_node_status(state._replicas, change, term, command)
     ),
+    c.StartRebalance: lambda state, change, term, command: (
+        rebalancing.start(state._replicas, change, command)
+    ),
+    c.GoOnRebalance: lambda state, change, term, command: (
+        rebalancing.go_on(state._replicas, change, term, command)
+    ),
+    c.StopRebalance: lambda state, change, term, command: rebalancing.stop(state._replicas, change),
     c.Told: lambda state, change, term, command: state._take_told(change, command),
     c.CreateCluster: lambda state, change, term, command: state._create_cluster(change, command),
     c.ReplaceCluster: lambda state, change, term, command: (

@@ -18,18 +18,27 @@ _FREE_WHERE_UNSET = ("cpu_milli", "memory_mib")
 
 
 class Needs(msgspec.Struct, frozen=True, array_like=True):
-    """`slots`, and (resource, units) of whatever else is taken, by name."""
+    """`slots`, and (resource, units) of whatever else is taken, by name.
+
+    gpus: devices that are not chosen yet (`gpus.py`), `gpu_milli` of each, of one of these models where any is named.
+    """
 
     slots: int = 1
     more: tuple[tuple[str, int], ...] = ()
+    gpus: int = 0
+    gpu_milli: int = 0
+    gpu_models: tuple[str, ...] = ()
 
 
 def needs_of(spec: ServiceSpec) -> Needs:
     """What one replica of this spec takes; a published port is a resource of which each node has one."""
     kept = spec.reservations
-    more = {"cpu_milli": kept.cpu_milli, "memory_mib": kept.memory_mib, "gpus": kept.gpus, **kept.custom}
+    more = {"cpu_milli": kept.cpu_milli, "memory_mib": kept.memory_mib, **kept.custom}
     more |= {port_resource(port): 1 for port in spec.ports}
-    return Needs(kept.slots, tuple(sorted((name, units) for name, units in more.items() if units)))
+    resources = tuple(sorted((name, units) for name, units in more.items() if units))
+    if not kept.gpus:
+        return Needs(kept.slots, resources)
+    return Needs(kept.slots, resources, kept.gpus, kept.gpu_milli, kept.gpu_models)
 
 
 def port_resource(port: HostPort) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from . import commands as c
+from . import commands as c, gpus
 from .changes import Change
 from .needs import SLOTS
 from .outcomes import refused, stale_term
@@ -34,6 +34,7 @@ def add_node(replicas: Replicas, change: Change, command: c.AddNode) -> Outcome:
         labels=command.labels,
         resources=dict(sorted(command.resources.items())),
         platform=command.platform,
+        gpu_model=command.gpu_model,
     )
     replicas.add_node(record, change.index)
     change.emit("node-added", name=record.name, capacity=record.capacity)
@@ -110,6 +111,7 @@ def update_node(replicas: Replicas, change: Change, command: c.UpdateNode) -> Ou
         capacity=capacity,
         resources=dict(sorted(resources.items())),
         platform=record.platform if command.platform is None else command.platform,
+        gpu_model=record.gpu_model if command.gpu_model is None else command.gpu_model,
     )
     if command.availability is not None:
         is_gentle = command.availability == "drain"
@@ -152,9 +154,14 @@ def _below_load(replicas: Replicas, record: NodeRecord, capacity: int, resources
     if (capacity, resources) == (record.capacity, record.resources):
         return ""
     after = replicas.nodes.capacities(msgspec.structs.replace(record, capacity=capacity, resources=resources))
-    for name, units in replicas.nodes.taken(record.number).items():
-        if units > after[name]:
+    taken = replicas.nodes.taken(record.number)
+    touched = [name for name in taken if name.startswith(gpus.DEVICE)]
+    for name, units in taken.items():
+        if units > after[name] and name not in touched:
             return f"{units} {name} are taken, more than {after[name]}; drain the node first"
+    total = after.get(gpus.GPUS, 0)
+    if any(not after[name] for name in touched) or len(touched) + taken.get(gpus.GPUS, 0) > total:
+        return f"tasks hold devices beyond the first {total}; drain the node first"
     return ""
 
 

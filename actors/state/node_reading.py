@@ -10,7 +10,8 @@ import msgspec
 
 from .calls import InvalidCall
 from .commands import MAX_CAPACITY, Availability, UpdateNode
-from .spec_reading import resource_faults
+from .gpus import GPUS, MAX_DEVICES
+from .spec_reading import LONGEST_MODEL, resource_faults
 
 EXAMPLE = '{"availability": "drain"}'
 KNOWN_RESOURCES = ("cpu_milli", "memory_mib", "gpus")
@@ -37,6 +38,8 @@ class NodeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     capacity: int | None = None
     resources: dict[str, int] | None = None
     platform: NodePlatform | None = None
+    gpu_model: str | None = None
+    """Of all its GPU devices."""
     drain: Drain | None = None
 
 
@@ -64,6 +67,7 @@ def read_node(name: str, body: object) -> UpdateNode:
         platform=None if platform is None else (platform.os, platform.arch),
         drain_parallel=drain.max_parallel,
         drain_deadline_s=drain.deadline_s,
+        gpu_model=None if wanted.gpu_model is None else wanted.gpu_model.strip(),
     )
 
 
@@ -75,8 +79,17 @@ def _check_resources(wanted: NodeBody) -> None:
                 raise fault
         if not 0 <= units <= MAX_CAPACITY:
             raise InvalidCall(path, f"{units} is out of range", f"use 0 to {MAX_CAPACITY}")
+    check_devices(wanted.resources or {})
+    if wanted.gpu_model is not None and len(wanted.gpu_model) > LONGEST_MODEL:
+        raise InvalidCall("$.gpu_model", "the name is too long", f"use {LONGEST_MODEL} letters at most")
     if wanted.capacity is not None and not 0 <= wanted.capacity <= MAX_CAPACITY:
         raise InvalidCall("$.capacity", f"{wanted.capacity} is out of range", f"use 0 to {MAX_CAPACITY}")
+
+
+def check_devices(resources: Mapping[str, int]) -> None:
+    """Raises InvalidCall where a node has more GPUs than tasks can hold."""
+    if resources.get(GPUS, 0) > MAX_DEVICES:
+        raise InvalidCall(f"$.resources.{GPUS}", f"{resources[GPUS]} is too large", f"use 0 to {MAX_DEVICES}")
 
 
 def _explained(error: str) -> InvalidCall:

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from . import constraints
+from . import constraints, gpus
 from .needs import SLOTS, Needs, where_unset
 from .records import NodeRecord
 from .runs import Ints, Mask
@@ -16,10 +16,13 @@ from .specs import Placement
 class Room:
     """What is free on each node, resource by resource, for a plan to count with. `open` nodes take new replicas."""
 
-    def __init__(self, names: list[str], free: Ints, is_open: Mask) -> None:
+    def __init__(
+        self, names: list[str], free: Ints, is_open: Mask, devices: gpus.Devices | None = None
+    ) -> None:
         self._names = names
         self._free = free
         self.open = is_open
+        self.devices = devices or gpus.no_devices(is_open.size)
 
     @property
     def slots(self) -> Ints:
@@ -32,6 +35,9 @@ class Room:
         for name, units in needs.more:
             free = self._free[self._names.index(name)] if name in self._names else where_unset(name)
             most = np.minimum(most, free // units)
+        if needs.gpus:
+            fitting = gpus.fits(self.gpu_free(), needs)
+            most = np.minimum(most, np.where(self.devices.will_do(needs), fitting, 0))
         fits: Ints = np.where(self.open, np.maximum(most, 0), 0)
         return fits
 
@@ -42,8 +48,25 @@ class Room:
             return units
         return np.full(self.open.size, where_unset(resource), dtype=np.int64)
 
+    def gpu_free(self) -> Ints:
+        """int64[devices, nodes]: milli of each device that may be given away; 0 where a node has no such device."""
+        devices = self.devices
+        free = np.array([self.free(gpus.device_resource(n)) for n in range(devices.width)], dtype=np.int64)
+        free = free.reshape(devices.width, self.open.size)
+        return gpus.without_unnumbered(free, devices, devices.total - self.free(gpus.GPUS))
+
+    def fits_by_number_alone(self, needs: Needs) -> Ints:
+        """The same as `fits` for a plan that chose no devices: whole ones that nobody has touched."""
+        devices = self.devices
+        beyond = np.maximum(self.free(gpus.GPUS) - devices.count, 0)
+        whole = np.count_nonzero(self.gpu_free() == gpus.WHOLE, axis=0) + beyond
+        if needs.gpu_milli != gpus.WHOLE or needs.gpu_models:
+            return np.zeros(self.open.size, dtype=np.int64)
+        fits: Ints = np.minimum(self.fits(gpus.by_number_alone(needs)), whole // needs.gpus)
+        return fits
+
     def take(self, needs: Needs, replicas: Ints) -> None:
-        """So many replicas more on each node, or fewer where negative."""
+        """So many replicas more on each node, or fewer where negative. Devices have to be chosen: `take_devices`."""
         self._free[0] -= replicas * needs.slots
         for name, units in needs.more:
             if name not in self._names:
@@ -52,8 +75,14 @@ class Room:
                 self._free = np.concatenate((self._free, new))
             self._free[self._names.index(name)] -= replicas * units
 
+    def take_devices(self, needs: Needs, nodes: Ints, masks: Ints) -> None:
+        """What replicas on these nodes hold, each the devices of its mask."""
+        shape = (self.devices.width, self.open.size)
+        for device, taken in enumerate(gpus.taken_by(nodes, masks, needs.gpu_milli, shape)):
+            self._free[self._names.index(gpus.device_resource(device))] -= taken
+
     def copy(self) -> Room:
-        return Room(list(self._names), self._free.copy(), self.open)
+        return Room(list(self._names), self._free.copy(), self.open, self.devices)
 
 
 class NodeTable:
@@ -84,8 +113,11 @@ class NodeTable:
         self.versions = np.zeros(count, dtype=np.int64) if versions is None else versions
         self._attributes: dict[str, tuple[npt.NDArray[np.int32], list[str]]] = {}
         self._allowed: dict[Placement, Mask] = {}
+        self._devices: gpus.Devices | None = None
         for name in resources:
             self._resource(name)
+        for record in records:
+            self._device_resources(record)
 
     @property
     def capacity(self) -> Ints:
@@ -130,6 +162,8 @@ class NodeTable:
         self._name(record)
         for name in record.resources:
             self._resource(name)
+        self._device_resources(record)
+        self._devices = None
         column = np.array([[_capacity(record, name)] for name in self.resources], dtype=np.int64)
         self._capacity = np.concatenate((self._capacity, column), axis=1)
         self._used = np.concatenate((self._used, np.zeros_like(column)), axis=1)
@@ -146,6 +180,7 @@ class NodeTable:
         self._addresses.pop((record.host, record.port), None)
         self.set(msgspec.structs.replace(record, status="removed", availability="active"))
         self._capacity[:, number] = self._used[:, number] = 0
+        self._devices = None
 
     def set(self, record: NodeRecord) -> None:
         """Another record for the same node: how it is, what it has, what it is for."""
@@ -157,9 +192,12 @@ class NodeTable:
         if (record.capacity, record.resources) != (before.capacity, before.resources):
             for name in record.resources:
                 self._resource(name)
+            self._device_resources(record)
             self._capacity[:, number] = [_capacity(record, name) for name in self.resources]
-        if (record.labels, record.platform) != (before.labels, before.platform):
+            self._devices = None
+        if (record.labels, record.platform, record.gpu_model) != (before.labels, before.platform, before.gpu_model):
             self._forget_attributes()
+            self._devices = None
 
     def move(self, addresses: dict[str, tuple[str, int | None]]) -> None:
         """Give nodes other addresses, all at once: they may trade theirs."""
@@ -189,7 +227,19 @@ class NodeTable:
 
     def room(self) -> Room:
         """What is free now; the caller's own copy."""
-        return Room(list(self.resources), self._capacity - self._used, self.open.copy())
+        return Room(list(self.resources), self._capacity - self._used, self.open.copy(), self.devices())
+
+    def devices(self) -> gpus.Devices:
+        """Which GPU devices the nodes have."""
+        if self._devices is None:
+            total = np.array([_capacity(record, gpus.GPUS) for record in self.records], dtype=np.int64)
+            model, models = self.attribute("node.gpu_model")
+            self._devices = gpus.Devices(np.minimum(total, gpus.MAX_DEVICES), total, model, models)
+        return self._devices
+
+    def declared_resources(self) -> tuple[str, ...]:
+        """The resources without the devices, which follow from the number of GPUs."""
+        return tuple([name for name in self.resources if not name.startswith(gpus.DEVICE)])
 
     def free(self) -> Ints:
         """Free slots by node number; nothing is free on a node that takes no new replicas."""
@@ -212,9 +262,17 @@ class NodeTable:
         """What a node would have of each resource, if this were its record."""
         return {name: _capacity(record, name) for name in self.resources}
 
+    def amounts(self) -> tuple[Ints, Ints]:
+        """int64[resources, nodes] each: what there is, and what is taken; not to be changed."""
+        return self._capacity, self._used
+
     def used_columns(self) -> dict[str, list[int]]:
         """For a check: units taken by resource and node."""
         return {name: self._used[row].tolist() for row, name in enumerate(self.resources)}
+
+    def _device_resources(self, record: NodeRecord) -> None:
+        for device in range(gpus.devices_of(_capacity(record, gpus.GPUS))):
+            self._resource(gpus.device_resource(device))
 
     def _resource(self, name: str) -> int:
         """The row of a resource; a new one where nobody had heard of it."""
@@ -276,9 +334,12 @@ def _is_open(record: NodeRecord) -> bool:
 def _capacity(record: NodeRecord, resource: str) -> int:
     if record.status == "removed":
         return 0
+    if resource.startswith(gpus.DEVICE):
+        number = gpus.devices_of(record.resources.get(gpus.GPUS, 0))
+        return gpus.WHOLE if int(resource[len(gpus.DEVICE) :]) < number else 0
     return record.capacity if resource == SLOTS else record.resources.get(resource, where_unset(resource))
 
 
 def _attribute(name: str, record: NodeRecord) -> str:
     os, arch = record.platform
-    return constraints.value_of(name, record.name, dict(record.labels), os, arch)
+    return constraints.value_of(name, record.name, dict(record.labels), os, arch, record.gpu_model)

@@ -1,6 +1,6 @@
 """What keeps a node from taking one more replica: the filters, in Swarm's order, each of which explains itself.
 
-Ready, resources, constraints, platform, host ports, most replicas a node: the first that says no is the reason.
+Ready, resources, GPUs, constraints, platform, host ports, most replicas a node: the first that says no is the reason.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
-from . import constraints
+from . import constraints, gpus
 from .needs import PORT, SLOTS, Needs
 from .nodes import NodeTable, Room
 from .runs import Ints, Mask
@@ -19,6 +19,7 @@ from .specs import Placement
 ROOM = "room for the next plan"
 """Said of a node that nothing keeps from taking a replica."""
 TOO_FEW_SLOTS = "too few free slots"
+NO_GPU = "no GPU"
 
 
 class Obstacle(msgspec.Struct, frozen=True):
@@ -57,12 +58,42 @@ def _filters(
     for name, units in needs.more:
         if name not in ports:
             yield f"too little {name}", room.free(name) >= units
+    if needs.gpus:
+        yield from _gpu_filters(room, needs)
     yield "constraints not met", nodes.meeting(placement)
     yield "another platform", nodes.on_platform(placement)
     for name in ports:
         yield f"port {_port(name)} in use", room.free(name) >= 1
     if placement.max_replicas_per_node:
         yield "most replicas a node reached", held < placement.max_replicas_per_node
+
+
+def _gpu_filters(room: Room, needs: Needs) -> Iterator[tuple[str, Mask]]:
+    devices, free = room.devices, room.gpu_free()
+    yield NO_GPU, devices.count > 0
+    will_do = devices.will_do(needs)
+    if needs.gpu_models:
+        yield f"{NO_GPU} of model {' or '.join(needs.gpu_models)}", will_do
+    here = free[:, room.open & will_do]
+    if needs.gpus == 1:
+        most = int(here.max(initial=0))
+        size = "no whole GPU" if needs.gpu_milli == gpus.WHOLE else f"{NO_GPU} with {needs.gpu_milli} milli"
+        kind = f"{size} free ({most} milli at most)"
+    else:
+        most = int(np.count_nonzero(here >= needs.gpu_milli, axis=0).max(initial=0))
+        size = "whole GPUs free" if needs.gpu_milli == gpus.WHOLE else f"GPUs with {needs.gpu_milli} milli free"
+        kind = f"fewer than {needs.gpus} {size} ({most} at most)"
+    yield kind, np.count_nonzero(free >= needs.gpu_milli, axis=0) >= needs.gpus
+
+
+def _gpu_detail(room: Room, needs: Needs, number: int, kind: str) -> str:
+    model = room.devices.models[int(room.devices.model[number])] or "unknown"
+    if kind == NO_GPU:
+        return kind
+    if "of model" in kind:
+        return f"GPUs of model {model}, {' or '.join(needs.gpu_models)} needed"
+    free = sorted(room.gpu_free()[:, number][: int(room.devices.count[number])].tolist(), reverse=True)
+    return f"GPUs with {', '.join(map(str, free))} milli free, {needs.gpus} with {needs.gpu_milli} needed"
 
 
 def detail(
@@ -79,6 +110,8 @@ def detail(
         return f"{int(held[number])} replicas here, at most {placement.max_replicas_per_node} a node"
     if kind.startswith("port "):
         return kind
+    if needs.gpus and kind.startswith((NO_GPU, "no whole GPU", "fewer than ")):
+        return _gpu_detail(room, needs, number, kind)
     resource, units = SLOTS, needs.slots
     for name, wanted in needs.more:
         if kind == f"too little {name}":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 
 from .commands import MAX_REPLICAS, Plan
 from .runs import PLAN, REPORT, Ints, overlap, unpack
@@ -13,12 +14,13 @@ MAX_SLOT = 2 * MAX_REPLICAS
 
 class ParsedPlan(msgspec.Struct, frozen=True):
     """One service's part: starts are rows (first slot, count, node number), stops (first slot, count), retires (first
-    task id, count)."""
+    task id, count); devices one mask for each row of starts, or nothing."""
 
     service: str
     starts: Ints
     stops: Ints
     retires: Ints
+    devices: Ints
 
 
 def parse(plan: Plan) -> tuple[ParsedPlan, ...] | None:
@@ -29,9 +31,12 @@ def parse(plan: Plan) -> tuple[ParsedPlan, ...] | None:
         retires = unpack(part.retires, 2, REPORT)
         if starts is None or stops is None or retires is None:
             return None
+        if len(part.devices) not in (0, len(starts) * REPORT.itemsize):
+            return None
+        devices = np.frombuffer(part.devices, dtype=REPORT).astype(np.int64)
         if not (_is_sound(starts) and _is_sound(stops)) or overlap(retires[:, 0], retires[:, 1]):
             return None
-        parts.append(ParsedPlan(part.service, starts, stops, retires))
+        parts.append(ParsedPlan(part.service, starts, stops, retires, devices))
     return tuple(parts)
 
 

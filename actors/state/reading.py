@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import history, restarts
+from . import gpus, history, restarts
 from .call_queue import CallQueue, QueuedCall
 from .depending import unmet
 from .history import Past
+from .moves import Rebalance
 from .needs import Needs
 from .nodes import NodeTable, Room
+from .rebalancing import is_due
 from .records import (
     AssignedTasks,
     Assignments,
@@ -20,16 +22,20 @@ from .records import (
     ServiceRecord,
     TaskRecord,
     Wanted,
+    WantedThere,
 )
 from .replicas import Replicas
-from .runs import Ints, Mask, collect
+from .runs import Ints, Mask, collect, distinct
 from .services import ServiceTable
 from .specs import UpdatePolicy
 from .task_states import TaskState
-from .tasks import Rows, TaskTable
+from .tasks import Column, Rows, TaskTable
 from .untold import Untold
 from .updates import policy_of
 from .waiting import held, why_waiting
+
+FEW_TASKS = 1 << 16
+"""So many are looked through quicker than the nodes' own are found."""
 
 
 class Reading:
@@ -126,6 +132,30 @@ class Reading:
             updated_ms=t.updated[rows],
         )
 
+    def service_by_number(self, number: int) -> ServiceRecord:
+        """One that has tasks, also a removed one whose last tasks are waited for."""
+        return self._replicas.services.all[number].record()
+
+    def wanted_on(self, nodes: Ints) -> WantedThere:
+        """The tasks of these nodes, by their numbers, that are wanted running, in the order of their ids."""
+        t = self._replicas.tasks
+        if len(t) <= FEW_TASKS:
+            there = np.zeros(self._replicas.nodes.ready.size, dtype=bool)
+            there[nodes] = True
+            rows = np.flatnonzero(t.service >= 0)
+            rows = rows[there[t.node[rows]]]
+        else:
+            rows = np.sort(np.concatenate([t.of_node(number) for number in nodes.tolist()]))
+        rows = self._replicas.wanted(rows)
+        return WantedThere(
+            ids=t.id[rows],
+            services=t.service[rows].astype(np.int64),
+            slots=t.slot[rows].astype(np.int64),
+            nodes=t.node[rows].astype(np.int64),
+            versions=t.version[rows].astype(np.int64),
+            needs=t.needs[rows].astype(np.int64),
+        )
+
     def held_by_node(self, service: str) -> Ints:
         """int64[nodes]: how many replicas of a service have their place on each node."""
         found = self._replicas.services.find(service)
@@ -189,6 +219,7 @@ class Reading:
     def _task_records(self, rows: Rows) -> tuple[TaskRecord, ...]:
         t, services, nodes = self._replicas.tasks, self._replicas.services.all, self._replicas.nodes.records
         columns = (t.id, t.service, t.slot, t.node, t.state, t.desired, t.needs, t.version, t.updated)
+        devices = self._devices(t.needs[rows])
         return tuple(
             TaskRecord(
                 id=id,
@@ -200,11 +231,21 @@ class Reading:
                 slots=self._replicas.needs.all[needs].slots,
                 version=version,
                 updated_ms=updated,
+                devices=devices[needs][0],
+                gpu_milli=devices[needs][1],
             )
             for id, service, slot, node, state, desired, needs, version, updated in zip(
                 *(column[rows].tolist() for column in columns), strict=True
             )
         )
+
+    def _devices(self, kinds: Column) -> dict[int, tuple[tuple[int, ...], int]]:
+        """By the number of what tasks take: the GPU devices that they hold, and how much of each."""
+        held = {kind: gpus.held(self._replicas.needs.all[kind]) for kind in distinct(kinds)}
+        return {
+            kind: (tuple([device for device, _ in pairs]), pairs[0][1] if pairs else 0)
+            for kind, pairs in held.items()
+        }
 
     def leaving(self, node: str) -> Ints:
         """The ids of a node's tasks that are wanted no more, and of which nobody has said yet that they ended."""
@@ -231,6 +272,7 @@ class Reading:
         runs = collect(
             ids, ids - slots, t.service[rows].astype(np.int64), t.needs[rows].astype(np.int64)
         ).tolist()
+        devices = self._devices(t.needs[rows])
         return Assignments(
             node=node,
             version=int(self._replicas.nodes.versions[number]),
@@ -242,6 +284,8 @@ class Reading:
                     count=count,
                     slots_per_replica=self._replicas.needs.all[needs].slots,
                     simulate=services[service].spec.simulate,
+                    devices=devices[needs][0],
+                    gpu_milli=devices[needs][1],
                 )
                 for first, count, shift, service, needs in runs
             ),
@@ -259,6 +303,19 @@ class Reading:
             for service in self._replicas.services.unsettled()
             if service.pending
         )
+
+    def rebalance(self) -> Rebalance | None:
+        """The last rebalance, whether it goes on or has ended."""
+        return self._replicas.rebalance
+
+    def rebalance_is_due(self) -> bool:
+        """Whether moves of it can end, begin or be dropped now."""
+        return is_due(self._replicas)
+
+    def why_waiting(self, service: str) -> str:
+        """Why replicas of that service wait, in a sentence; empty where none does."""
+        found = self._replicas.services.find(service)
+        return "" if found is None else why_waiting(found, self._replicas)
 
     # calls and further clusters
 

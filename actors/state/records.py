@@ -20,7 +20,8 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     resources: units of what it has beside `capacity` slots. platform: (os, arch), empty where unknown.
     drain_parallel: replicas of one service that may move at a time, 0 = all. drain_ms: when the drain may stop being
-    gentle, on the cluster's clock; None before the leader has set it, or where there is no deadline.
+    gentle, on the cluster's clock; None before the leader has set it, or where there is no deadline. gpu_model: of its
+    GPU devices, which are `resources["gpus"]`.
     """
 
     number: int
@@ -37,6 +38,7 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     drain_parallel: int = 0
     drain_deadline_s: float | None = None
     drain_ms: int | None = None
+    gpu_model: str = ""
 
 
 UpdateState = Literal[
@@ -124,7 +126,8 @@ class ClusterRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt to run a replica in a slot, as of `updated_ms` on the cluster's clock."""
+    """One attempt to run a replica in a slot, as of `updated_ms` on the cluster's clock. It holds `gpu_milli` of each
+    of these GPU devices."""
 
     id: int
     service: str
@@ -135,6 +138,8 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
     slots: int
     version: int
     updated_ms: int
+    devices: tuple[int, ...] = ()
+    gpu_milli: int = 0
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,8 +154,19 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     updated_ms: Ints
 
 
+class WantedThere(msgspec.Struct, frozen=True, kw_only=True):
+    """Tasks of some nodes that should run, in columns of equal length, by id. `services` and `needs` are numbers."""
+
+    ids: Ints
+    services: Ints
+    slots: Ints
+    nodes: Ints
+    versions: Ints
+    needs: Ints
+
+
 class AssignedTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """`count` tasks of one service with neighbouring slots and ids."""
+    """`count` tasks of one service with neighbouring slots and ids. Each holds `gpu_milli` of these GPU devices."""
 
     service: str
     first_slot: int
@@ -158,6 +174,8 @@ class AssignedTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     count: int
     slots_per_replica: int
     simulate: Simulated = Simulated()
+    devices: tuple[int, ...] = ()
+    gpu_milli: int = 0
 
 
 class Assignments(msgspec.Struct, frozen=True, kw_only=True):

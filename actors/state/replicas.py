@@ -10,9 +10,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from . import history, restarts, updates as updates_of_service
+from . import gpus, history, restarts, updates as updates_of_service
 from .changes import Change
-from .needs import NeedsTable
+from .moves import Rebalance
+from .needs import Needs, NeedsTable
 from .nodes import NodeTable
 from .plans import ParsedPlan
 from .records import NodeRecord
@@ -44,6 +45,8 @@ class Replicas:
         self.needs = needs or NeedsTable()
         self.clock_ms = clock_ms
         """The cluster's own time, by the last leader that told it."""
+        self.rebalance: Rebalance | None = None
+        """The last one, whether it goes on or has ended (`rebalancing.py`)."""
         self._suspects: dict[int, None] = {}
 
     # plans
@@ -59,7 +62,7 @@ class Replicas:
         for part in plan:
             service = self.services.find(part.service)
             if service is not None and part.starts.size:
-                self._start(change, service, part.starts)
+                self._start(change, service, part.starts, part.devices)
 
     def _stop(self, change: Change, service: Service, stops: Ints) -> None:
         """Stop the tasks in these slots, in the plan's order, but never more than are too many."""
@@ -78,11 +81,15 @@ class Replicas:
         rows = rows[self.tasks.service[rows] == service.number]
         self._release(change, self.wanted(rows), "tasks-stopped")
 
-    def _start(self, change: Change, service: Service, starts: Ints) -> None:
+    def _start(self, change: Change, service: Service, starts: Ints, devices: Ints) -> None:
         """Start tasks in these slots on these nodes; what no longer fits stays pending."""
         slots = expand(starts[:, 0], starts[:, 1])
         nodes = np.repeat(starts[:, 2], starts[:, 1])
         fits = self._may_go(service, slots, nodes)
+        needs, masks = service.needs, np.zeros(0, dtype=np.int64)
+        if needs.gpus and devices.size:
+            masks = np.repeat(devices, starts[:, 1])
+            fits[fits] = gpus.are_sound(self.nodes.devices(), needs, nodes[fits], masks[fits])
         current = self.wanted(self.tasks.of_service(service.number))
         held = self.tasks.slot[current].astype(np.int64)
         lost = ~self.nodes.ready[self.tasks.node[current]]
@@ -92,18 +99,28 @@ class Replicas:
         rows = restarts.rows_of(service.restarts)
         reopened = _are_among(slots, rows[rows[:, restarts.KIND] == restarts.WAITS, restarts.SLOT])
         fits &= ~_are_among(slots, rows[rows[:, restarts.KIND] >= restarts.GIVEN_UP, restarts.SLOT])
-        # With start-first new ones start before old ones stop.
-        surge = service.update is not None and service.update.is_active
+        is_updating = service.update is not None and service.update.is_active
         policy = updates_of_service.policy_of(service)
-        more = (policy.parallelism or service.replicas) if surge and policy.order == "start-first" else 0
+        surges = is_updating and service.spec.starts_first(policy)
+        more = (policy.parallelism or service.replicas) if surges else 0
         anew = fits & ~replaces & ~reopened
         fits &= replaces | reopened | (np.cumsum(anew) <= service.replicas - service.held - taken + more)
         fits &= replaces | (np.cumsum(fits & ~replaces) <= at_a_time(service.spec, service.replicas) - taken + more)
         slots, nodes = slots[fits], nodes[fits]
-        kept = self._within_capacity(service, nodes, current[~lost])
+        kept = self._within_capacity(service, nodes, current[~lost], has_devices=bool(masks.size))
+        if masks.size:
+            kept[kept] = gpus.accepted(self.nodes.room().gpu_free(), needs, nodes[kept], masks[fits][kept])
         slots, nodes = slots[kept], nodes[kept]
         self._release(change, current[lost & _are_among(held, slots)], "tasks-lost")
-        self._add_tasks(change, service, slots, nodes)
+        self._add_tasks(change, service, slots, nodes, self._kinds(needs, masks[fits][kept] if masks.size else None))
+
+    def _kinds(self, needs: Needs, masks: Ints | None) -> int | Ints:
+        """The number of what each task takes, by the devices that it holds."""
+        if masks is None:
+            return self.needs.number(gpus.by_number_alone(needs))
+        chosen, which = np.unique(masks, return_inverse=True)
+        kinds = [self.needs.number(gpus.on_devices(needs, mask)) for mask in chosen.tolist()]
+        return np.array(kinds, dtype=np.int64)[which]
 
     def _may_go(self, service: Service, slots: Ints, nodes: Ints) -> Mask:
         """Which of these starts are on nodes that let replicas of this service in."""
@@ -115,9 +132,12 @@ class Replicas:
             fits &= slots == nodes + 1
         return fits
 
-    def _within_capacity(self, service: Service, nodes: Ints, current: Rows) -> Mask:
+    def _within_capacity(
+        self, service: Service, nodes: Ints, current: Rows, *, has_devices: bool
+    ) -> Mask:
         """Which of these placements fit, the earlier ones first on each node."""
-        most = self.nodes.room().fits(service.needs)
+        room, needs = self.nodes.room(), service.needs
+        most = room.fits(needs) if has_devices or not needs.gpus else room.fits_by_number_alone(needs)
         limit = service.spec.placement.max_replicas_per_node
         if limit:
             held = np.bincount(self.tasks.node[current], minlength=most.size)
@@ -130,14 +150,16 @@ class Replicas:
         rank[order] = np.arange(nodes.size) - np.repeat(np.cumsum(wanted) - wanted, wanted)
         return rank < most[nodes]
 
-    def _add_tasks(self, change: Change, service: Service, slots: Ints, nodes: Ints) -> None:
+    def _add_tasks(
+        self, change: Change, service: Service, slots: Ints, nodes: Ints, needs: int | Ints
+    ) -> None:
         if not slots.size:
             return
         rows = self.tasks.add(
             service=service.number,
             slots=slots,
             nodes=nodes,
-            needs=self.needs.number(service.needs),
+            needs=needs,
             version=service.template,
             now_ms=self.clock_ms,
         )
@@ -318,6 +340,13 @@ class Replicas:
         """Those of these tasks that should run."""
         wanted: Rows = rows[self.tasks.desired[rows] == TaskState.RUNNING]
         return wanted
+
+    def wanted_row(self, task: int) -> int | None:
+        """The row of a task that should run; None where it should not, or is gone."""
+        low, many = self.tasks.between(np.array([task]), np.array([1]))
+        rows = self.wanted(expand(low, many))
+        rows = rows[self.tasks.service[rows] >= 0]
+        return int(rows[0]) if rows.size else None
 
     def count(self, rows: Rows, sign: int) -> None:
         """Add tasks that are wanted running to, or take them from, what nodes and services have."""

@@ -67,11 +67,15 @@ class Service(msgspec.Struct, kw_only=True, array_like=True):
         """The same, whether of the right template or not."""
         # A task of a global service waits on its node until that comes back: nobody else has its place.
         lost = 0 if self.spec.is_global else self.lost
-        open_slots = self.replicas - self.held
-        at_once = at_a_time(self.spec, open_slots)
-        # A job that was told to take fewer at a time lets those end that run.
-        most = open_slots if self.spec.is_job else at_once
-        return at_once <= self.placed <= most and self.held == self.done and not lost and not self.misplaced
+        # A slot that waits for its restart is missed only where too few run: others may have taken its place meanwhile.
+        fewest = at_a_time(self.spec, max(0, self.replicas - self.done))
+        most = self.replicas
+        if self.spec.is_job:
+            # Those beyond what may run at a time wait for their turn, also what it lost and what failed. Told to take
+            # fewer at a time, it lets those end that run.
+            most = max(0, self.replicas - self.held) - lost
+            lost = 0
+        return fewest <= self.placed <= most and not lost and not self.misplaced
 
     @property
     def pending(self) -> int:

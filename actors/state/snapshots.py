@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from .call_queue import CallQueue, QueuedCall
+from .moves import Rebalance
 from .needs import Needs, NeedsTable
 from .nodes import NodeTable
 from .records import ClusterRecord, Happening, NodeRecord
@@ -47,6 +48,7 @@ class _Snapshot(msgspec.Struct, kw_only=True):
     clusters: tuple[ClusterRecord, ...]
     untold: tuple[Happening, ...]
     told: int
+    rebalance: Rebalance | None = None
 
 
 class _Service2(msgspec.Struct, kw_only=True, array_like=True):
@@ -109,7 +111,7 @@ def write(
             clock_ms=replicas.clock_ms,
             nodes=tuple(nodes.records),
             node_versions=nodes.versions.astype("<i8").tobytes(),
-            resources=tuple(nodes.resources),
+            resources=nodes.declared_resources(),
             services=tuple(services.all.values()),
             next_service=services.next_number,
             needs=used,
@@ -119,6 +121,7 @@ def write(
             clusters=clusters,
             untold=untold.dump(),
             told=untold.floor,
+            rebalance=replicas.rebalance,
         )
     )
 
@@ -163,6 +166,7 @@ def _restored(saved: _Snapshot) -> Restored:
     nodes = NodeTable(saved.nodes, versions, saved.resources)
     services = ServiceTable(saved.services, saved.next_service)
     replicas = Replicas(nodes, services, tasks, NeedsTable(saved.needs), saved.clock_ms)
+    replicas.rebalance = saved.rebalance
     replicas.recount()
     return Restored(
         applied_index=saved.applied_index,

@@ -12,10 +12,12 @@ import msgspec
 from . import constraints
 from .calls import InvalidCall, service_name
 from .commands import MAX_CAPACITY, MAX_REPLICAS
-from .specs import ServiceSpec, tidied
+from .gpus import MAX_DEVICES, WHOLE
+from .specs import Reservations, ServiceSpec, tidied
 
 EXAMPLE = '{"image": "nginx:1.27", "replicas": 3}'
 MOST_RULES = 50
+LONGEST_MODEL = 100
 MOST_SECONDS = 1_000_000_000
 _UNKNOWN = re.compile(r"unknown field `(.*)`")
 
@@ -99,7 +101,8 @@ def _faults(spec: ServiceSpec, body: Mapping[str, Any]) -> Iterator[InvalidCall]
         ("$.reservations.slots", kept.slots, 1, MAX_REPLICAS),
         ("$.reservations.cpu_milli", kept.cpu_milli, 0, MAX_CAPACITY),
         ("$.reservations.memory_mib", kept.memory_mib, 0, MAX_CAPACITY),
-        ("$.reservations.gpus", kept.gpus, 0, MAX_CAPACITY),
+        ("$.reservations.gpus", kept.gpus, 0, MAX_DEVICES),
+        ("$.reservations.gpu_milli", kept.gpu_milli, 1, WHOLE),
         *((f"$.reservations.custom.{name}", units, 1, MAX_CAPACITY) for name, units in kept.custom.items()),
         ("$.limits.cpu_milli", spec.limits.cpu_milli, 0, MAX_CAPACITY),
         ("$.limits.memory_mib", spec.limits.memory_mib, 0, MAX_CAPACITY),
@@ -109,6 +112,7 @@ def _faults(spec: ServiceSpec, body: Mapping[str, Any]) -> Iterator[InvalidCall]
     )
     for name in kept.custom:
         yield from resource_faults(name, f"$.reservations.custom.{name}")
+    yield from _gpu_faults(kept)
     for limit, reserved, field in (
         (spec.limits.cpu_milli, kept.cpu_milli, "cpu_milli"),
         (spec.limits.memory_mib, kept.memory_mib, "memory_mib"),
@@ -142,6 +146,20 @@ def _faults(spec: ServiceSpec, body: Mapping[str, Any]) -> Iterator[InvalidCall]
     if len(dict.fromkeys(published)) < len(published):
         yield InvalidCall("$.ports", "a port is published twice", "name each published port once")
     yield from _rule_faults(spec)
+
+
+def _gpu_faults(kept: Reservations) -> Iterator[InvalidCall]:
+    if not kept.gpus:
+        for field, is_said in (("gpu_milli", kept.gpu_milli != WHOLE), ("gpu_models", bool(kept.gpu_models))):
+            if is_said:
+                yield InvalidCall(f"$.reservations.{field}", "no GPUs are reserved", 'add "gpus": 1')
+    if len(kept.gpu_models) > MOST_RULES:
+        message = f"{len(kept.gpu_models)} models"
+        yield InvalidCall("$.reservations.gpu_models", message, f"send at most {MOST_RULES}")
+    for i, model in enumerate(kept.gpu_models):
+        if not model.strip() or len(model) > LONGEST_MODEL:
+            hint = "name it as the nodes do, for example A100"
+            yield InvalidCall(f"$.reservations.gpu_models[{i}]", f"{model[:100]!r} names no model", hint)
 
 
 def _rule_faults(spec: ServiceSpec) -> Iterator[InvalidCall]:

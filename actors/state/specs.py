@@ -20,7 +20,9 @@ class _Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
 class Reservations(_Spec, frozen=True, kw_only=True):
     """What one replica keeps for itself. `slots` is the original's unit of capacity.
 
-    cpu_milli: thousandths of a core. memory_mib: MiB. gpus: devices. custom: whole numbers by name.
+    cpu_milli: thousandths of a core. memory_mib: MiB. gpus: devices, of each `gpu_milli` thousandths; a share of one
+    device never spans two. gpu_models: where any is named, only devices of these will do. custom: whole numbers by
+    name.
     """
 
     slots: int = 1
@@ -28,6 +30,8 @@ class Reservations(_Spec, frozen=True, kw_only=True):
     memory_mib: int = 0
     gpus: int = 0
     custom: dict[str, int] = {}
+    gpu_milli: int = 1_000
+    gpu_models: tuple[str, ...] = ()
 
 
 class Limits(_Spec, frozen=True, kw_only=True):
@@ -139,6 +143,11 @@ class ServiceSpec(_Spec, frozen=True, kw_only=True):
     def is_job(self) -> bool:
         return self.mode in ("replicated-job", "global-job")
 
+    def starts_first(self, policy: UpdatePolicy) -> bool:
+        """Whether new replicas start before old ones stop. Never those of a job, whose `max_concurrent` says how many
+        run, nor those of a global service, of which a node has one."""
+        return policy.order == "start-first" and not self.is_global and not self.is_job
+
     @property
     def where(self) -> Placement:
         """The placement as filters take it: a global service has one replica a node."""
@@ -149,12 +158,16 @@ class ServiceSpec(_Spec, frozen=True, kw_only=True):
 
 def tidied(spec: ServiceSpec) -> ServiceSpec:
     """The same spec, where a part that says nothing is left out: equal specs have equal bytes."""
-    said_nothing = {
-        field.name: field.default
-        for field in msgspec.structs.fields(ServiceSpec)
-        if isinstance(field.default, _Spec) and getattr(spec, field.name) == field.default
-    }
+    said_nothing = {name: part for name, part in _PARTS.items() if getattr(spec, name) == part}
     return msgspec.structs.replace(spec, **said_nothing)
+
+
+# Once: to ask a class for its fields takes a millisecond.
+_PARTS: dict[str, _Spec] = {
+    field.name: field.default
+    for field in msgspec.structs.fields(ServiceSpec)
+    if isinstance(field.default, _Spec)
+}
 
 
 TEMPLATE = ("image", "command", "env", "reservations", "limits", "ports", "simulate", "force_update")

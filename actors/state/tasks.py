@@ -121,7 +121,7 @@ class TaskTable:
     def __len__(self) -> int:
         return self._end - self._holes
 
-    def add(self, *, service: int, slots: Ints, nodes: Ints, needs: int, version: int, now_ms: int) -> Rows:
+    def add(self, *, service: int, slots: Ints, nodes: Ints, needs: int | Ints, version: int, now_ms: int) -> Rows:
         """New tasks, assigned and wanted running; their ids follow one another in the order given."""
         start, end = self._end, self._end + slots.size
         self._grow(end)

@@ -153,6 +153,8 @@ def describe_command(data: bytes) -> View:
             view |= {"services": [part.service for part in plan.services[:20]]}
         case commands.ReportTasks(node=node):
             view |= {"node": node}
+        case commands.StartRebalance(moves=moves):
+            view |= {"moves": len(moves)}
         case commands.Told(index=index):
             view |= {"up_to": index}
         case commands.CreateCluster(id=id) | commands.ReplaceCluster(id=id) | commands.RemoveCluster(id=id):

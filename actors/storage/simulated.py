@@ -50,6 +50,9 @@ class SimulatedStorage:
         self._is_open = False
         self._failing = False
         self._cache = MemoryStorage(initial)
+        # What the records up to a place add up to: a look at what is durable reads only what was synced since the last.
+        self._safe: MemoryStorage | None = None
+        self._safe_end = 0
         self.unsynced = _Unsynced(self)
 
     # -- Storage ------------------------------------------------------------------------------------------------------
@@ -57,6 +60,7 @@ class SimulatedStorage:
     def load(self) -> Restored:
         records, end = self._read()
         del self._file[end:]
+        self._safe = None
         # What was read is durable from here on: a real storage syncs what it has read before it trusts it.
         self._synced = end
         self._cache = _replay(records)
@@ -143,6 +147,7 @@ class SimulatedStorage:
         return True
 
     def _flip(self, position: int, random: RandomStream) -> None:
+        self._safe = None
         self._file[position] ^= 1 << int(random.random() * 8)
 
     def _check_writable(self) -> None:
@@ -157,14 +162,20 @@ class SimulatedStorage:
     @property
     def durable(self) -> Restored:
         """What is left after the worst loss of power at this moment; checkers compare it with what was promised."""
-        return _replay([data for start, data in self._walk() if start < self._synced]).content()
+        begin = 0 if self._safe is None else self._safe_end
+        synced = [(start, data) for start, data in self._walk(begin) if start < self._synced]
+        if synced:
+            self._safe = _replay([data for _, data in synced], self._safe)
+            self._safe_end = _end_of(*synced[-1])
+        assert self._safe is not None, "a disk is never without its first record"
+        return self._safe.content()
 
-    def _walk(self) -> list[tuple[int, bytes]]:
-        """(where it starts, data) of each sound record up to the first that is not."""
-        found, at = [], 0
+    def _walk(self, at: int = 0) -> list[tuple[int, bytes]]:
+        """(where it starts, data) of each sound record from there up to the first that is not."""
+        found = []
         while (data := self._at(at)) is not None:
             found.append((at, data))
-            at += _RECORD.size + len(data)
+            at = _end_of(at, data)
         return found
 
     def _at(self, at: int) -> bytes | None:
@@ -177,7 +188,7 @@ class SimulatedStorage:
     def _read(self) -> tuple[list[bytes], int]:
         """The sound records, and where they end. Raises StorageDamaged when a sound one stands behind that."""
         walked = self._walk()
-        end = walked[-1][0] + _RECORD.size + len(walked[-1][1]) if walked else 0
+        end = _end_of(*walked[-1]) if walked else 0
         if not walked or any(self._at(at) is not None for at in range(end + 1, len(self._file))):
             raise StorageDamaged(
                 f"the simulated disk is damaged at byte {end}; remove the node and add it again"
@@ -199,13 +210,20 @@ def _record(value: Restored | tuple[Persist, ...] | tuple[Snapshot, int]) -> byt
     return _RECORD.pack(len(data), zlib.crc32(data)) + data
 
 
-def _replay(records: Sequence[bytes]) -> MemoryStorage:
-    storage = MemoryStorage(_RESTORED.decode(records[0][1:]))
-    for record in records[1:]:
-        if record[:1] == b"P":
+def _end_of(start: int, data: bytes) -> int:
+    return start + _RECORD.size + len(data)
+
+
+def _replay(records: Sequence[bytes], storage: MemoryStorage | None = None) -> MemoryStorage:
+    """What records add up to, from the first of a file on, or from what those before them added up to."""
+    for record in records:
+        if storage is None:
+            storage = MemoryStorage(_RESTORED.decode(record[1:]))
+        elif record[:1] == b"P":
             storage.save_many(_PERSISTS.decode(record[1:]))
         else:
             storage.save_snapshot(*_SNAPSHOT.decode(record[1:]))
+    assert storage is not None, "a file begins with what its member found first"
     return storage
 
 

@@ -20,6 +20,7 @@ from raftyard.actors.messages import (
     DescribeServices,
     DescribeTasks,
     LinkPolicy,
+    RemoveNodeRequest,
     RemoveService,
     SetLinkPolicyRequest,
     UpdateNodeRequest,
@@ -118,6 +119,37 @@ def test_a_node_brings_its_labels_and_resources_along(yard: Yard):
     assert yard.placed("train") == {"big": 2}
     with pytest.raises(Conflict):
         yard.ask(UpdateNodeRequest(node="big", body={"resources": {"gpus": 1}}))
+
+
+def test_tasks_and_nodes_tell_which_devices_are_held(yard: Yard):
+    put(yard, "train", replicas=3, reservations={"gpus": 1, "gpu_milli": 400, "gpu_models": ["A100"]})
+    yard.run(1.0)
+    assert yard.ask(DescribeService(service="train"))["waiting"]["summary"] == "no suitable node (no GPU on 5 nodes)"
+    yard.ask(AddNodeRequest(name="big", resources={"gpus": 2}, gpu_model="A100"))
+    yard.settle()
+    tasks = yard.ask(DescribeTasks(service="train"))["results"]
+    assert [(task["slot"], task["gpus"]) for task in tasks] == [
+        (1, {"devices": [0], "milli": 400}),
+        (2, {"devices": [0], "milli": 400}),
+        (3, {"devices": [1], "milli": 400}),
+    ]
+    node = yard.ask(UpdateNodeRequest(node="big", body={"labels": {"zone": "a"}}))
+    assert node["gpus"] == {"model": "A100", "taken_milli": [800, 400]}
+    assert node["taken"] == {"slots": 3}
+    with pytest.raises(InvalidRequest) as caught:
+        yard.ask(AddNodeRequest(name="huge", resources={"gpus": 100}))
+    assert caught.value.path == "$.resources.gpus"
+
+
+def test_devices_stay_with_their_tasks_whoever_leads(yard: Yard):
+    yard.ask(UpdateNodeRequest(node="node_0", body={"resources": {"gpus": 2}}))
+    put(yard, "train", replicas=4, reservations={"gpus": 1, "gpu_milli": 500})
+    yard.settle()
+    before = [(task["id"], task["gpus"]) for task in yard.ask(DescribeTasks(service="train"))["results"]]
+    yard.ask(RemoveNodeRequest(address=yard.leader()))
+    yard.settle()
+    after = [(task["id"], task["gpus"]) for task in yard.ask(DescribeTasks(service="train"))["results"]]
+    assert len(before) == 4 and after == before
 
 
 def test_a_global_service_follows_the_nodes(yard: Yard):

@@ -17,6 +17,7 @@ from raftyard.api.ports import (
     NewNode,
     NotFound,
     Page,
+    RebalanceOrder,
     Unavailable,
     View,
 )
@@ -173,11 +174,35 @@ class FakeClusters:
         self.asked.append(("tasks", cluster, service, page))
         return {"metadata": {"count": 0}, "results": []}
 
+    def plan(self, cluster: str, body: Any) -> Answer:
+        self._known(cluster)
+        self.asked.append(("plan", cluster, body))
+        counts = ("starts", "stops", "moves", "replaces", "keeps", "waits", "waited", "services", "nodes", "steps")
+        summary = dict.fromkeys(counts, 0) | {"takes_s": 0.0}
+        shown = {"plan": next(iter(body)), "index": 7, "summary": summary}
+        return shown | {"services": [], "steps": [], "is_complete": True}
+
     def update_node(self, cluster: str, node: str, body: Any) -> Answer:
         self._row(cluster, node)
         self.asked.append(("update_node", cluster, node, body))
         facts = {"id": node, "availability": "active", "status": "ready", "labels": {}, "resources": {}, "taken": {}}
         return facts | body
+
+    def rebalance(self, cluster: str, order: RebalanceOrder) -> Answer:
+        self._known(cluster)
+        self.asked.append(("rebalance", cluster, order))
+        move = {"service": "web", "slot": 1, "task": 7, "from": "localhost:8001", "to": "localhost:8002"}
+        plan = {"made_at": 9, "cost_before": 15.0, "cost_after": 0.0, "moves": [move]}
+        plan |= {"max_parallel": order.max_parallel, "dry_run": order.dry_run}
+        return plan | ({"state": "planned"} if order.dry_run else {"state": "running", "log_index": 10})
+
+    def last_rebalance(self, cluster: str) -> Answer:
+        self._known(cluster)
+        return {"state": "none", "moves": []}
+
+    def stop_rebalance(self, cluster: str) -> Answer:
+        self._known(cluster)
+        raise Conflict("no rebalance is under way")
 
     def nodes(self, cluster: str, page: Page) -> Answer:
         links = self._known(cluster)

@@ -20,6 +20,7 @@ NO_BODY = MappingProxyType(
         "DELETE": {
             "/clusters/{cluster}",
             "/clusters/{cluster}/nodes/{node}",
+            "/clusters/{cluster}/rebalance",
             "/clusters/{cluster}/services/{name}",
             "/nodes/{peer}",
         }

@@ -130,7 +130,7 @@ def agents_run_the_first_task_too(patch: Patch) -> None:
 def one_slot_for_all(patch: Patch) -> None:
     right = Replicas._add_tasks
     patch.setattr(
-        Replicas, "_add_tasks", lambda self, a, b, slots, nodes: right(self, a, b, slots * 0 + 1, nodes)
+        Replicas, "_add_tasks", lambda self, a, b, slots, *more: right(self, a, b, slots * 0 + 1, *more)
     )
 
 

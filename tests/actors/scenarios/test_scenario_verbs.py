@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from raftyard.actors.scenarios import ScenarioFailed, Simulation, StepFailed
+from raftyard.actors.scenarios import ScenarioFailed, Simulation, StepFailed, play, read_scenario
 from raftyard.actors.scenarios.format import VERBS, ClusterShape, DiskShape
 
 ALWAYS = (
@@ -321,3 +321,46 @@ def test_the_same_verbs_work_in_real_time():
         sim.settle("20s")
         sim.expect(replicas={"web": 6, "x": 2}, leaders=1)
         assert sim.watch.not_watched == ["raft"]
+
+
+def test_a_rebalance_moves_replicas_to_a_node_that_joined(sim):
+    sim.submit({"container": {"name": "web", "replicas": 60}}, within="5s")
+    sim.add("late")
+    assert len(sim.rebalance(4, dry_run=True)["moves"]) == 4
+    done = sim.rebalance(4, max_parallel=2, within="5s")
+    assert (done["state"], done["moved"]) == ("ended", 4)
+    assert sim.view.service("web").on["late"] == 4
+    sim.rebalance()
+    sim.eventually("service('web').on['late'] == 10", within="5s")
+    assert sim.rebalance()["state"] == "even"
+
+
+def test_a_rebalance_that_takes_too_long_says_how_far_it_is(sim):
+    sim.submit({"container": {"name": "web", "replicas": 60}}, within="5s")
+    sim.add("late")
+    with pytest.raises(StepFailed, match="not done within 0.01 s: .* of 10 moved"):
+        sim.rebalance(within="10ms")
+
+
+def test_a_rebalance_stands_in_a_file_too():
+    scenario = read_scenario(
+        """
+scenario: a node joins and gets its share
+version: 1
+seed: 1
+cluster: {nodes: 3}
+always: [raft, no-replica-lost, no-replica-twice, converges]
+steps:
+  - eventually: leader is not None
+  - submit: {container: {name: web, replicas: 40}}
+    within: 5s
+  - add: late
+  - rebalance: 3
+    within: 5s
+  - expect: service('web').on['late'] == 3
+  - rebalance: {max_moves: 100, max_parallel: 4}
+    within: 5s
+  - expect: service('web').on['late'] == 10 and happened('rebalance-ended') == 2
+"""
+    )
+    assert play(scenario).failure is None

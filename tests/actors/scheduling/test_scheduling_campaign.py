@@ -73,6 +73,11 @@ class Storm(ControlLoop):
         spec["placement"] = place
         if rng.random() < 0.3:
             spec["reservations"] = {"slots": rng.randrange(1, 3), "cpu_milli": rng.randrange(500)}
+        if rng.random() < 0.3:
+            gpus = {"gpus": rng.randrange(1, 4), "gpu_milli": rng.choice((1, 250, 400, 1000))}
+            if rng.random() < 0.3:
+                gpus["gpu_models"] = [rng.choice("PQ")]
+            spec["reservations"] = spec.get("reservations", {}) | gpus
         if rng.random() < 0.2:
             spec["ports"] = [{"published": rng.choice((80, 81))}]
         spec["image"] = rng.choice("xy")
@@ -104,6 +109,9 @@ class Storm(ControlLoop):
                 body["drain"] = {"max_parallel": rng.randrange(1, 3), "deadline_s": rng.choice((None, 5.0))}
         if rng.random() < 0.3:
             body["resources"] = {"cpu_milli": rng.randrange(2_000)}
+            if rng.random() < 0.6:
+                body["resources"]["gpus"] = rng.randrange(6)
+                body["gpu_model"] = rng.choice("PQ")
         self.node(self.somebody(), **body)
 
     def wait(self):
@@ -206,7 +214,7 @@ def assert_converged(storm):
         assert len(tasks) == service.placed + service.lost
         policy = state.active_update(service.name)
         extra = 0
-        if policy is not None and policy.order == "start-first":
+        if policy is not None and service.spec.starts_first(policy):
             extra = policy.parallelism or service.replicas
         assert service.placed + lost <= service.replicas + extra
         assert may_stay(storm, service), service

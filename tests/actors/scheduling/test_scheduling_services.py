@@ -126,7 +126,7 @@ def test_devices_and_custom_resources_have_to_be_there():
     loop.settle()
     assert placed(loop) == {"n1": 2}
     assert loop.state.pending()[0].reason == (
-        "no suitable node: 1 of 3 replicas wait; too little gpus on 2 nodes"
+        "no suitable node: 1 of 3 replicas wait; no GPU on 1 node; no whole GPU free (0 milli at most) on 1 node"
     )
     loop.put(name="store", replicas=1, reservations={"custom": {"ssd": 1}})
     loop.settle()
@@ -243,6 +243,16 @@ def test_a_gentle_drain_moves_so_many_at_a_time_until_its_deadline():
         loop.all_run(node)
     loop.settle()
     assert "n0" not in placed(loop)
+
+
+def test_a_gentle_drain_does_not_wait_for_what_a_job_leaves_for_later():
+    loop = ControlLoop(nodes=2)
+    loop.put(mode="replicated-job", replicas=4, max_concurrent=1)
+    loop.settle()
+    loop.all_run("n0")
+    loop.node("n0", availability="drain", drain={"max_parallel": 1})
+    loop.settle()
+    assert placed(loop) == {"n1": 1}
 
 
 def test_after_its_deadline_a_drain_waits_for_nobody():

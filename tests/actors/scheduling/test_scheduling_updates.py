@@ -269,3 +269,68 @@ def test_a_global_service_is_updated_node_by_node():
         loop.settle()
     assert loop.state.wanted("logs").versions.tolist() == [2, 2, 2]
     assert loop.state.service("logs").update.state == "completed"
+
+
+def test_start_first_does_not_ask_for_slots_that_were_given_up():
+    """The state would refuse them, and the same plan would be made for ever."""
+    loop = Loop(restart={"max_attempts": 1, "delay_s": 0})
+    update = {"order": "start-first", "parallelism": 2, "failure_action": "continue", "monitor_s": 0}
+    loop.update(update=update)
+    for _ in range(6):
+        loop.round(fails=("b",))
+    given_up = loop.state.service("web").done
+    assert given_up > 0
+    for _ in range(20):
+        loop.round()
+    assert (loop.of("a"), loop.of("b")) == (0, 10 - loop.state.service("web").done)
+
+
+def test_a_job_never_runs_more_than_it_may_at_a_time_also_while_it_is_replaced():
+    spec = {"mode": "replicated-job", "max_concurrent": 3, "update": {"order": "start-first", "parallelism": 0}}
+    loop = Loop(**spec)
+    assert loop.of("a") == 3
+    loop.update()
+    for _ in range(5):
+        loop.round()
+        assert loop.of("a") + loop.of("b") <= 3
+    assert (loop.of("a"), loop.of("b")) == (0, 3)
+
+
+def test_a_job_that_runs_few_at_a_time_leaves_a_node_that_drains_gently():
+    """Those whose turn has not come are not on the move."""
+    loop = Loop(nodes=1, mode="replicated-job", max_concurrent=2)
+    loop.add("n1")
+    loop.node("n0", availability="drain", drain={"max_parallel": 1})
+    for _ in range(4):
+        loop.round()
+    assert [loop.state.load_of(node) for node in ("n0", "n1")] == [0, 2]
+
+
+def test_the_update_of_a_job_is_complete_when_as_many_run_as_may_though_others_wait_for_their_turn():
+    loop = Loop(mode="replicated-job", update={"parallelism": 0, "monitor_s": 0})
+    loop.status("n2", "down")
+    assert loop.state.service("web").lost == 3
+    loop.update(max_concurrent=2)
+    for _ in range(5):
+        loop.round()
+    assert loop.of("b") == 2
+    assert loop.how == "completed"
+    assert loop.state.service("web").lost == 1
+
+
+def test_an_update_is_complete_though_a_slot_waits_whose_place_others_have_taken():
+    update = {"order": "start-first", "parallelism": 0, "failure_action": "continue", "monitor_s": 0}
+    loop = Loop(replicas=2, restart={"delay_s": 1_000}, update=update)
+    loop.update()
+    loop.settle()
+    new = loop.state.service("web").template
+    failed, *_ = [task for node in ("n0", "n1", "n2") for task in loop.state.tasks_of(node) if task.version == new]
+    updates = report_updates([(failed.id, TaskState.FAILED)])
+    loop.do(c.ReportTasks(node=failed.node, incarnation=1, updates=updates))
+    for _ in range(10):
+        loop.round()
+    assert (loop.of("a"), loop.of("b"), loop.how) == (0, 2, "completed")
+    loop.update("b", replicas=0)
+    loop.settle()
+    assert loop.state.service("web").placed == 0
+    assert not loop.state.unsettled()

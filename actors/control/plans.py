@@ -1,0 +1,181 @@
+"""What a leader answers to "what would happen if": plans made on a copy of the state, a slice at a time.
+
+The copy is of one moment, so nothing is applied while it is made; after that the plan and the cluster go their ways.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..messages import DescribeState, Message, NodeAnswer
+from ..scheduling.planning import FieldChange, Planned, ServicePlanned, plan_slices
+from ..scheduling.wishes import LossWish, Wish
+from ..state.forks import fork_slices
+from ..state.specs import ServiceSpec
+
+if TYPE_CHECKING:
+    from .host import Host
+
+__all__ = ["PlanMore", "Plans"]
+
+MOST_WAITING = 8
+"""Plans that wait for their turn; each takes a copy of the state, so one is made at a time."""
+SHOWN = 100
+"""Services of a plan, and nodes of a service, that an answer shows; it counts the others."""
+STEPS_SHOWN = 20
+
+Address = Callable[[str | None], str | None]
+Value = dict[str, Any]
+
+
+class PlanMore(Message, frozen=True, kw_only=True, gc=False):
+    """To the node itself: the next slice of the plan that is being made."""
+
+
+class Plans:
+    """The plans that one node was asked for, in order."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._waiting: deque[DescribeState] = deque()
+        self._slices: Generator[None, None, Value] | None = None
+
+    def ask(self, asked: DescribeState) -> None:
+        """Make the plan of this question when its turn comes."""
+        if len(self._waiting) >= MOST_WAITING:
+            self._answer(asked, {"busy": len(self._waiting)})
+            return
+        self._waiting.append(asked)
+        if len(self._waiting) == 1:
+            self._more()
+
+    def go_on(self, _: PlanMore) -> None:
+        """One slice."""
+        if not self._waiting:
+            return
+        if self._slices is None:
+            self._slices = self._make(self._waiting[0].question.of)
+        try:
+            next(self._slices)
+        except StopIteration as end:
+            self._end(end.value)
+        except Exception as error:
+            self._host.context.log.exception("no plan made cluster=%s", self._host.cluster)
+            self._end({"failed": repr(error)})
+        else:
+            self._more()
+
+    def _end(self, value: Value) -> None:
+        self._slices = None
+        self._answer(self._waiting.popleft(), value)
+        if self._waiting:
+            self._more()
+
+    def _more(self) -> None:
+        self._host.context.send(self._host.context.name, PlanMore())
+
+    def _answer(self, asked: DescribeState, value: Value) -> None:
+        if asked.reply_to is not None:
+            answer = NodeAnswer(ref=asked.ref, node=self._host.node, value=value)
+            self._host.context.send(asked.reply_to, answer)
+
+    def _make(self, wish: Wish) -> Generator[None, None, Value]:
+        host = self._host
+        host.hold_applying()
+        try:
+            copy = yield from fork_slices(host.state)
+        finally:
+            host.go_on_applying()
+        now_ms = copy.clock_ms() if host.loop is None else host.loop.clock_ms()
+        term = host.raft.term
+        planned = yield from plan_slices(copy, wish, term, now_ms)
+        value = plan_view(planned, host.address_of)
+        if isinstance(wish, LossWish) and planned.refusal is None:
+            voters = host.raft.membership.voters
+            left = [voter for voter in voters if voter not in wish.nodes]
+            value["voters"] = {
+                "count": len(voters),
+                "left": len(left),
+                "is_majority": len(left) > len(voters) // 2,
+            }
+        return value
+
+
+def plan_view(planned: Planned, address: Address) -> Value:
+    """The plan, ready for JSON; the lists are cut, and say so."""
+    if planned.refusal is not None:
+        return {"refused": {"code": planned.refusal.code, "reason": planned.refusal.reason}}
+    services, steps = planned.services, planned.steps
+    nodes = {node for service in services for node, _, _ in service.nodes}
+    summary = {
+        field: sum(getattr(service, field) for service in services)
+        for field in ("starts", "stops", "moves", "replaces", "keeps", "waits")
+    }
+    return {
+        "index": planned.made_at,
+        "summary": summary
+        | {
+            "waited": sum(service.waited for service in services),
+            "services": len(services),
+            "nodes": len(nodes),
+            "steps": len(steps),
+            "takes_s": steps[-1].at_ms / 1_000 if steps else 0.0,
+        },
+        "services": [_service(service, address) for service in services[:SHOWN]],
+        "services_not_shown": max(0, len(services) - SHOWN),
+        "steps": [
+            {
+                "at_s": step.at_ms / 1_000,
+                "starts": step.starts,
+                "stops": step.stops,
+                "services": list(step.services[:STEPS_SHOWN]),
+            }
+            for step in steps[:STEPS_SHOWN]
+        ],
+        "is_complete": planned.is_complete,
+    }
+
+
+def _service(service: ServicePlanned, address: Address) -> Value:
+    before, after = service.before, service.after
+    view: Value = {
+        "name": service.name,
+        "version": 0 if before is None else before.version,
+        "is_new": before is None,
+        "is_removed": after is None,
+        "replicas": {
+            "before": 0 if before is None else before.replicas,
+            "after": 0 if after is None else after.replicas,
+        },
+        "changes": [_change(change) for change in service.changes],
+    }
+    view |= {
+        field: getattr(service, field)
+        for field in ("starts", "stops", "moves", "replaces", "keeps", "waits", "waited")
+    }
+    view["nodes"] = {
+        address(node): {"starts": starts, "stops": stops} for node, starts, stops in service.nodes[:SHOWN]
+    }
+    view["nodes_not_shown"] = max(0, len(service.nodes) - SHOWN)
+    if before is None and after is not None:
+        view["spec"] = _spec(after.spec)
+    if service.waits:
+        view["reason"] = service.reason
+        view["waiting"] = {
+            "replicas": service.waits,
+            "summary": service.summary,
+            "nodes": {address(node): why for node, why in service.obstacles[:SHOWN]},
+        }
+    return view
+
+
+def _change(change: FieldChange) -> Value:
+    return msgspec.to_builtins(change)  # type: ignore[no-any-return]
+
+
+def _spec(spec: ServiceSpec) -> Value:
+    return msgspec.to_builtins(spec)  # type: ignore[no-any-return]
