@@ -83,8 +83,7 @@ class Invariants:
         seen = self.seen.get(core.member)
         if seen is None or seen.core is not core:
             seen = self._started(core, seen, ready)
-        kind = type(event)
-        if kind is StorageDone:
+        if type(event) is StorageDone:
             self._became_durable(seen, core, event.sequence)
         if core.term != seen.term:
             self._term_grew(seen, core)
@@ -105,9 +104,9 @@ class Invariants:
             self._sent_after_durable(seen, core, ready)
         if ready.changes:
             self._changed(seen, core, ready)
-        if kind is AppendReply and core.role is LEADER:
+        if type(event) is AppendReply and core.role is LEADER:
             self._heard_reply(core, event.sender)
-        if persist is not None or ready.apply is not None or kind in _OF_STORAGE:
+        if persist is not None or ready.apply is not None or type(event) in _OF_STORAGE:
             seen.last = core.log.last_index
             self._in_order(core)
 
