@@ -83,6 +83,12 @@ class _SnapshotMore(Message, frozen=True, kw_only=True, gc=False):
     """To itself: the next slice of the snapshot that is being taken."""
 
 
+class _StorageDid(Message, frozen=True, kw_only=True, gc=False):
+    """To itself: a storage that answers at once has saved or read a snapshot, as a Disk would say later."""
+
+    event: Any
+
+
 class _Deadline(Message, frozen=True, kw_only=True, gc=False):
     """To itself: the core's deadline may have come."""
 
@@ -135,9 +141,6 @@ class Member(Actor):
         self._next_ref = 1
         self._committed: deque[Apply] = deque()
         self._applying = False
-        self._follow_up: deque[Event] = deque()
-        """What was done at once and the core has not heard of, in the order in which it was done."""
-        self._stepping = False
         self._saving: deque[Event] = deque()
         """What the core hears when the snapshots that are being written are durable."""
         self._taking: Generator[None, None, bytes] | None = None
@@ -157,6 +160,7 @@ class Member(Actor):
             _ApplyMore: self._apply_more,
             _Deadline: self._deadline,
             _SnapshotMore: self._take_slice,
+            _StorageDid: self._storage_did,
             Written: self._written,
             SnapshotSaved: self._snapshot_saved,
             SnapshotRead: self._snapshot_read,
@@ -256,23 +260,11 @@ class Member(Actor):
     # -- the core --------------------------------------------------------------------------------------------
 
     def step(self, event: Event) -> None:
-        """Hand one event to the core and carry out what it says, until nothing is left to do.
-
-        A snapshot that a storage has saved at once is told to the core when all that it had said before is carried out,
-        in the order in which the storage had it: the order that a Disk's answers have.
-        """
-        is_outermost, self._stepping = not self._stepping, True
-        while True:
-            ready = self.raft.step(self.context.now_ns(), event)
-            if self._observe is not None:
-                self._observe(self.raft, event, ready)
-            self._carry_out(ready)
-            if not is_outermost:
-                return
-            if not self._follow_up:
-                self._stepping = False
-                return
-            event = self._follow_up.popleft()
+        """Hand one event to the core and carry out what it says."""
+        ready = self.raft.step(self.context.now_ns(), event)
+        if self._observe is not None:
+            self._observe(self.raft, event, ready)
+        self._carry_out(ready)
 
     def _carry_out(self, ready: Ready) -> None:
         """In the order that `Ready` promises."""
@@ -499,19 +491,18 @@ class Member(Actor):
     def _apply_slice(self) -> None:
         if self._taking is not None or self._is_held:
             return  # A snapshot or a copy is of one moment; it ends by coming here again.
-        budget = APPLY_SLICE
-        committed = self._committed
+        committed, budget = self._committed, APPLY_SLICE
         while committed and budget > 0:
             chunk = committed[0]
-            first, terms, payloads = chunk.first_index, chunk.terms, chunk.payloads
-            done = self.applied + 1 - first
-            end = len(payloads)
-            if end > done + budget:
-                end = done + budget
-            for offset in range(done, end):
-                self._apply_entry(first + offset, terms[offset], payloads[offset])
-            budget -= end - done
-            if end == len(payloads):
+            index, terms, payloads = self.applied + 1, chunk.terms, chunk.payloads
+            done = index - chunk.first_index
+            if done or len(payloads) > budget:
+                terms, payloads = terms[done : done + budget], payloads[done : done + budget]
+            for term, payload in zip(terms, payloads):  # noqa: B905 (columns of one length)
+                self._apply_entry(index, term, payload)
+                index += 1
+            budget -= len(payloads)
+            if done + len(payloads) == len(chunk.payloads):
                 committed.popleft()
         self.on_slice_applied()
         if self._ready_reads:
@@ -606,6 +597,13 @@ class Member(Actor):
         if message.life == self.context.incarnation and self._saving:
             self.step(self._saving.popleft())
 
+    def _follow_up(self, event: Event) -> None:
+        """The core hears of it when all is carried out that it has said before; a full mailbox is no hindrance."""
+        self.context.after_ns(0, _StorageDid(event=event))
+
+    def _storage_did(self, message: _StorageDid) -> None:
+        self.step(message.event)
+
     def _read_chunks(self, wanted: tuple[SnapshotChunkRequest, ...]) -> None:
         """Only storage holds a snapshot; of what is sent there is as much in memory as may be under way."""
         storage = self._storage
@@ -613,7 +611,7 @@ class Member(Actor):
             if isinstance(storage, str):
                 self.context.send(storage, ReadSnapshot(life=self.context.incarnation, wanted=one))
             elif (found := storage.read_snapshot(one.index, one.offset, one.size)) is not None:
-                self._follow_up.append(chunk_of(one, *found))
+                self._follow_up(chunk_of(one, *found))
 
     def _snapshot_read(self, message: SnapshotRead) -> None:
         if message.life == self.context.incarnation:
@@ -629,7 +627,7 @@ class Member(Actor):
             index=snapshot.index, term=snapshot.term, incarnation=self.raft.incarnation
         )
         if self._save_snapshot(snapshot, snapshot.index + 1, installed):
-            self._follow_up.append(installed)
+            self._follow_up(installed)
         self._answer_reads()
 
     def _become(self, snapshot: Snapshot) -> None:

@@ -92,7 +92,7 @@ class Invariants:
         persist = ready.persist
         if persist is not None:
             self._wrote(seen, core, persist, ready)
-            if core.saves_at_once:
+            if seen.writes and core.saves_at_once:
                 self._became_durable(seen, core, persist.done.sequence)
         if core.commit_index != seen.commit:
             self._commit_grew(seen, core)

@@ -203,6 +203,8 @@ class Sessions:
                     number: result for number, result in results.items() if number > acknowledged
                 }
             known.acknowledged = acknowledged
+            if len(results) <= self._max_results:
+                return
         while len(results) > self._max_results:
             # Nearly always the next number, which is found without a look at all of them.
             oldest = known.acknowledged + 1

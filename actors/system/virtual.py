@@ -54,18 +54,33 @@ class VirtualContext(Context):
         cell = self.cells.get(to)
         if cell is None or len(cell.mailbox) >= cell.bound or (self.has_intake and cell.has_intake):
             self.system._deliver_to(to, message, self.origin, self.cause, self.has_intake)
-        elif cell.intake is None or not self.system._offer_now(cell, message, self.origin, self.cause):
-            cell.mailbox.append((message, self.origin, self.cause, None))
-            self._ready.append(cell)
+            return
+        if cell.intake is not None:
+            # As System._offer_now does, which is left what happens seldom.
+            if type(self.origin) is tuple:
+                is_consumed = self.system._offer_now(cell, message, self.origin, self.cause)
+            else:
+                context = cell.context
+                before, context.cause = context.cause, self.cause
+                try:
+                    is_consumed = cell.intake(message)
+                except Exception as error:
+                    is_consumed = self.system._crashed_in_intake(cell, message, error)
+                context.cause = before
+            if is_consumed:
+                return
+        cell.mailbox.append((message, self.origin, self.cause, None))
+        self._ready.append(cell)
 
     def deliver(self, delay_ns: int, to: str, message: Any, valid: Callable[[], bool] | None = None) -> None:
         """See Context.deliver."""
-        cell = self.cells.get(to)
-        if delay_ns > 0 or valid is not None or cell is None or len(cell.mailbox) >= cell.bound:
-            super().deliver(delay_ns, to, message, valid)
-        else:
-            cell.mailbox.append((message, self.origin, self.cause, None))
-            self._ready.append(cell)
+        if delay_ns <= 0 and valid is None:
+            cell = self.cells.get(to)
+            if cell is not None and len(cell.mailbox) < cell.bound:
+                cell.mailbox.append((message, self.origin, self.cause, None))
+                self._ready.append(cell)
+                return
+        super().deliver(delay_ns, to, message, valid)
 
 
 class Virtual(System):
