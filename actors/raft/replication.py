@@ -106,7 +106,7 @@ def append_own(raft: "Raft", payloads: tuple[bytes, ...], cost: int) -> int:
     raft.uncommitted.append((raft.log.last_index, cost))
     raft.uncommitted_bytes += cost
     memberships = (first,) if raft.membership.index == first else ()
-    last = raft.log.last_index
+    last, now_ns = raft.log.last_index, raft.now_ns
     told = True
     for peer, progress in raft.peers.items():
         if (
@@ -118,6 +118,7 @@ def append_own(raft: "Raft", payloads: tuple[bytes, ...], cost: int) -> int:
             progress.inflight_bytes += cost
             progress.next = last + 1
             progress.told_commit = commit = raft.commit_index
+            progress.told_ns = now_ns
             raft.out.append(
                 Append(
                     cluster=raft.cluster, sender=raft.member, to=peer, term=raft.term,
@@ -200,6 +201,7 @@ def _send_entries(
     if progress.state is _REPLICATE:
         progress.next = last + 1
     progress.told_commit = commit = raft.commit_index
+    progress.told_ns = raft.now_ns
     raft.out.append(
         Append(
             cluster=raft.cluster, sender=raft.member, to=peer, term=raft.term, incarnation=raft.incarnation,
@@ -240,6 +242,25 @@ def broadcast_heartbeat(raft: "Raft") -> None:
     raft.notice_ns = NEVER_NS
 
 
+def _send_heartbeats(raft: "Raft") -> None:
+    """Heartbeats are for idle times (figure 3.1): whoever was sent entries a moment ago has heard this leader.
+
+    Leases are the exception, for they begin anew with each round.
+    """
+    if raft.config.lease_reads:
+        broadcast_heartbeat(raft)
+        return
+    since_ns = raft.now_ns - raft.config.heartbeat_ms * 500_000
+    is_told = True
+    for peer, progress in raft.peers.items():
+        if progress.told_ns < since_ns:
+            send_heartbeat(raft, peer, progress)
+        elif progress.told_commit < raft.commit_index:
+            is_told = False
+    if is_told:
+        raft.notice_ns = NEVER_NS
+
+
 def restart_heartbeat(raft: "Raft") -> None:
     raft.timer_ns = raft.now_ns + raft.config.heartbeat_ms * 1_000_000
 
@@ -253,7 +274,7 @@ def on_leader_deadline(raft: "Raft") -> None:
         if raft.config.check_quorum and not overslept and not _has_quorum(raft):
             roles.become_follower(raft, raft.term, None, "lost contact with a quorum")
             return
-        broadcast_heartbeat(raft)
+        _send_heartbeats(raft)
         for peer, progress in raft.peers.items():
             if progress.snapshot is not None:
                 snapshots.send_again(raft, peer, progress)
