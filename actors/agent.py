@@ -12,7 +12,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .messages import AgentReport, Heeded, Message, RunTasks
+from .messages import (
+    ORCHESTRATOR,
+    AgentReport,
+    Heeded,
+    HostedNodes,
+    MeasureUsage,
+    Message,
+    RunTasks,
+    ServiceUsage,
+    SpawnCluster,
+    UsageReport,
+)
+from .runtimes import NestedRuntime
+from .state.loads import usage_of_one
 from .state.records import AssignedTasks, Assignments
 from .state.runs import REPORT, collect, expand, pack
 from .state.specs import Simulated
@@ -24,6 +37,7 @@ __all__ = ["Agent"]
 NOTHING_YET = -1
 """The version of an agent that has not been told yet what to run."""
 SAY_AGAIN_S = 0.3
+HOST_AGAIN_S = 0.5
 LIVES_A_START = 1 << 20
 """Incarnations of an agent in one start of the program; the next start's come after them."""
 
@@ -49,14 +63,19 @@ class _RepeatChange(Message, frozen=True, kw_only=True, gc=False):
     """To itself: if nobody has heeded what changed by itself, say it again."""
 
 
+class _HostAgain(Message, frozen=True, kw_only=True, gc=False):
+    """To itself: say again which nodes of nested clusters have their place here."""
+
+
 class Agent(Actor):
     """One node's replicas, simulated: one is running as soon as it is started, unless its service says how it behaves.
+    Those that are nodes of nested clusters are what `runtimes/nested.py` makes of them.
 
-    `node` is the node's actor. `starts` counts the starts of the program on the same data: an agent of an earlier one
-    runs nothing any more.
+    `node` is the node's actor, `cluster` its cluster. `starts` counts the starts of the program on the same data: an
+    agent of an earlier one runs nothing any more.
     """
 
-    def __init__(self, node: str, starts: int = 0) -> None:
+    def __init__(self, node: str, starts: int = 0, cluster: str = "0") -> None:
         super().__init__()
         self._starts = starts
         self._node = node
@@ -65,12 +84,16 @@ class Agent(Actor):
         """What is assigned, in whatever state."""
         self._states: dict[int, int] = {}
         """Of those that do not simply run."""
+        self._loaded: tuple[AssignedTasks, ...] = ()
+        """Of what is assigned, those that use something."""
         # What was stopped on the way to each version: told with every report until the leader has it in the log.
         self._stopped_ids: dict[int, Ids] = {}
         self._started = 0
         self._stopped = 0
         self._change = 0
         self._heeded = 0
+        self._nested = NestedRuntime(cluster)
+        self._is_hosting = False
 
     def on_start(self) -> None:
         """Be asked for the first version; the leader may believe that a life before this one still runs its own."""
@@ -83,6 +106,8 @@ class Agent(Actor):
                 self._run_tasks(message)
             case _Advance():
                 self._advance(message)
+            case MeasureUsage():
+                self._measure(message)
             case Heeded() if message.incarnation == self._incarnation():
                 self._heeded = max(self._heeded, message.change)
             case _SayAgain() if self._version == NOTHING_YET:
@@ -91,6 +116,14 @@ class Agent(Actor):
             case _RepeatChange() if self._change > self._heeded:
                 self._report(self._node)
                 self.context.after(SAY_AGAIN_S, _RepeatChange())
+            case HostedNodes() if self._nested.answered(message):
+                self._states.update(self._nested.states())
+                self._tell_change()
+            case _HostAgain():
+                self._is_hosting = bool(self._nested)
+                if self._nested:
+                    self._spawn(self._nested.again())
+                    self.context.after(HOST_AGAIN_S, _HostAgain())
 
     def _run_tasks(self, message: RunTasks) -> None:
         """Reach the version that is asked for; an older one than the present is answered with the present one."""
@@ -126,8 +159,45 @@ class Agent(Actor):
             self._stopped_ids[assignments.version] = stopped
             for task in stopped.tolist() if self._states else ():
                 self._states.pop(task, None)
+        self._loaded = tuple([run for run in assignments.runs if run.simulate.has_load])
         self._running = wanted
         self._version = assignments.version
+        self._spawn(self._nested.reach(assignments))
+        self._states.update(self._nested.states())
+
+    # -- nodes of nested clusters
+
+    def _spawn(self, effects: tuple[SpawnCluster, ...]) -> None:
+        """What the runtime wants, again and again: nobody else remembers it."""
+        for effect in effects:
+            self.context.send(ORCHESTRATOR, effect)
+        if effects and not self._is_hosting:
+            self._is_hosting = True
+            self.context.after(HOST_AGAIN_S, _HostAgain())
+
+    # -- what replicas use
+
+    def _measure(self, message: MeasureUsage) -> None:
+        """Say what those use that run; the others use nothing yet."""
+        running: dict[str, int] = {}
+        how = {run.service: run.simulate for run in self._loaded}
+        for run in self._loaded:
+            running[run.service] = running.get(run.service, 0) + self._count_running(run)
+        services = []
+        for service, sharing, since_ms in message.loads:
+            count = running.get(service, 0)
+            if count:
+                one = usage_of_one(how[service], sharing, since_ms)
+                totals = tuple([(metric, used * count) for metric, used in one.items()])
+                services.append(ServiceUsage(service=service, replicas=count, totals=totals))
+        report = UsageReport(node="", term=message.term, round=message.round, services=tuple(services))
+        self.context.send(self._node, report)
+
+    def _count_running(self, run: AssignedTasks) -> int:
+        if not self._states:
+            return run.count
+        ids = range(run.first_task, run.first_task + run.count)
+        return sum(self._states.get(id, TaskState.RUNNING) == TaskState.RUNNING for id in ids)
 
     # -- replicas that behave in some way
 
@@ -163,6 +233,10 @@ class Agent(Actor):
             self._run_for(tasks, message.then)
         else:
             self._states.update(dict.fromkeys(tasks, int(message.state)))
+        self._tell_change()
+
+    def _tell_change(self) -> None:
+        """Until the leader has heeded it."""
         is_silent = self._change <= self._heeded
         self._change += 1
         self._report(self._node)

@@ -26,6 +26,7 @@ from .frontdoor import (
     Courier,
     Expired,
     Home,
+    Hosting,
     NodePorts,
     Plans,
     Ports,
@@ -34,8 +35,10 @@ from .frontdoor import (
     Recut,
     Retry,
     Services,
+    Stacks,
 )
 from .frontdoor.addresses import new_node, resolve
+from .frontdoor.hosting import check_not_nested
 from .link import Link
 from .member import Observer
 from .messages import (
@@ -45,6 +48,7 @@ from .messages import (
     AskNode,
     CallsFinished,
     ChangeService,
+    ChangeStack,
     ClusterSpec,
     ClusterView,
     DescribeCall,
@@ -56,13 +60,17 @@ from .messages import (
     DescribeRebalance,
     DescribeService,
     DescribeServices,
+    DescribeStack,
+    DescribeStacks,
     DescribeTasks,
+    FollowService,
     Happened,
     Heard,
     LeaderClaim,
     LeaderResigned,
     LinkPolicy,
     LinkStatus,
+    NestedClusters,
     NodeAnswer,
     NodeFailed,
     NodeSpec,
@@ -73,14 +81,17 @@ from .messages import (
     Registry,
     RemoveNodeRequest,
     RemoveService,
+    RemoveStack,
     RollBackService,
     SetConnections,
     SetLinkPolicyRequest,
+    SpawnCluster,
     StartNode,
     StopRebalance,
     SubmitServiceCall,
     TellAgain,
     TransferRequest,
+    Underlay,
     UpdateNodeRequest,
     agent_actor,
     disk_actor,
@@ -100,6 +111,7 @@ FIRST_CLUSTER = "0"
 REVIVE_S = 1.0
 """A node whose storage failed is started again after this: what failed may be mended meanwhile."""
 NODE_ANSWER_S = 2.0
+ITS_REPLICAS = ("its nodes are that one's replicas", 'scale it: PATCH {"replicas": …} to')
 HEARD_EVERY = 8
 """After so many entries whose events it put into the event log the front door says how far it has got."""
 
@@ -116,6 +128,8 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "localhost"
     capacity: int = 100
     queue_limit: int = 1000
+    under: Underlay | None = None
+    """Of a nested cluster: what its links ride on."""
 
 
 class Cluster(Actor):
@@ -137,12 +151,16 @@ class Cluster(Actor):
         self._questions = Questions(self, self._claims)
         self._calls = Calls(self, self._courier, self._questions)
         self._resources = Services(self, home, self._courier, self._questions)
+        self._stacks = Stacks(self, self._courier, self._questions)
         self._rebalancing = Rebalancing(self, self._courier, self._questions)
         self._plans = Plans(self, home, self._questions)
         self._cables = Cables(self, home, self._lay_link)
         self._view: ClusterView | None = None
         self._registry: tuple[ClusterSpec, ...] | None = None
         self._heard_since = 0
+        self._has_children = True
+        parent = home.spec.parent
+        self._hosting = None if parent is None else Hosting(self, home, parent, self._questions)
         self._removals: dict[str, list[Promise]] = {}
         self._failures: dict[str, NodeFailed] = {}
         self._handlers: dict[type, Callable[[Any], Any]] = {
@@ -166,6 +184,10 @@ class Cluster(Actor):
             DescribeService: self._resources.describe,
             DescribeTasks: self._resources.tasks,
             DescribePlan: self._plans.describe,
+            DescribeStacks: self._stacks.list,
+            DescribeStack: self._stacks.describe,
+            ChangeStack: self._stacks.change,
+            RemoveStack: self._stacks.remove,
             ChangeService: self._resources.change,
             RemoveService: self._resources.remove,
             RollBackService: self._resources.roll_back,
@@ -184,6 +206,8 @@ class Cluster(Actor):
             TransferRequest: self._transfer,
             RecordClusters: self._record_clusters,
         }
+        if self._hosting is not None:
+            self._handlers |= {SpawnCluster: self._hosting.spawn, FollowService: self._hosting.follow}
 
     @property
     def leader(self) -> str | None:
@@ -198,7 +222,7 @@ class Cluster(Actor):
         self._courier.open()
         self._cables.cut_again()
         for spec in tuple(self._nodes.values()):
-            self._start_node(spec)
+            self.start_node(spec)
 
     def on_stop(self) -> None:
         """Close every node's port; the system has stopped the nodes before."""
@@ -211,7 +235,10 @@ class Cluster(Actor):
         handler = self._handlers.get(type(message))
         return handler(message) if handler is not None else None
 
-    def _start_node(self, spec: NodeSpec) -> None:
+    def start_node(self, spec: NodeSpec) -> None:
+        """Start a node's actors, unless it has no place to run yet: a nested cluster's node needs one."""
+        if self._hosting is not None and not self._hosting.may_run(spec.name):
+            return
         me = self.context.name
         try:
             storage: Storage | str = self._home.storage(spec.name)
@@ -220,7 +247,7 @@ class Cluster(Actor):
             self._node_failed(NodeFailed(node=spec.name, reason=str(error), is_damaged=is_damaged))
             return
         node = node_actor(self.id, spec.name)
-        self.context.spawn(Agent, agent_actor(self.id, spec.name), node, self._home.starts, parent=me)
+        self.context.spawn(Agent, agent_actor(self.id, spec.name), node, self._home.starts, self.id, parent=me)
         if not isinstance(storage, MemoryStorage):
             disk = disk_actor(self.id, spec.name)
             self.context.spawn(Disk, disk, node, storage, parent=me)
@@ -245,6 +272,7 @@ class Cluster(Actor):
             self._settings.raft,
             self._settings.link,
             self._observe,
+            self._settings.under,
             parent=self.context.name,
         )
         self.context.watch(node_actor(self.id, spec.name))
@@ -270,11 +298,13 @@ class Cluster(Actor):
         spec = self._nodes.get(message.node)
         if spec is None or self.context.is_alive(node_actor(self.id, spec.name)):
             return
+        if self._hosting is not None and not self._hosting.may_run(spec.name):
+            return
         disk = disk_actor(self.id, spec.name)
         if self.context.is_alive(disk):
             self._start_member(spec, disk)
         else:
-            self._start_node(spec)
+            self.start_node(spec)
 
     def _stop_node(self, spec: NodeSpec) -> None:
         self._home.forget(spec.name)
@@ -291,7 +321,14 @@ class Cluster(Actor):
         wire = link_actor(self.id, source, target)
         try:
             self.context.spawn(
-                Link, wire, self.id, source, target, self._settings.link, parent=self.context.name
+                Link,
+                wire,
+                self.id,
+                source,
+                target,
+                self._settings.link,
+                self._settings.under,
+                parent=self.context.name,
             )
         except NameTaken:
             pass  # The node itself was quicker.
@@ -299,6 +336,7 @@ class Cluster(Actor):
     # -- what the nodes say ----------------------------------------------------------------------------------
 
     def _claimed(self, claim: LeaderClaim) -> None:
+        self._home.has_been_led = True
         self._claims.claimed(claim, round(self.context.now() - self._started, 3))
         here = tuple(self._nodes.values())
         self.context.send(node_actor(self.id, claim.node), Addresses(nodes=here))
@@ -306,6 +344,8 @@ class Cluster(Actor):
         self._courier.send_all()
 
     def _terminated(self, message: Terminated) -> None:
+        if self._hosting is not None:
+            self._hosting.ended(message.name)
         self._claims.ended(message.name)
         for spec in self._nodes.values():
             if node_actor(self.id, spec.name) == message.name and self.context.is_alive(message.name):
@@ -321,7 +361,10 @@ class Cluster(Actor):
         for spec in view.nodes:
             if spec.name not in self._nodes:
                 self._home.add(spec)
-                self._start_node(spec)
+                if self._hosting is None:
+                    self.start_node(spec)
+                else:
+                    self._hosting.added(spec.name)
         wanted = {spec.name for spec in view.nodes} | set(view.voters) | set(view.learners)
         for spec in tuple(self._nodes.values()):
             if spec.name not in wanted:
@@ -329,6 +372,12 @@ class Cluster(Actor):
         if self.id == FIRST_CLUSTER and view.clusters != self._registry:
             self._registry = view.clusters
             self.context.send(ORCHESTRATOR, Registry(clusters=view.clusters))
+        if self._hosting is not None:
+            self._hosting.viewed(view)
+        if view.children or self._has_children:
+            # Again with each view, and at the start though there are none: one may have been removed meanwhile.
+            self._has_children = bool(view.children)
+            self.context.send(ORCHESTRATOR, NestedClusters(parent=self.id, children=view.children))
 
     def _happened(self, message: Happened) -> None:
         """Into the event log, each entry once and none left out."""
@@ -410,7 +459,12 @@ class Cluster(Actor):
                 for claim in self._claims.all()
             ],
             "node_count": len(self._nodes),
+            **self._parent(),
         }
+
+    def _parent(self) -> Answer:
+        parent = self._home.spec.parent
+        return {} if parent is None else {"parent": {"cluster": parent.cluster, "service": parent.service}}
 
     def _services(self, answers: Answers) -> list[Any]:
         """As the leader has them; without one, as the node has them that is furthest."""
@@ -466,6 +520,7 @@ class Cluster(Actor):
     def _add_node(self, request: AddNodeRequest) -> Promise:
         promise = self.context.promise()
         try:
+            check_not_nested(self._home, *ITS_REPLICAS)
             self._check_may_change()
             spec = self._open_new(request)
         except RaftyardError as error:
@@ -479,7 +534,7 @@ class Cluster(Actor):
                 return
             if spec.name not in self._nodes:
                 self._home.add(spec)
-                self._start_node(spec)
+                self.start_node(spec)
             promise.keep(
                 {"status": "ok", "id": spec.name, "address": spec.address, "capacity": spec.capacity}
             )
@@ -493,7 +548,7 @@ class Cluster(Actor):
             resources=request.resources,
             gpu_model=request.gpu_model,
         )
-        self._change(command, done)
+        self.change(command, done)
         return promise
 
     def _check_may_change(self) -> None:
@@ -514,6 +569,7 @@ class Cluster(Actor):
     def _remove_node(self, request: RemoveNodeRequest) -> Promise:
         promise = self.context.promise()
         try:
+            check_not_nested(self._home, *ITS_REPLICAS)
             node = resolve(self._home, request.address)
             if len(self._nodes) == 1:
                 raise Conflict(
@@ -536,7 +592,7 @@ class Cluster(Actor):
                 self._removals.setdefault(node, []).append(promise)
                 self._questions.later(CHANGE_S, lambda: promise.keep({"status": "removing", "id": node}))
 
-        self._change(commands.RemoveNode(name=node), done)
+        self.change(commands.RemoveNode(name=node), done)
         return promise
 
     def _transfer(self, request: TransferRequest) -> None:
@@ -556,9 +612,9 @@ class Cluster(Actor):
         if self.leader is None:
             done(self._claims.no_leader(), 0)
             return
-        self._change(request.command, done)
+        self.change(request.command, done)
 
-    def _change(self, command: commands.Command, done: Applied) -> None:
+    def change(self, command: commands.Command, done: Applied) -> None:
         """Have a change of the cluster itself agreed on; `done` also gets the error that it met on its way."""
         try:
             self._courier.send(command, done, within_s=CHANGE_S)

@@ -6,6 +6,7 @@
     ├── UnknownNode          no node of that name or address in the cluster
     ├── UnknownCall          no service call of that id is remembered
     ├── UnknownService       no service of that name
+    ├── UnknownStack         no stack of that name
     ├── Conflict             the request contradicts what is there
     │   ├── PortInUse        somebody listens on that port already
     │   ├── SessionExpired   a machine's members have forgotten the session of a command
@@ -37,6 +38,7 @@ __all__ = [
     "UnknownCluster",
     "UnknownNode",
     "UnknownService",
+    "UnknownStack",
 ]
 
 
@@ -70,6 +72,10 @@ class UnknownCall(RaftyardError):
 
 class UnknownService(RaftyardError):
     """No service of that name in the cluster."""
+
+
+class UnknownStack(RaftyardError):
+    """No stack of that name in the cluster."""
 
 
 class Conflict(RaftyardError):

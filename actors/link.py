@@ -4,6 +4,9 @@ A Link's mailbox is the wire. What a node sends is decided at once, in `intake`:
 counted and gone; the others are delivered after the link's delay. Nothing is ever queued twice: what lies in the
 mailbox is what is in flight. A cut starts a new epoch, and whatever was in flight dies on arrival because it
 carries the old one, so cutting costs the same however much was under way.
+
+The wire of a nested cluster rides on its parent's: what it lets through goes on through the parent's link, as that is
+at that moment.
 """
 
 from __future__ import annotations
@@ -11,8 +14,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .messages import CutLink, DescribeLink, LinkPolicy, LinkStatus, RestoreLink, SetLinkPolicy, node_actor
-from .system import Actor
+from .messages import (
+    Carried,
+    CutLink,
+    DescribeLink,
+    LinkPolicy,
+    LinkStatus,
+    RestoreLink,
+    SetLinkPolicy,
+    Underlay,
+    cluster_actor,
+    link_actor,
+    node_actor,
+    parent_node,
+)
+from .system import Actor, NameTaken, NoSuchActor, SystemClosed
 from .units import ns_from_s
 
 __all__ = ["Link"]
@@ -39,15 +55,23 @@ class Link(Actor):
     """One direction between two nodes of one cluster.
 
     `source` and `target` are names of nodes. The policy holds delay, jitter, loss and the window (the most messages
-    in flight); `LinkPolicy` has the units.
+    in flight); `LinkPolicy` has the units. `under` is what a nested cluster's link rides on; between two nodes that are
+    on one node of the parent there is nothing to ride on.
     """
 
-    def __init__(self, cluster: str, source: str, target: str, policy: LinkPolicy) -> None:
+    def __init__(
+        self, cluster: str, source: str, target: str, policy: LinkPolicy, under: Underlay | None = None
+    ) -> None:
         super().__init__()
         self._cluster = cluster
         self._source = source
         self._target = target
         self._target_actor = node_actor(cluster, target)
+        self._under = under
+        self._ends = parent_node(source), parent_node(target)
+        self._carrier = ""
+        if under is not None and self._ends[0] != self._ends[1]:
+            self._carrier = link_actor(under.cluster, *self._ends)
         self._cut = False
         self._epoch = _Epoch()
         self._delivered = 0
@@ -68,7 +92,10 @@ class Link(Actor):
             self._lost_cut += 1
         elif self._plain:
             self._delivered += 1
-            self.context.deliver(0, self._target_actor, message)
+            if type(message) is Carried:
+                self.context.deliver(0, message.to, message.message)
+            else:
+                self.context.deliver(0, self._target_actor, message)
         else:
             self._carry(message)
         return True
@@ -99,16 +126,53 @@ class Link(Actor):
         else:
             arrival_ns = max(now_ns + delay_ns, self._last_arrival_ns)
             self._last_arrival_ns = arrival_ns
-        epoch.sent += 1
         self._delivered += 1
+        if self._carrier and arrival_ns <= now_ns:
+            self.context.send(self._carrier, self._to_carry(message))
+            return
+        epoch.sent += 1
         arrive: Callable[[], bool] = epoch.arrive
-        self.context.deliver(arrival_ns - now_ns, self._target_actor, message, arrive)
+        if self._carrier:
+            self.context.deliver(arrival_ns - now_ns, self._carrier, self._to_carry(message), arrive)
+        elif type(message) is Carried:
+            self.context.deliver(arrival_ns - now_ns, message.to, message.message, arrive)
+        else:
+            self.context.deliver(arrival_ns - now_ns, self._target_actor, message, arrive)
+
+    # -- riding on the parent's wire -------------------------------------------------------------------------
+
+    def _to_carry(self, message: Any) -> Carried:
+        if not self.context.is_alive(self._carrier):
+            self._lay_carrier()
+        return message if type(message) is Carried else Carried(to=self._target_actor, message=message)
+
+    def _lay_carrier(self) -> None:
+        """The parent's nodes may never have spoken to each other on this wire."""
+        under = self._under
+        assert under is not None
+        if not all(self.context.is_alive(node_actor(under.cluster, end)) for end in self._ends):
+            return  # One has left, and its wires with it; what we carry ends soon too.
+        try:
+            self.context.spawn(
+                Link,
+                self._carrier,
+                under.cluster,
+                *self._ends,
+                under.policy,
+                under.under,
+                parent=cluster_actor(under.cluster),
+            )
+        except (NameTaken, NoSuchActor, SystemClosed):
+            pass  # Somebody was quicker, or all of it ends.
 
     # -- control ---------------------------------------------------------------------------------------------
 
-    def on_receive(self, message: Any) -> LinkStatus:
-        """Carry out a control message and answer with the state that is in force now."""
+    def on_receive(self, message: Any) -> LinkStatus | None:
+        """Carry out a control message and answer with the state that is in force now; carry on what it was given."""
         match message:
+            case Carried():
+                self.intake(message)
+                return None
             case CutLink():
                 self._set_cut(True)
             case RestoreLink():
@@ -144,7 +208,7 @@ class Link(Actor):
         self._delay_ns = ns_from_s(policy.delay_s)
         self._jitter_ns = ns_from_s(policy.jitter_s)
         faults = policy.loss or policy.duplicate or policy.reorder
-        self._plain = not (self._delay_ns or self._jitter_ns or faults)
+        self._plain = not (self._delay_ns or self._jitter_ns or faults or self._carrier)
 
     def _status(self, ref: int) -> LinkStatus:
         return LinkStatus(

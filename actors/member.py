@@ -28,7 +28,7 @@ from .disk import (
     chunk_of,
 )
 from .link import Link
-from .messages import LinkPolicy, Message, Outcome, Submit, cluster_actor, link_actor
+from .messages import LinkPolicy, Message, Outcome, Submit, Underlay, cluster_actor, link_actor
 from .raft import sessions
 from .raft.config import RaftConfig
 from .raft.core import Raft, Restored
@@ -62,8 +62,9 @@ from .units import NS_PER_MS
 
 __all__ = ["Member", "Observer"]
 
-# No handler may hold a thread for long: so many entries are applied in one turn, the rest in the next.
+# No handler may hold a thread for long: so many entries, or bytes of them, are applied in one turn, others in the next.
 APPLY_SLICE = 256
+APPLY_SLICE_BYTES = 64_000
 WAITING_LIMIT = 20_000
 EARLY_LIMIT = 1000
 """Messages that wait for a member that still reads its storage."""
@@ -98,7 +99,7 @@ class Member(Actor):
 
     `storage` survives the actor: a restarted member loads from it. A name instead is that of the Disk that has it, made
     with this actor as its owner. `observe` sees every (core, event, ready) of a
-    test or a checker; it costs nothing when None.
+    test or a checker; it costs nothing when None. `under` is what the links of a nested cluster's member ride on.
     """
 
     mailbox_capacity = 20_000
@@ -112,6 +113,7 @@ class Member(Actor):
         config: RaftConfig,
         link_policy: LinkPolicy,
         observe: Observer | None = None,
+        under: Underlay | None = None,
     ) -> None:
         super().__init__()
         self.cluster = cluster
@@ -131,6 +133,7 @@ class Member(Actor):
         self._sessions = Sessions(machine)
         self._config = config
         self._link_policy = link_policy
+        self._under = under
         self._observe = observe
         self._wires: dict[str, str] = {}
         self._queued: list[Submit] = []
@@ -145,7 +148,8 @@ class Member(Actor):
         """What the core hears when the snapshots that are being written are durable."""
         self._taking: Generator[None, None, bytes] | None = None
         self._is_held = False
-        self._bytes_since_snapshot = 0
+        self._bytes_applied = 0
+        self._bytes_at_snapshot = 0
         self._reads: dict[int, Callable[[str | None], None]] = {}
         self._ready_reads: list[ReadReady] = []
         self._timer: Timer | None = None
@@ -380,6 +384,7 @@ class Member(Actor):
                     self.node,
                     peer,
                     self._link_policy,
+                    self._under,
                     parent=cluster_actor(self.cluster),
                 )
             except NameTaken:
@@ -492,17 +497,21 @@ class Member(Actor):
         if self._taking is not None or self._is_held:
             return  # A snapshot or a copy is of one moment; it ends by coming here again.
         committed, budget = self._committed, APPLY_SLICE
-        while committed and budget > 0:
+        full = self._bytes_applied + APPLY_SLICE_BYTES
+        while committed and budget > 0 and self._bytes_applied < full:
             chunk = committed[0]
-            index, terms, payloads = self.applied + 1, chunk.terms, chunk.payloads
-            done = index - chunk.first_index
+            index = first = self.applied + 1
+            terms, payloads = chunk.terms, chunk.payloads
+            done = first - chunk.first_index
             if done or len(payloads) > budget:
                 terms, payloads = terms[done : done + budget], payloads[done : done + budget]
             for term, payload in zip(terms, payloads):  # noqa: B905 (columns of one length)
                 self._apply_entry(index, term, payload)
                 index += 1
-            budget -= len(payloads)
-            if done + len(payloads) == len(chunk.payloads):
+                if self._bytes_applied >= full:
+                    break
+            budget -= index - first
+            if index == chunk.first_index + len(chunk.payloads):
                 committed.popleft()
         self.on_slice_applied()
         if self._ready_reads:
@@ -515,7 +524,7 @@ class Member(Actor):
 
     def _apply_entry(self, index: int, term: int, payload: bytes) -> None:
         self.applied = index
-        self._bytes_since_snapshot += len(payload)
+        self._bytes_applied += len(payload)
         if not is_application(payload):
             return
         self.entry_term = term
@@ -551,7 +560,8 @@ class Member(Actor):
         """Often enough to keep the log short, but never so that a follower that is being sent one begins again."""
         config, raft = self._config, self.raft
         grown = self.applied - raft.snapshot_index
-        if grown < config.snapshot_entries and self._bytes_since_snapshot < config.snapshot_bytes:
+        grown_bytes = self._bytes_applied - self._bytes_at_snapshot
+        if grown < config.snapshot_entries and grown_bytes < config.snapshot_bytes:
             return False
         is_busy = self._taking is not None or self._saving or raft.installing or raft.is_sending_snapshot
         return grown > 0 and not is_busy
@@ -577,7 +587,7 @@ class Member(Actor):
     def _keep_snapshot(self, data: bytes) -> None:
         taken = self.raft.snapshot_at(self.applied)
         snapshot = Snapshot(index=taken.index, term=taken.term, membership=taken.membership, data=data)
-        self._bytes_since_snapshot = 0
+        self._bytes_at_snapshot = self._bytes_applied
         self.context.log.debug("snapshot index=%d bytes=%d", taken.index, len(data))
         if self._save_snapshot(snapshot, taken.keep_from, taken):
             self.step(taken)
@@ -633,7 +643,7 @@ class Member(Actor):
     def _become(self, snapshot: Snapshot) -> None:
         self._sessions.restore(snapshot.data)
         self.applied = snapshot.index
-        self._bytes_since_snapshot = 0
+        self._bytes_at_snapshot = self._bytes_applied
         self.on_restored()
 
     # -- reads -----------------------------------------------------------------------------------------------

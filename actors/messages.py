@@ -11,8 +11,10 @@ from typing import Any
 
 import msgspec
 
+from .scheduling.wishes import Wish
 from .state.commands import CreateCluster, RemoveCluster, ReplaceCluster
 from .state.records import Assignments, Happening
+from .state.specs import nested_cluster
 
 __all__ = [
     "EVENT_KINDS",
@@ -24,7 +26,10 @@ __all__ = [
     "Beat",
     "BeatReply",
     "CallsFinished",
+    "Carried",
     "ChangeService",
+    "ChangeStack",
+    "ChildCluster",
     "ClusterSpec",
     "ClusterView",
     "CreateClusterRequest",
@@ -39,23 +44,30 @@ __all__ = [
     "DescribePlan",
     "DescribeService",
     "DescribeServices",
+    "DescribeStack",
+    "DescribeStacks",
     "DescribeState",
     "DescribeTasks",
+    "FollowService",
     "Happened",
     "Heeded",
     "Heard",
+    "HostedNodes",
     "LeaderClaim",
     "LeaderResigned",
     "LinkPolicy",
     "LinkShown",
     "LinkStatus",
     "ListClusters",
+    "MeasureUsage",
     "Message",
+    "NestedClusters",
     "NodeAnswer",
     "NodeFailed",
     "NodeSpec",
     "NodeStatus",
     "Outcome",
+    "Parent",
     "PlanRebalance",
     "Question",
     "RebalanceRequest",
@@ -65,6 +77,7 @@ __all__ = [
     "RemoveClusterRequest",
     "RemoveNodeRequest",
     "RemoveService",
+    "RemoveStack",
     "RollBackService",
     "Report",
     "RestoreLink",
@@ -72,18 +85,25 @@ __all__ = [
     "SetConnections",
     "SetLinkPolicy",
     "SetLinkPolicyRequest",
+    "ServiceUsage",
+    "SpawnCluster",
     "StartNode",
     "StopRebalance",
     "Submit",
     "SubmitServiceCall",
     "TellAgain",
     "TransferRequest",
+    "Underlay",
     "UpdateNodeRequest",
+    "UsageReport",
     "agent_actor",
     "cluster_actor",
     "disk_actor",
     "link_actor",
+    "nested_cluster",
+    "nested_node",
     "node_actor",
+    "parent_node",
 ]
 
 ORCHESTRATOR = "orchestrator"
@@ -114,6 +134,17 @@ def link_actor(cluster: str, source: str, target: str) -> str:
     return f"cluster/{cluster}/link/{source}->{target}"
 
 
+def nested_node(parent_node: str, task: int) -> str:
+    """The name of the nested cluster's node that is a task on that node: it says where it runs, and is never used
+    again."""
+    return f"{parent_node}.{task}"
+
+
+def parent_node(node: str) -> str:
+    """The node that a nested cluster's node runs on."""
+    return node.rpartition(".")[0]
+
+
 class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The base of every message: a frozen value."""
 
@@ -133,12 +164,15 @@ class LinkPolicy(Message, frozen=True, kw_only=True, gc=False):
 
 
 class NodeSpec(Message, frozen=True, kw_only=True, gc=False):
-    """One node as asked for: `capacity` in slots; a node without a port answers under its cluster only."""
+    """One node as asked for: `capacity` in slots; a node without a port answers under its cluster only.
+
+    `resources` are what a nested cluster's node has beside slots: what its replica reserved."""
 
     name: str
     host: str
     port: int | None
     capacity: int
+    resources: dict[str, int] = {}
 
     @property
     def address(self) -> str:
@@ -146,12 +180,22 @@ class NodeSpec(Message, frozen=True, kw_only=True, gc=False):
         return self.name if self.port is None else f"{self.host}:{self.port}"
 
 
+class Parent(Message, frozen=True, kw_only=True, gc=False):
+    """What a nested cluster is: a service of another cluster."""
+
+    cluster: str
+    service: str
+
+
 class ClusterSpec(Message, frozen=True, kw_only=True, gc=False):
-    """A cluster as it is created: its first nodes; later ones come by the replicated log."""
+    """A cluster as it is created: its first nodes; later ones come by the replicated log.
+
+    `version` tells it from an earlier cluster of the same id."""
 
     cluster: str
     nodes: tuple[NodeSpec, ...]
     version: int = 0
+    parent: Parent | None = None
 
 
 # -- links ---------------------------------------------------------------------------------------------------
@@ -200,6 +244,22 @@ class LinkStatus(Message, frozen=True, kw_only=True, gc=False):
     lost_random: int
     duplicated: int
     policy: LinkPolicy
+
+
+class Underlay(Message, frozen=True, kw_only=True, gc=False):
+    """What the wires of a nested cluster ride on: those of its parent, each with that policy where it is not there yet,
+    which may themselves ride on others."""
+
+    cluster: str
+    policy: LinkPolicy
+    under: Underlay | None = None
+
+
+class Carried(Message, frozen=True, kw_only=True, gc=False):
+    """To a parent's link: a message of a nested cluster for the actor `to`, to fare as the link's own do."""
+
+    to: str
+    message: Any
 
 
 # -- leader and agents (through links) -----------------------------------------------------------------------
@@ -253,6 +313,33 @@ class BeatReply(Message, frozen=True, kw_only=True, gc=False):
     term: int
 
 
+class MeasureUsage(Message, frozen=True, kw_only=True, gc=False):
+    """The leader asks a node, and that its agent, what its replicas use. `loads`: the services that matter, each with
+    the number of replicas in the cluster that share its demand, and for how many ms that demand has been set."""
+
+    leader: str
+    term: int
+    round: int
+    loads: tuple[tuple[str, int, int], ...]
+
+
+class ServiceUsage(Message, frozen=True, kw_only=True, gc=False):
+    """What a service's running replicas on one node use together: (metric, total), by name."""
+
+    service: str
+    replicas: int
+    totals: tuple[tuple[str, float], ...]
+
+
+class UsageReport(Message, frozen=True, kw_only=True, gc=False):
+    """A node's answer to `MeasureUsage`, and its agent's, who leaves `node` empty."""
+
+    node: str
+    term: int
+    round: int
+    services: tuple[ServiceUsage, ...]
+
+
 # -- a node and its agent (one host) -------------------------------------------------------------------------
 
 
@@ -272,6 +359,55 @@ class AgentReport(Message, frozen=True, kw_only=True, gc=False):
     incarnation: int
     updates: bytes
     change: int = 0
+
+
+# -- nested clusters (one host) ------------------------------------------------------------------------------
+
+
+class ChildCluster(Message, frozen=True, kw_only=True, gc=False):
+    """A service that is a cluster, as its leader has it: the nodes that the cluster should have. `generation` tells it
+    from an earlier service of that name."""
+
+    service: str
+    generation: int
+    nodes: tuple[NodeSpec, ...]
+
+
+class NestedClusters(Message, frozen=True, kw_only=True, gc=False):
+    """A Cluster to the Orchestrator: all of its services that are clusters."""
+
+    parent: str
+    children: tuple[ChildCluster, ...]
+
+
+class FollowService(Message, frozen=True, kw_only=True, gc=False):
+    """The Orchestrator to a nested Cluster: its nodes should be these. `busy` are those on which clusters that are
+    nested in it have nodes."""
+
+    nodes: tuple[NodeSpec, ...]
+    busy: tuple[str, ...] = ()
+
+
+class SpawnCluster(Message, frozen=True, kw_only=True, gc=False):
+    """What a runtime wants and its agent sees to: of the nested `cluster` these nodes, and no others, run on `node`.
+
+    `nodes` are (name, whether it is to leave). The agent says so to the Orchestrator again and again, which passes it
+    on to the Cluster; the answer is `HostedNodes`."""
+
+    parent: str
+    node: str
+    cluster: str
+    generation: int
+    nodes: tuple[tuple[str, bool], ...]
+
+
+class HostedNodes(Message, frozen=True, kw_only=True, gc=False):
+    """A nested Cluster to an agent: these nodes belong to it now, and those do no more and have ended."""
+
+    cluster: str
+    generation: int
+    joined: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
 
 
 # -- a node and its cluster (one host) -----------------------------------------------------------------------
@@ -340,7 +476,8 @@ class NodeStatus(Message, frozen=True, kw_only=True, gc=False):
 
 
 class ClusterView(Message, frozen=True, kw_only=True, gc=False):
-    """The leader's picture of the cluster, pushed to the front door whenever it changes."""
+    """The leader's picture of the cluster, pushed to the front door whenever it changes. `drained` are those of the
+    `draining` nodes on which nothing is left."""
 
     node: str
     term: int
@@ -348,6 +485,9 @@ class ClusterView(Message, frozen=True, kw_only=True, gc=False):
     voters: tuple[str, ...]
     learners: tuple[str, ...]
     clusters: tuple[ClusterSpec, ...]
+    children: tuple[ChildCluster, ...] = ()
+    draining: tuple[str, ...] = ()
+    drained: tuple[str, ...] = ()
 
 
 class Happened(Message, frozen=True, kw_only=True, gc=False):
@@ -398,7 +538,7 @@ class Question(Message, frozen=True, kw_only=True, gc=False):
     name: str | None = None
     offset: int = 0
     limit: int = 100
-    of: Any = None
+    of: Wish | None = None
 
 
 class DescribeState(Message, frozen=True, kw_only=True, gc=False):
@@ -545,6 +685,36 @@ class RemoveService(Message, frozen=True, kw_only=True, gc=False):
     version: int | None = None
 
 
+class DescribeStacks(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: its stacks, from `offset`, at most `limit`."""
+
+    offset: int = 0
+    limit: int = 100
+
+
+class DescribeStack(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: one stack and its services."""
+
+    stack: str
+
+
+class ChangeStack(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: the stack is to be as the decoded Compose document `body` says, all of it or nothing.
+
+    `version`, where given, must be the one that the stack has now, 0 for one that does not exist yet."""
+
+    stack: str
+    body: Any
+    version: int | None = None
+
+
+class RemoveStack(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: stop all services of a stack and forget them."""
+
+    stack: str
+    version: int | None = None
+
+
 class RollBackService(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: give a service the spec from before its last update, or that of `to_version`."""
 
@@ -670,7 +840,13 @@ EVENT_KINDS = {
     "call-failed": "call, reason",
     "service-set": "service, replicas, version",
     "service-update": "service, state (of its update), version, failures, message",
+    "service-scaled": "service, was, replicas, metric, usage, target, why; by its autoscaler",
+    "cron-run": "service, due_ms (since 1970), replicas; a run begins",
+    "cron-left-out": "service, due_ms, reason; the run before is not over",
+    "cron-missed": "service, missed, up_to_ms; it was due so often when nobody led, or too long ago",
     "service-removed": "service, replicas (that stop)",
+    "stack-set": "stack, services, version; its services were set together",
+    "stack-removed": "stack, services",
     "tasks-placed": "service, replicas, runs [node, first slot, last slot]",
     "tasks-lost": "service, replicas, runs; their node is down, and others take their place",
     "tasks-stopped": "service, replicas, runs",

@@ -13,7 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any
 
-from .control import ControlLoop, ControlTick, Planning, answers
+import msgspec
+
+from .control import ControlBeat, ControlLoop, ControlTick, Planning, UsageShown, answers, total_of
 from .control.plans import PlanMore, Plans
 from .member import Member, Observer
 from .messages import (
@@ -31,6 +33,7 @@ from .messages import (
     LeaderClaim,
     LeaderResigned,
     LinkPolicy,
+    MeasureUsage,
     Message,
     NodeAnswer,
     NodeFailed,
@@ -40,9 +43,12 @@ from .messages import (
     RunTasks,
     TellAgain,
     TransferRequest,
+    Underlay,
+    UsageReport,
     agent_actor,
     cluster_actor,
     node_actor,
+    parent_node,
 )
 from .raft import sessions
 from .raft.config import RaftConfig
@@ -111,10 +117,11 @@ class Node(Member):
         config: RaftConfig,
         link_policy: LinkPolicy,
         observe: Observer | None = None,
+        under: Underlay | None = None,
     ) -> None:
         self.state = ClusterState()
         self._cluster_machine = _Machine(self.state, lambda: self.entry_term)
-        super().__init__(cluster, spec.name, storage, self._cluster_machine, config, link_policy, observe)
+        super().__init__(cluster, spec.name, storage, self._cluster_machine, config, link_policy, observe, under)
         self.spec = spec
         self.first_nodes = first_nodes
         self.front_door = cluster_actor(cluster)
@@ -131,15 +138,19 @@ class Node(Member):
         self._assigner = ("", 0)
         self._worker_load = 0
         self._replicas = 0
+        self._usage = UsageShown()
         self._planning = Planning(spec.name, lambda to, message: self.context.send(to, message))
         self._handlers.update(
             {
                 _Reconcile: self._reconcile,
                 Addresses: self._take_addresses,
                 ControlTick: self._tick,
+                ControlBeat: self._beat,
                 Assign: self._assigned,
                 Beat: self._beaten,
                 Heeded: self._heeded_by_leader,
+                MeasureUsage: self._measure_usage,
+                UsageReport: self._usage_reported,
                 BeatReply: self._beat_answered,
                 Report: self._reported,
                 AgentReport: self._agent_reported,
@@ -213,6 +224,10 @@ class Node(Member):
     def _tick(self, tick: ControlTick) -> None:
         if self.loop is not None and self.loop.term == tick.term:
             self.loop.tick()
+
+    def _beat(self, beat: ControlBeat) -> None:
+        if self.loop is not None and self.loop.term == beat.term:
+            self.loop.beat(beat.start)
 
     def on_accepted(self, accepted: tuple[Accepted, ...]) -> None:
         if self.loop is not None:
@@ -298,6 +313,20 @@ class Node(Member):
         if self._follows(message.leader, message.term):
             self.context.send(self._agent, message)
 
+    def _measure_usage(self, message: MeasureUsage) -> None:
+        if self._follows(message.leader, message.term):
+            self.context.send(self._agent, message)
+
+    def _usage_reported(self, message: UsageReport) -> None:
+        """From this node's agent, to be passed on; or on the leader, from a node."""
+        if not message.node:
+            self._usage = UsageShown(total_of(message.services), self.context.now_ns())
+            leader, term = self._assigner
+            if term == message.term:
+                self.send_to_node(leader, msgspec.structs.replace(message, node=self.node))
+        elif self.loop is not None and message.term == self.loop.term:
+            self.loop.usage.reported(message)
+
     def _follows(self, leader: str, term: int) -> bool:
         """Whether a leader's word counts: one of an older term than the newest heard of is deposed."""
         if term < self._assigner[1] or term < self.raft.term:
@@ -373,13 +402,20 @@ class Node(Member):
             "applied_index": self.applied,
             "last_index": raft.last_index,
         }
+        if self._under is not None:
+            value["parent_node"] = parent_node(self.node)
         record = self.state.node(self.node)
         if record is not None and not worker:
             value |= {"availability": record.availability, "labels": dict(record.labels)}
+        usage = self._usage.at(self.context.now_ns())
+        if usage:
+            value["usage"] = usage
         if question.with_log:
             value["log"] = self._log(question.log)
         if question.with_services:
-            value["services"] = views.services(self.state, self.address_of)
+            value["services"] = views.services(self.state, self.address_of, self.cluster)
+            if self.loop is not None:
+                self.loop.usage.show_in(value["services"])
         if question.with_loads:
             value["loads"] = views.load_table(self.state, self.address_of)
         return value
@@ -416,7 +452,8 @@ class Node(Member):
             if error is None and question.question.about == "plan":
                 self._plans.ask(question)
                 return
-            value = None if error else answers.answer(self.state, question.question, self.address_of)
+            state, where = self.state, self.address_of
+            value = None if error else answers.answer(state, question.question, where, self.loop, self.cluster)
             if question.reply_to is not None:
                 self.context.send(
                     question.reply_to, NodeAnswer(ref=question.ref, node=self.node, value=value, error=error)

@@ -1,7 +1,8 @@
 """Orchestrator: the clusters by id.
 
 The list of clusters is agreed on like everything else: cluster 0's log records every further cluster, and the
-Orchestrator is a view of it. It starts and stops Cluster actors until they are those of the list.
+Orchestrator is a view of it. It starts and stops Cluster actors until they are those of the list. A nested cluster is
+recorded by its parent, as a service of it (nesting.py).
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import Any
 import msgspec
 
 from .cluster import Cluster, ClusterSettings
-from .errors import Conflict, PortInUse, RaftyardError, TimedOut, UnknownCluster, from_values
-from .frontdoor import Home, Ports
+from .errors import Conflict, InvalidRequest, PortInUse, RaftyardError, TimedOut, UnknownCluster, from_values
+from .frontdoor import Home, Nesting, Ports
+from .frontdoor.hosting import check_not_nested
 from .messages import (
     ORCHESTRATOR,
     AddNodeRequest,
@@ -22,11 +24,14 @@ from .messages import (
     LinkPolicy,
     ListClusters,
     Message,
+    NestedClusters,
     NodeSpec,
     RecordClusters,
     Recorded,
     Registry,
     RemoveClusterRequest,
+    SpawnCluster,
+    Underlay,
     cluster_actor,
 )
 from .raft.config import RaftConfig
@@ -134,9 +139,11 @@ class Orchestrator(Actor):
         self._recording: dict[int, Callable[[RaftyardError | None, int], None]] = {}
         self._expected: list[tuple[str, int | None, Promise]] = []
         self._reserved: dict[str, int] = {}
+        self._nesting = Nesting(self, homes)
 
     def on_start(self) -> None:
         """Start every cluster that lives here."""
+        self._nesting.forget_orphans()
         for cluster in tuple(self._homes):
             self._start(cluster)
 
@@ -157,19 +164,24 @@ class Orchestrator(Actor):
                 self._recorded(message.ref, _late(), 0)
             case Registry():
                 self._follow(message)
+            case NestedClusters():
+                self._nesting.follow(message)
+            case SpawnCluster():
+                self._nesting.spawn(message)
             case Terminated():
                 self._terminated(message)
         return None
 
     def _start(self, cluster: str) -> None:
-        settings = self._settings
+        settings, under = self._settings, self._underlay(cluster)
         self.context.spawn(
             Cluster,
             cluster_actor(cluster),
             self._homes[cluster],
             ClusterSettings(
                 raft=settings.raft,
-                link=settings.link,
+                link=settings.link if under is None else LinkPolicy(),
+                under=under,
                 ports=settings.ports,
                 observe=settings.observe,
                 host=settings.host,
@@ -178,6 +190,15 @@ class Orchestrator(Actor):
             ),
             parent=self.context.name,
         )
+
+    def _underlay(self, cluster: str) -> Underlay | None:
+        """What the links of a nested cluster ride on; they are no slower than those by themselves."""
+        parent = self._homes[cluster].spec.parent
+        if parent is None:
+            return None
+        under = self._underlay(parent.cluster)
+        policy = self._settings.link if under is None else LinkPolicy()
+        return Underlay(cluster=parent.cluster, policy=policy, under=under)
 
     # -- orders ----------------------------------------------------------------------------------------------
 
@@ -226,12 +247,26 @@ class Orchestrator(Actor):
                 "cluster 0 records the other clusters, so it is neither made nor replaced",
                 hint="add and remove its nodes under /clusters/0/nodes, or choose another id",
             )
+        if cluster in self._homes:
+            check_not_nested(self._homes[cluster], "it is not made or replaced by itself", "change or remove")
+        if "." in cluster:
+            raise InvalidRequest(
+                f"{cluster} would be the name of a nested cluster",
+                path="$.id",
+                hint="choose an id without a dot, or put a service with a cluster: PUT /clusters/ID/services/NAME",
+            )
         if cluster in self._homes and not request.replace:
             raise Conflict(f"there is a cluster {cluster!r} already", hint="PUT /clusters/ID replaces it")
 
     def _remove(self, request: RemoveClusterRequest) -> Promise:
         promise = self.context.promise()
         cluster = request.cluster
+        try:
+            if cluster in self._homes:
+                check_not_nested(self._homes[cluster], "it is not removed by itself", "DELETE")
+        except Conflict as error:
+            promise.fail(error)
+            return promise
         if cluster == "0":
             promise.fail(
                 Conflict(
@@ -350,24 +385,36 @@ class Orchestrator(Actor):
         """Start what is new, stop what is gone, and do both where a cluster was replaced."""
         listed = {spec.cluster: spec for spec in registry.clusters}
         for cluster, home in tuple(self._homes.items()):
-            if cluster == "0" or cluster in self._stopping:
+            if cluster == "0" or cluster in self._stopping or home.spec.parent is not None:
                 continue
             spec = listed.get(cluster)
             if spec is None or spec.version != home.spec.version:
-                self._end(cluster)
-        for cluster, spec in listed.items():
-            if cluster in self._stopping:
-                self._stopping[cluster] = spec
-            elif cluster not in self._homes:
-                self._homes[cluster] = _new_home(self._settings, spec)
-                self._start(cluster)
-                self.context.emit("cluster-started", cluster=cluster, nodes=len(spec.nodes))
+                self.end(cluster)
+        for spec in listed.values():
+            self.begin(spec)
         self._settle()
 
-    def _end(self, cluster: str) -> None:
+    def begin(self, spec: ClusterSpec) -> None:
+        """Start a cluster that is new; one that takes the place of another, when that is gone."""
+        cluster = spec.cluster
+        if cluster in self._stopping:
+            self._stopping[cluster] = spec
+        elif cluster not in self._homes:
+            self._homes[cluster] = _new_home(self._settings, spec)
+            self._start(cluster)
+            self.context.emit("cluster-started", cluster=cluster, nodes=len(spec.nodes))
+
+    def end(self, cluster: str) -> None:
+        """Stop a cluster and those nested in it, and forget what they kept."""
+        for nested in self._nesting.children(cluster):
+            self.end(nested)
         self._stopping[cluster] = None
         self.context.watch(cluster_actor(cluster))
         self.context.stop(cluster_actor(cluster))
+
+    def is_ending(self, cluster: str) -> bool:
+        """Whether a cluster was stopped, and is not gone yet."""
+        return cluster in self._stopping
 
     def _terminated(self, message: Terminated) -> None:
         """A cluster's actors are gone: its place is free for the one that replaces it."""
@@ -376,10 +423,8 @@ class Orchestrator(Actor):
                 self._homes.pop(cluster).destroy()
                 self.context.emit("cluster-stopped", cluster=cluster)
                 spec = self._stopping.pop(cluster)
-                if spec is not None:
-                    self._homes[cluster] = _new_home(self._settings, spec)
-                    self._start(cluster)
-                    self.context.emit("cluster-started", cluster=cluster, nodes=len(spec.nodes))
+                if spec is not None and (spec.parent is None or spec.parent.cluster in self._homes):
+                    self.begin(spec)
         self._settle()
 
     def statistics(self) -> dict[str, int | float | str]:
@@ -392,6 +437,6 @@ def _late() -> TimedOut:
     )
 
 
-def _order(cluster: str) -> tuple[int, int, str]:
-    """Numbers first, by value."""
-    return (0, int(cluster), "") if cluster.isdigit() else (1, 0, cluster)
+def _order(cluster: str) -> list[tuple[int, int, str]]:
+    """Numbers first, by value; a nested cluster right behind its parent."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in cluster.split(".")]

@@ -23,6 +23,7 @@ from .rebalancing import RebalanceResource
 from .security import Guard
 from .server import Server
 from .services import CallResource, NodeServiceResource, ServiceResource
+from .stacks import StackListResource, StackResource
 from .watching import Watchers
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def orchestrator_routes(clusters: Clusters) -> Routes:
         "/clusters/{cluster}/services/{name}/rollback": RollbackResource(clusters),
         "/clusters/{cluster}/services/{name}/tasks": TaskListResource(clusters),
         "/clusters/{cluster}/tasks": TaskListResource(clusters),
+        "/clusters/{cluster}/stacks": StackListResource(clusters),
+        "/clusters/{cluster}/stacks/{name}": StackResource(clusters),
         "/clusters/{cluster}/rebalance": RebalanceResource(clusters),
         "/clusters/{cluster}/plan": PlanResource(clusters),
         "/clusters/{cluster}/connections": ConnectionsResource(clusters),

@@ -28,6 +28,7 @@ from .shapes import (
     ServiceBody,
     ServiceCall,
     ServicePatch,
+    StackBody,
 )
 
 T = TypeVar("T")
@@ -212,6 +213,7 @@ ROLL_BACK: Body[RollBack] = Body(RollBack, _struct_of(RollBack))
 NODE_PATCH: Body[dict[str, Any]] = Body(NodePatch, _as_it_is)
 PLAN: Body[dict[str, Any]] = Body(PlanBody, _as_it_is)
 SERVICE_SPEC: Body[dict[str, Any]] = Body(ServiceBody, _as_it_is)
+STACK: Body[dict[str, Any]] = Body(StackBody, _as_it_is)
 SERVICE_PATCH: Body[dict[str, Any]] = Body(ServicePatch, _as_it_is)
 LINK_FAULTS: Body[LinkFaults] = Body(LinkFaults, _as_link_faults)
 SERVICE_CALL: Body[dict[str, Any]] = Body(ServiceCall, _as_it_is)

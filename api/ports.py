@@ -181,6 +181,19 @@ class Clusters(Protocol):
     def tasks(self, cluster: str, service: str | None, page: Page) -> Answer:
         """`{"metadata": {"count": n}, "results": [shapes.TaskView, …]}` of one service or of all, by id."""
 
+    def stacks(self, cluster: str, page: Page) -> Answer:
+        """`{"metadata": {"count": n}, "results": [shapes.StackSummary, …]}`."""
+
+    def stack(self, cluster: str, name: str) -> Answer:
+        """shapes.StackDetail. `NotFound`."""
+
+    def put_stack(self, cluster: str, name: str, body: Mapping[str, Any], version: int | None) -> Answer:
+        """Deploy a Compose document as a whole; return it as `stack` does, with `warnings`. What is wrong with the
+        document is `Invalid` with a path; a `version` that is not the present one (0: none) is `Conflict`."""
+
+    def remove_stack(self, cluster: str, name: str, version: int | None) -> Answer:
+        """Stop and forget all of it. Returns `{"status": "ok", …}`."""
+
     def plan(self, cluster: str, body: Mapping[str, Any]) -> Answer:
         """shapes.PlanView: what would happen if. What is wrong with the body is `Invalid` with a path; what the cluster
         would refuse is `Conflict`."""

@@ -120,6 +120,8 @@ class NodeDetail(NodeStats, kw_only=True):
     leader: str | None
     commit_index: int
     log: list[LogEntryView]
+    usage: dict[str, float] | None = None
+    """What its replicas use together, by metric, where they are measured."""
 
 
 class NodeView(msgspec.Struct, kw_only=True):
@@ -139,6 +141,22 @@ class CallView(msgspec.Struct, kw_only=True):
     """`spreading pending`, `spreading`, `executed` or `failed`."""
     log_index: int | None = None
     load_distribution: dict[str, int] = {}
+    clusters: dict[str, str] = {}
+    """The ids of the clusters that it makes, by service."""
+
+
+class ParentView(msgspec.Struct, kw_only=True):
+    """The service that a nested cluster is."""
+
+    cluster: str
+    service: str
+
+
+class NestedView(msgspec.Struct, kw_only=True):
+    """The cluster that a service is."""
+
+    id: str
+    """It answers under /clusters/{id}."""
 
 
 class ClusterView(msgspec.Struct, kw_only=True):
@@ -148,6 +166,8 @@ class ClusterView(msgspec.Struct, kw_only=True):
     nodes: list[NodeView]
     connections: Matrix
     services: list[CallView]
+    parent: ParentView | None = None
+    """Of a nested cluster."""
 
 
 class Metadata(msgspec.Struct, kw_only=True):
@@ -189,6 +209,8 @@ class NodeFacts(msgspec.Struct, kw_only=True):
     taken: dict[str, int]
     gpus: GpuFacts | None = None
     """Where it has any."""
+    usage: dict[str, float] | None = None
+    """What its replicas use together, by metric, where they are measured."""
 
 
 class RebalanceMove(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
@@ -248,6 +270,8 @@ class ServiceSummary(msgspec.Struct, kw_only=True):
     spec: dict[str, Any]
     reason: str | None = None
     """Why replicas wait."""
+    cluster: NestedView | None = None
+    """Where its container is a cluster."""
 
 
 class EarlierSpec(msgspec.Struct, kw_only=True):
@@ -265,12 +289,67 @@ class Waiting(msgspec.Struct, kw_only=True):
     nodes: dict[str, str]
 
 
+class MetricUsage(msgspec.Struct, kw_only=True):
+    """What a service's replicas use of one metric: on average, together, and how many were measured."""
+
+    mean: float
+    total: float
+    replicas: int
+
+
+class Scaled(msgspec.Struct, kw_only=True):
+    """The last change that the autoscaler made."""
+
+    was: int
+    replicas: int
+    why: str
+    age_s: float
+
+
+class AutoscaleView(msgspec.Struct, kw_only=True):
+    """What the autoscaler does: its bounds, its last decision in words, and its last change."""
+
+    min: int
+    max: int
+    now: str
+    last: Scaled | None
+
+
+class CronRun(msgspec.Struct, kw_only=True):
+    """The last run of a cron service: for when it was due, and how far it has come."""
+
+    due: str
+    age_s: float
+    replicas: int
+    completed: int
+    given_up: int
+    is_over: bool
+
+
+class CronView(msgspec.Struct, kw_only=True):
+    """When a cron service is due next, its last run, and how many there were, were left out, and were missed."""
+
+    last_run: CronRun | None
+    runs: int
+    left_out: int
+    missed: int
+    next_run: str | None = None
+    problem: str | None = None
+    """Why nobody can tell when it is due."""
+
+
 class ServiceDetail(ServiceSummary, kw_only=True):
     """The same with where it runs, why the rest waits, and its earlier specs, the newest first."""
 
     load_distribution: dict[str, int]
     earlier: list[EarlierSpec]
     waiting: Waiting | None = None
+    usage: dict[str, MetricUsage] | None = None
+    """By metric, where replicas are measured."""
+    autoscale: AutoscaleView | None = None
+    cron: CronView | None = None
+    placement: dict[str, Any] | None = None
+    """The profile, and how the nodes with room compare, the best first: `{node: {"affinity", "score"}}`."""
 
 
 class ServiceList(msgspec.Struct, kw_only=True):
@@ -312,24 +391,45 @@ class TaskList(msgspec.Struct, kw_only=True):
     results: list[TaskView]
 
 
+StackBody = dict[str, Any]
+"""A Compose document as JSON, `{"services": {"web": {"image": "nginx:1.27"}}}`; ports.Clusters reads it."""
+
+
+class StackSummary(msgspec.Struct, kw_only=True):
+    """Services that were deployed together."""
+
+    name: str
+    version: int
+    """The log index of the last change of any of them; send it as ?version= to change only what you have seen."""
+    replicas: int
+    placed: int
+    pending: int
+    service_count: int
+
+
+class StackWarning(msgspec.Struct, kw_only=True):
+    """What stands in a document to no effect."""
+
+    path: str
+    message: str
+
+
+class StackDetail(StackSummary, kw_only=True):
+    """The same with the services themselves."""
+
+    services: list[ServiceSummary]
+    warnings: list[StackWarning] = []
+
+
+class StackList(msgspec.Struct, kw_only=True):
+    """Stacks of a cluster."""
+
+    metadata: Metadata
+    results: list[StackSummary]
+
+
 PlanBody = dict[str, Any]
 """One of service, call, drain, loss: `{"drain": ["localhost:8002"]}`; the implementation of ports.Clusters reads it."""
-
-
-class PlanSummary(msgspec.Struct, kw_only=True):
-    """Replicas that would start, stop, start elsewhere, make way for others, stay, wait, and waited before."""
-
-    starts: int
-    stops: int
-    moves: int
-    replaces: int
-    keeps: int
-    waits: int
-    waited: int
-    services: int
-    nodes: int
-    steps: int
-    takes_s: float
 
 
 class PlanView(msgspec.Struct, kw_only=True):
@@ -338,11 +438,15 @@ class PlanView(msgspec.Struct, kw_only=True):
     plan: str
     index: int
     """The log index of the state that it was made on."""
-    summary: PlanSummary
-    services: list[dict[str, Any]]
-    steps: list[dict[str, Any]]
-    is_complete: bool
+    summary: dict[str, float]
+    """Replicas: starts, stops, moves, replaces, keeps, waits, and waited before; services, nodes, steps, takes_s. Of
+    {"loss": "each"}: nodes, survivable, not_survivable, not_looked_at."""
+    services: list[dict[str, Any]] = []
+    steps: list[dict[str, Any]] = []
+    is_complete: bool = True
     """Whether it was followed until nothing more would happen."""
+    losses: list[dict[str, Any]] = []
+    """Of {"loss": "each"}: the nodes without which more would wait, and what."""
 
 
 class Done(msgspec.Struct, kw_only=True):

@@ -10,7 +10,9 @@ from typing import NoReturn
 import click
 import msgspec
 
+from .plans import plan as _plan
 from .scenarios import scenario as _scenario
+from .stacks import stack as _stack
 
 __all__ = ["main"]
 
@@ -103,6 +105,8 @@ def _restore(file: Path, data: Path | None, ephemeral: bool) -> None:
 
 
 main.add_command(_scenario)
+main.add_command(_plan)
+main.add_command(_stack)
 
 
 def _carry_out(action: Callable[[Path], str], data: Path | None, ephemeral: bool) -> None:

@@ -1,6 +1,6 @@
 """`raftyard scenario`: play scripted outages, check their files, list the stories that come with the program.
 
-Exit codes: 0 passed, 1 a promise was broken or a step failed, 2 a file is wrong.
+Exit codes: 0 passed, 1 a promise was broken or a step failed, 2 a file is wrong, 3 nobody answers at --url.
 """
 
 from __future__ import annotations
@@ -20,12 +20,18 @@ import click
 if TYPE_CHECKING:
     from raftyard.actors.scenarios import Campaign, Outcome, Scenario
 
+    from .remote import Api, RemoteDoor
+
 __all__ = ["scenario"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FAILED = 1
 _WRONG = 2
+_UNREACHABLE = 3
 _FILES = click.argument("files", nargs=-1, required=True, metavar="FILE...")
+
+
+_TOKEN = click.option("--token", envvar="TOKEN", help="With --url: the token of that program. Without it: TOKEN.")
 
 
 @click.group("scenario")
@@ -54,6 +60,8 @@ def _to_file(name: str, help: str) -> Callable[[_Command], _Command]:
 @click.option(
     "--dask", metavar="ADDRESS", help="With --seeds: play on this Dask cluster, such as tcp://host:8786."
 )
+@click.option("--url", help="Play on the cluster of a program that runs, such as http://localhost:8000/clusters/0.")
+@_TOKEN
 @_to_file("--shrunk", "With --seeds: write the shrunk scenario of the first seed that fails there.")
 @_to_file("--events", "Write the event log there, as JSON lines.")
 @_to_file("--junit", "Write JUnit XML there, for a CI server; of all files together.")
@@ -67,7 +75,7 @@ def _run(files: tuple[str, ...], **options: Any) -> None:
         name: options[name] for name in ("events", "html", "trace", "shiviz") if options[name] is not None
     }
     if options["seeds"] is not None:
-        for word in (*reports, *(name for name in ("junit", "clock") if options[name] is not None)):
+        for word in (*reports, *(name for name in ("junit", "clock", "url") if options[name] is not None)):
             raise click.UsageError(f"--{word} is of a single run, not of a campaign (--seeds)")
         passed = [_campaign(file, options) for file in files]
     else:
@@ -86,13 +94,14 @@ def _play(files: tuple[str, ...], options: dict[str, Any], reports: dict[str, Pa
     from raftyard.actors.scenarios import WrongScenario, play, told
 
     outcomes = []
+    door = _door(options)
     for file in files:
         read = _read(file)
         with _quiet():
             with_messages = bool(reports.keys() - {"events"})
             try:
                 outcome = play(
-                    read, seed=options["seed"], clock=options["clock"], with_messages=with_messages
+                    read, seed=options["seed"], clock=options["clock"], with_messages=with_messages, door=door
                 )
             except WrongScenario as error:
                 click.echo(str(error), err=True)
@@ -105,6 +114,34 @@ def _play(files: tuple[str, ...], options: dict[str, Any], reports: dict[str, Pa
 
         _save(options["junit"], junit_xml(outcomes))
     return [outcome.passed for outcome in outcomes]
+
+
+def _door(options: dict[str, Any]) -> RemoteDoor | None:
+    """To the cluster that runs already, if one was named."""
+    if options["url"] is None:
+        if options["token"] is not None and not os.environ.get("TOKEN"):
+            raise click.UsageError("--token needs --url")
+        return None
+    if options["clock"] == "virtual":
+        raise click.UsageError("a program that runs has the live clock; leave --clock out")
+    from .remote import RemoteDoor
+
+    return RemoteDoor(_api(options["url"], options["token"]))
+
+
+def _api(url: str, token: str | None) -> Api:
+    """The program there, once it has answered."""
+    from raftyard.actors.errors import InvalidRequest, RaftyardError, Unavailable
+
+    from .remote import Api
+
+    try:
+        api = Api(url, token)
+        api.call("GET", "/connections")
+    except RaftyardError as error:
+        click.echo(f"raftyard: {error}" + (f"; {error.hint}" if error.hint else ""), err=True)
+        sys.exit(_UNREACHABLE if isinstance(error, Unavailable) else _WRONG if isinstance(error, InvalidRequest) else 4)
+    return api
 
 
 def _campaign(file: str, options: dict[str, Any]) -> bool:
@@ -246,6 +283,49 @@ def _timeline(log: Path, page: Path) -> None:
         sys.exit(_WRONG)
     _save(page, html_timeline(events, title=log.name).encode())
     click.echo(f"{page}: {len(events)} events")
+
+
+@scenario.command("record")
+@click.argument("log", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--url", required=True, help="The program that runs, such as http://localhost:8000/clusters/0.")
+@_TOKEN
+@click.option("--for", "for_s", type=click.FloatRange(min=0), default=0.0, help="Go on for so many seconds.")
+def _record(log: Path, url: str, token: str | None, for_s: float) -> None:
+    """Copy what a running program says has happened into LOG, as JSON lines: what it keeps, then with --for what comes.
+
+    `raftyard scenario timeline LOG PAGE` shows it.
+    """
+    from threading import Event, Timer
+
+    from raftyard.actors.errors import RaftyardError
+
+    from .remote import all_events
+
+    api = _api(url, token)
+    is_over = Event()
+    timer = Timer(for_s, is_over.set)
+    timer.daemon = True
+    timer.start()
+    count = 0
+    try:
+        with log.open("wb") as file:
+            for events, dropped in all_events(api, is_over):
+                if dropped:
+                    lost = f"events {dropped['from']} to {dropped['to']} are not kept any more"
+                    click.echo(f"raftyard: {lost}", err=True)
+                for event in events:
+                    file.write(json.dumps(event, sort_keys=True, separators=(",", ":")).encode() + b"\n")
+                count += len(events)
+                file.flush()
+    except OSError as error:
+        click.echo(f"raftyard: {log} cannot be written: {error.strerror}", err=True)
+        sys.exit(_WRONG)
+    except RaftyardError as error:
+        click.echo(f"raftyard: {error}; {log} has the {count} events until then", err=True)
+        sys.exit(_UNREACHABLE)
+    except KeyboardInterrupt:
+        pass  # whoever has seen enough
+    click.echo(f"{log}: {count} events")
 
 
 @scenario.command("check")

@@ -19,6 +19,7 @@ from raftyard.actors.messages import (
     AddNodeRequest,
     AskNode,
     ChangeService,
+    ChangeStack,
     CreateClusterRequest,
     DescribeCall,
     DescribeCluster,
@@ -28,6 +29,8 @@ from raftyard.actors.messages import (
     DescribeRebalance,
     DescribeService,
     DescribeServices,
+    DescribeStack,
+    DescribeStacks,
     DescribeTasks,
     LinkPolicy,
     LinkShown,
@@ -36,6 +39,7 @@ from raftyard.actors.messages import (
     RemoveClusterRequest,
     RemoveNodeRequest,
     RemoveService,
+    RemoveStack,
     RollBackService,
     SetConnections,
     SetLinkPolicyRequest,
@@ -156,6 +160,21 @@ class ActorClusters:
         question = DescribeTasks(service=service, offset=page.offset, limit=page.limit)
         return self._ask_cluster(cluster, question)
 
+    def stacks(self, cluster: str, page: ports.Page) -> Answer:
+        """A page of the stacks."""
+        return self._ask_cluster(cluster, DescribeStacks(offset=page.offset, limit=page.limit))
+
+    def stack(self, cluster: str, name: str) -> Answer:
+        """One stack."""
+        return self._ask_cluster(cluster, DescribeStack(stack=name))
+
+    def put_stack(self, cluster: str, name: str, body: Mapping[str, Any], version: int | None) -> Answer:
+        """Deploy a stack."""
+        return self._ask_cluster(cluster, ChangeStack(stack=name, body=dict(body), version=version))
+
+    def remove_stack(self, cluster: str, name: str, version: int | None) -> Answer:
+        """Stop a stack and forget it."""
+        return self._ask_cluster(cluster, RemoveStack(stack=name, version=version))
     # -- rebalancing --------------------------------------------------------------------------------------------------
 
     def rebalance(self, cluster: str, order: ports.RebalanceOrder) -> Answer:
@@ -172,6 +191,8 @@ class ActorClusters:
     def stop_rebalance(self, cluster: str) -> Answer:
         """Begin no more moves."""
         return self._ask_cluster(cluster, StopRebalance())
+
+    # -- plans --------------------------------------------------------------------------------------------------------
 
     def plan(self, cluster: str, body: Mapping[str, Any]) -> Answer:
         """What would happen if."""
@@ -413,7 +434,13 @@ def _problem(error: errors.RaftyardError) -> ports.Problem:
     match error:
         case errors.InvalidRequest(path=path):
             return ports.Invalid(text, hint, errors=(ports.FieldError(path=path, message=text),))
-        case errors.UnknownCluster() | errors.UnknownNode() | errors.UnknownCall() | errors.UnknownService():
+        case (
+            errors.UnknownCluster()
+            | errors.UnknownNode()
+            | errors.UnknownCall()
+            | errors.UnknownService()
+            | errors.UnknownStack()
+        ):
             return ports.NotFound(text, hint)
         case errors.StaleVersion():
             return ports.Conflict(text, hint, code="stale-version")

@@ -2,7 +2,12 @@
 
 import os
 
+import hypothesis
 import pytest
+
+# No test measures time: a busy machine makes an example slow now and then, which says nothing about it.
+hypothesis.settings.register_profile("raftyard", deadline=None)
+hypothesis.settings.load_profile("raftyard")
 
 SLICE_TIMEOUT_S, FULL_CAMPAIGN_TIMEOUT_S = 600, 3600
 """Of one test of a campaign: it has more to do than the suite's own timeout is meant for, perhaps beside others."""

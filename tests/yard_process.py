@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -116,13 +118,35 @@ def until(look: Callable[[], T | None], within_s: float = PATIENCE_S) -> T:
 
 
 def free_base() -> int:
-    """A port with free ones behind it, as far as the tests go. Each of pytest's workers looks in a range of its own."""
+    """A port with free ones behind it, as far as the tests go. Each of pytest's workers looks in a range of its own.
+
+    Nobody else's tests on this machine get it while this process lives: a program that a test has killed finds its
+    ports free when it is started again.
+    """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
     first = 12_000 + worker * 2_000
     for base in range(first + os.getpid() % 10 * 100, first + 1_900, 100):
-        if all(is_free(base + offset) for offset in (0, 1, 2, 3, 4, 5, 99, 101, 102, 103, 104, 105, 201)):
+        is_whole = all(is_free(base + offset) for offset in (0, 1, 2, 3, 4, 5, 99, 101, 102, 103, 104, 105, 201))
+        if is_whole and is_ours(base):
             return base
     raise AssertionError(f"no free ports from {first} to {first + 2000}")
+
+
+OURS: dict[int, Any] = {}
+"""The ports that this process holds, by the open files that say so."""
+
+
+def is_ours(base: int) -> bool:
+    """Whether this process holds it, now if not before."""
+    if base not in OURS:
+        file = open(Path(tempfile.gettempdir()) / f"raftyard-tests-{base}.lock", "a")  # noqa: SIM115 - open until the end
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            return False
+        OURS[base] = file
+    return True
 
 
 def is_free(port: int) -> bool:

@@ -3,41 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ..messages import Question
-from ..scheduling.reasons import explain, why_update_waits
+from ..scheduling.reasons import compare, explain, why_update_waits
 from ..state import gpus, views
 from ..state.machine import ClusterState
 from ..state.needs import Needs
-from ..state.records import NodeRecord, ServiceRecord, TaskRecord
+from ..state.records import NodeRecord, ServiceRecord, StackRecord, TaskRecord
+from . import watched
 from .rebalancing import rebalance_view
 
+if TYPE_CHECKING:
+    from .loop import ControlLoop
+
 __all__ = ["answer", "node_facts"]
+
+NODES_TOLD = 100
+"""Of so many nodes an answer has the reason one by one; all are in its counts."""
 
 Address = Callable[[str | None], str | None]
 Value = dict[str, Any]
 
 
-def answer(state: ClusterState, question: Question, address: Address) -> Value | None:
-    """None where there is nothing of that name."""
+def answer(
+    state: ClusterState,
+    question: Question,
+    address: Address,
+    loop: ControlLoop | None = None,
+    cluster: str = "0",
+) -> Value | None:
+    """None where there is nothing of that name. What only a leader knows stands there where `loop` is one's; `cluster`
+    is the id of this one."""
     name = question.name
     match question.about:
         case "state":
-            return views.state_view(state, address)
+            return views.state_view(state, address, cluster)
         case "call":
             call = state.last_call() if name is None else state.call(name)
-            return None if call is None else views.call_view(call, address)
+            return None if call is None else views.call_view(call, address, cluster)
         case "services":
             records = state.services()
-            why = {pending.service: pending.reason for pending in state.pending()}
             shown = records[question.offset : question.offset + question.limit]
-            return _list(len(records), [_service(record, why) for record in shown])
+            return _list(len(records), [_service(state, record, cluster) for record in shown])
         case "service":
             record = None if name is None else state.service(name)
-            return None if record is None else _whole_service(state, record, address)
+            if record is None:
+                return None
+            return _whole_service(state, record, address, cluster) | watched.facts(state, record, loop)
+        case "stacks":
+            stacks = state.stacks()
+            shown_stacks = stacks[question.offset : question.offset + question.limit]
+            return _list(len(stacks), [_stack(stack) for stack in shown_stacks])
+        case "stack":
+            stack = None if name is None else state.stack(name)
+            return None if stack is None else _whole_stack(state, stack, cluster)
         case "tasks":
             if name is not None and state.service(name) is None:
                 return None
@@ -45,7 +67,10 @@ def answer(state: ClusterState, question: Question, address: Address) -> Value |
             return _list(count, [_task(task, state.clock_ms(), address) for task in tasks])
         case "node":
             node = None if name is None else state.node(name)
-            return None if node is None else {"id": node.name} | node_facts(state, node)
+            if node is None:
+                return None
+            usage = {} if loop is None else loop.usage.of_node(node.name)
+            return {"id": node.name} | node_facts(state, node) | ({"usage": usage} if usage else {})
         case "rebalance":
             return rebalance_view(state, address)
     raise ValueError(f"nobody answers {question.about!r}")
@@ -55,7 +80,7 @@ def _list(count: int, results: list[Value]) -> Value:
     return {"metadata": {"count": count}, "results": results}
 
 
-def _service(record: ServiceRecord, why: dict[str, str]) -> Value:
+def _service(state: ClusterState, record: ServiceRecord, cluster: str) -> Value:
     view: Value = {
         "name": record.name,
         "version": record.version,
@@ -68,28 +93,56 @@ def _service(record: ServiceRecord, why: dict[str, str]) -> Value:
         "given_up": record.done - record.completed,
         "spec": msgspec.to_builtins(record.spec),
     }
+    view |= views.cluster_view(cluster, record.name, record.spec.cluster)
     if record.update is not None:
         view["update"] = {
             "state": record.update.state,
             "failures": record.update.failures,
             "message": record.update.message,
         }
-    if record.name in why:
-        view["reason"] = why[record.name]
+    if record.stack:
+        view["stack"] = record.stack
+    pending = state.pending_of(record.name)
+    if pending is not None:
+        view["reason"] = pending.reason
     return view
 
 
-def _whole_service(state: ClusterState, record: ServiceRecord, address: Address) -> Value:
-    why = {pending.service: pending.reason for pending in state.pending()}
-    view = _service(record, why)
+def _stack(stack: StackRecord) -> Value:
+    return {
+        "name": stack.name,
+        "version": stack.version,
+        "service_count": len(stack.services),
+        "replicas": sum(record.replicas for record in stack.services),
+        "placed": sum(record.placed for record in stack.services),
+        "pending": sum(record.pending for record in stack.services),
+    }
+
+
+def _whole_stack(state: ClusterState, stack: StackRecord, cluster: str) -> Value:
+    return _stack(stack) | {"services": [_service(state, record, cluster) for record in stack.services]}
+
+
+def _whole_service(state: ClusterState, record: ServiceRecord, address: Address, cluster: str) -> Value:
+    view = _service(state, record, cluster)
     shares = state.load_distribution(record.name)
     view["load_distribution"] = {address(node): replicas for node, replicas in shares.items()}
-    told = explain(state, record.name)
+    told = explain(state, record.name, NODES_TOLD)
     if told is not None:
         view["waiting"] = {
             "replicas": told.pending.waiting,
             "summary": told.summary,
             "nodes": {address(node): why_not for node, why_not in told.nodes},
+        }
+    compared = compare(state, record.name)
+    if compared:
+        view["placement"] = {
+            "profile": record.spec.placement.profile or "spread",
+            "nodes": {
+                address(one.node): {"affinity": one.affinity}
+                | ({} if one.score is None else {"score": one.score})
+                for one in compared
+            },
         }
     unmet = state.unmet(record.name)
     if unmet:

@@ -7,14 +7,27 @@ comes when that has been applied, or when something else changed, or at the next
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from ..messages import Assign, Beat, ClusterSpec, ClusterView, Heeded, Message, NodeSpec, Report
+from ..messages import (
+    Assign,
+    Beat,
+    ChildCluster,
+    ClusterSpec,
+    ClusterView,
+    Heeded,
+    Message,
+    NodeSpec,
+    Report,
+    nested_node,
+)
 from ..raft import sessions
 from ..raft.events import Accepted, Propose, Refused
-from ..scheduling.reconcile import plan_call, plan_repair
+from ..scheduling.choosing import Scores
+from ..scheduling.reconcile import plan_call
+from ..scheduling.repairs import Repairs
 from ..state import commands
 from ..state.commands import (
     AddNode,
@@ -29,19 +42,31 @@ from ..state.commands import (
     SetNodeStatus,
     Told,
 )
+from ..state.machine import ClusterState
+from ..state.needs import Needs
 from ..state.records import CallRecord, NodeRecord, Outcome
 from ..units import NS_PER_MS
+from .assigning import Assigning
+from .autoscaler import Autoscaler
+from .cron import Cron
 from .liveness import TICK_MS, Liveness
 from .membership import VOTER_LOST_S, next_change
 from .reports import updates_of
+from .usage import Usage
 
 if TYPE_CHECKING:
     from .host import Host
 
-__all__ = ["ControlLoop", "ControlTick"]
+__all__ = ["ControlBeat", "ControlLoop", "ControlTick"]
 
-RESEND_MS = 300
-"""Assignments that a node has not confirmed are sent again this often."""
+REPORTS_BYTES = 64_000
+REPORT_BYTES = 1_000
+"""Of reports in one proposal, and what a report costs beside its bytes, in the same."""
+ASSIGNED_RUNS = 8_000
+A_NODE = 100
+"""Runs of tasks that are sent in one go, and what a node costs beside them, in the same."""
+BEATS = 500
+"""Workers that are beaten in one go."""
 BEAT_EVERY_TICKS = 2
 VIEW_EVERY_TICKS = 10
 UNTOLD_KEPT = 16
@@ -52,6 +77,13 @@ class ControlTick(Message, frozen=True, kw_only=True, gc=False):
     """To the leader itself, every TICK_MS of its term."""
 
     term: int
+
+
+class ControlBeat(Message, frozen=True, kw_only=True, gc=False):
+    """To the leader itself: the workers from the node of this place on are still to be beaten."""
+
+    term: int
+    start: int
 
 
 class ControlLoop:
@@ -71,12 +103,24 @@ class ControlLoop:
         self._reports: dict[str, Report] = {}
         self._proposed_reports: dict[str, Report] = {}
         self._settled: dict[str, int] = {}
-        self._confirmed: dict[str, int] = {}
-        self._sent: dict[str, tuple[int, int]] = {}
+        self._assigning = Assigning()
+        self._repairs = Repairs()
+        self._is_placing = False
+        """Whether the last proposal placed something: then more may follow at once."""
+        self._tells_all = False
+        """Since a tick: every node is told how far it is, whatever more is being placed."""
+        self.usage = Usage(host, term, self.clock_ms)
+        self.autoscaler = Autoscaler(host, term, self.usage)
+        self.cron = Cron(host, term)
+        self._is_watching = False
+        """Whether any service is measured, autoscaled or run by a schedule: most clusters have none."""
         self._ticks = 0
+        self._scores = Scores()
         self._view: ClusterView | None = None
         # What the view was made of: most rounds find it unchanged, and comparing the same objects costs nothing.
         self._view_basis: tuple[object, ...] = ()
+        self._members_basis: tuple[object, ...] = ()
+        """With which members nothing had to be changed: the same for them."""
 
     def start(self) -> None:
         """Begin to tick."""
@@ -88,9 +132,16 @@ class ControlLoop:
         """Time passed: beat the workers, look who is silent, send again what was not confirmed."""
         host = self._host
         self._ticks += 1
+        self._tells_all = True
         self._liveness.tick(host.context.now_ns())
+        self._repairs.look_again(host.state)
         if self._ticks % BEAT_EVERY_TICKS == 0:
-            self._beat_workers()
+            self.beat(0)
+        # Once more after the last such service is gone, so that nothing is left of it.
+        was_watching, self._is_watching = self._is_watching, host.state.is_watched()
+        if (was_watching or self._is_watching) and host.applied >= self.first_index:
+            self.autoscaler.tick()
+            self.cron.tick()
         if self._ticks % VIEW_EVERY_TICKS == 0:
             self._view = None
         host.look_again()
@@ -98,12 +149,17 @@ class ControlLoop:
 
     def heard(self, node: str) -> None:
         """A node that takes no part in the consensus answered."""
-        self._liveness.heard(node, self._host.context.now_ns())
+        number = self._host.state.node_table().number(node)
+        if number is not None:
+            self._liveness.heard(number, self._host.context.now_ns())
 
     def reported(self, report: Report) -> None:
         """A node confirmed its assignments; what it says of its tasks is proposed with the next round."""
         self.heard(report.node)
-        self._confirmed[report.node] = report.version
+        number = self._host.state.node_table().number(report.node)
+        if number is None:
+            return
+        self._assigning.confirmed(number, report.version)
         updates = updates_of(report, self._host.state)
         if updates:
             self._reports[report.node] = msgspec.structs.replace(report, updates=updates)
@@ -132,7 +188,9 @@ class ControlLoop:
         if refusal.ref == self._proposal:
             self._proposal = 0
             for node in self._proposed_reports:
-                self._confirmed.pop(node, None)
+                number = self._host.state.node_table().number(node)
+                if number is not None:
+                    self._assigning.forget(number)
             self._proposed_reports = {}
 
     def applied(self, outcome: Outcome) -> None:
@@ -157,12 +215,16 @@ class ControlLoop:
         host = self._host
         if host.applied < self.first_index:
             return
+        many = len(host.state.node_table().records)
+        self._liveness.know(many, host.context.now_ns())
+        self._assigning.know(many)
         if self._is_free():
             missing = self._missing()
             if missing:
                 self._propose(missing)
         nodes = host.state.nodes()
-        self._assign(nodes)
+        if self._tells_all or not self._is_placing:
+            self._assign()
         self._change_membership(nodes)
         self._push_view(nodes)
 
@@ -183,29 +245,53 @@ class ControlLoop:
         nodes = state.nodes()
         if not nodes:
             return list(self._first_nodes())
-        changes = self._moves(nodes) or self._status_changes(nodes)
+        changes = self._moves(nodes) or self._status_changes()
         if changes:
             return changes
         missing: list[Command] = []
-        self._proposed_reports, self._reports = self._reports, {}
+        self._take_reports()
         for name, report in self._proposed_reports.items():
             missing.append(ReportTasks(node=name, incarnation=report.incarnation, updates=report.updates))
-        head = state.head()
         now_ms = self.clock_ms()
-        if head is not None:
-            missing.append(self._work(head))
-        else:
-            repair = plan_repair(state, now_ms)
-            if repair is not None:
-                missing.append(PlaceTasks(term=self.term, made_at=state.applied_index, plan=repair))
-            elif state.rebalance_is_due():
-                missing.append(GoOnRebalance(term=self.term))
+        plan = self._plan(now_ms)
+        self._is_placing = plan is not None
+        if plan is not None:
+            missing.append(plan)
+        if self._is_watching:
+            missing += [*self.autoscaler.missing(), *self.cron.missing()]
         if now_ms > state.clock_ms() and (missing or state.waits_for_time(now_ms)):
             missing.insert(0, PassTime(term=self.term, clock_ms=now_ms))
         if missing and len(state.untold) >= UNTOLD_KEPT and self._told > state.untold.floor:
             # It rides with what is proposed anyway: a cluster that is idle stays so.
             missing.append(Told(index=self._told))
         return missing
+
+    def _take_reports(self) -> None:
+        """What nodes have reported, as much as is applied in a few milliseconds; the rest is for the next rounds."""
+        size = 0
+        self._proposed_reports = {}
+        for node, report in self._reports.items():
+            self._proposed_reports[node] = report
+            size += REPORT_BYTES + len(report.updates)
+            if size >= REPORTS_BYTES:
+                break
+        for node in self._proposed_reports:
+            del self._reports[node]
+
+    def _plan(self, now_ms: int) -> Command | None:
+        """The oldest call first; when there is none, a slice of what is not as desired."""
+        state = self._host.state
+        head = state.head()
+        if head is not None:
+            return self._work(head)
+        plan, goes_on = self._repairs.next_plan(state, now_ms, self._scores)
+        if plan is not None:
+            return PlaceTasks(term=self.term, made_at=state.applied_index, plan=plan)
+        if goes_on:
+            self._host.look_again()
+        elif state.rebalance_is_due():
+            return GoOnRebalance(term=self.term)
+        return None
 
     def clock_ms(self) -> int:
         """How late it is on the cluster's clock: as late as the log says, and the time since this leader began."""
@@ -217,8 +303,11 @@ class ControlLoop:
     def _work(self, call: CallRecord) -> Command:
         """Carry out the oldest call. One that cannot be planned fails, so that those behind it are not held up."""
         state = self._host.state
+        fault = state.why_not(call.services)
+        if fault:
+            return FailCall(call_id=call.id, term=self.term, reason=fault)
         try:
-            plan = plan_call(state, call)
+            plan = plan_call(state, call, self._scores)
         except Exception as error:
             self._host.context.log.exception("no plan call=%s cluster=%s", call.id, self._host.cluster)
             return FailCall(call_id=call.id, term=self.term, reason=f"it could not be planned: {error!r}")
@@ -226,12 +315,20 @@ class ControlLoop:
 
     def _first_nodes(self) -> tuple[AddNode, ...]:
         return tuple(
-            AddNode(name=spec.name, host=spec.host, port=spec.port, capacity=spec.capacity)
+            AddNode(
+                name=spec.name,
+                host=spec.host,
+                port=spec.port,
+                capacity=spec.capacity,
+                resources=spec.resources,
+            )
             for spec in self._host.first_nodes
         )
 
     def _moves(self, nodes: tuple[NodeRecord, ...]) -> list[Command]:
         """A node's port may be another one after a start of the program. Looked at once: the log has later news."""
+        if not self._host.addresses:
+            return []
         known = {record.name: (record.host, record.port) for record in nodes}
         moved = tuple(
             (spec.name, spec.host, spec.port)
@@ -241,18 +338,22 @@ class ControlLoop:
         self._host.addresses = ()
         return [MoveNodes(addresses=moved)] if moved else []
 
-    def _status_changes(self, nodes: tuple[NodeRecord, ...]) -> list[Command]:
-        host = self._host
+    def _status_changes(self) -> list[Command]:
+        host, table = self._host, self._host.state.node_table()
         now_ns = host.context.now_ns()
-        self._liveness.heard(host.node, now_ns)
+        self.heard(host.node)
         for member in host.raft.membership.members:
-            progress = host.raft.progress(member)
+            progress, number = host.raft.progress(member), table.number(member)
             # An answer counts, not any message: who asks for votes because it hears nobody cannot be told what to run.
-            if progress is not None and progress.last_heard_ns > self._since_ns:
-                self._liveness.heard(member, progress.last_heard_ns)
+            if progress is not None and number is not None and progress.last_heard_ns > self._since_ns:
+                self._liveness.heard(number, progress.last_heard_ns)
+        down, ready = self._liveness.changes(now_ns, table.is_present, table.ready)
+        statuses: dict[int, Literal["ready", "down"]] = {}
+        statuses.update(dict.fromkeys(down, "down"))
+        statuses.update(dict.fromkeys(ready, "ready"))
         return [
-            SetNodeStatus(name=name, status="down" if status == "down" else "ready", term=self.term)
-            for name, status in self._liveness.changes(now_ns, nodes)
+            SetNodeStatus(name=table.records[number].name, status=status, term=self.term)
+            for number, status in sorted(statuses.items())
         ]
 
     def _propose(self, missing: list[Command]) -> None:
@@ -263,38 +364,42 @@ class ControlLoop:
 
     # -- what goes out ---------------------------------------------------------------------------------------
 
-    def _assign(self, nodes: tuple[NodeRecord, ...]) -> None:
-        """Send every node its assignments until it confirms them."""
-        host = self._host
+    def _assign(self) -> None:
+        """Send every node its assignments until it confirms them; in slices, as they are long."""
+        host, table = self._host, self._host.state.node_table()
         now_ns = host.context.now_ns()
-        for record in nodes:
-            version = host.state.assignments_version(record.name)
-            if self._confirmed.get(record.name) == version:
-                continue
-            sent, sent_ns = self._sent.get(record.name, (-1, 0))
-            if sent == version and now_ns - sent_ns < RESEND_MS * NS_PER_MS:
-                continue
-            self._sent[record.name] = (version, now_ns)
-            host.send_to_node(
-                record.name,
-                Assign(
-                    leader=host.node,
-                    term=self.term,
-                    load=host.state.load_of(record.name),
-                    assignments=host.state.assignments(record.name),
-                    settled=self._settled.get(record.name, -1),
-                ),
-            )
+        size = 0
+        for number in self._assigning.due(now_ns, table.versions, table.is_present):
+            if size >= ASSIGNED_RUNS:
+                host.look_again()
+                return
+            assign = self._assignment(table.records[number].name)
+            self._assigning.sent(number, assign.assignments.version, now_ns)
+            host.send_to_node(assign.assignments.node, assign)
+            size += A_NODE + len(assign.assignments.runs)
+        self._tells_all = False
 
-    def _beat_workers(self) -> None:
+    def _assignment(self, node: str) -> Assign:
+        state = self._host.state
+        return Assign(
+            leader=self._host.node,
+            term=self.term,
+            load=state.load_of(node),
+            assignments=state.assignments(node),
+            settled=self._settled.get(node, -1),
+        )
+
+    def beat(self, start: int) -> None:
+        """Beat the workers from this one of the nodes on; in slices, as they are many."""
         host = self._host
         members = host.raft.membership.members
-        for record in host.state.nodes():
+        end = start + BEATS
+        for record in host.state.nodes()[start:end]:
             if record.name not in members:
-                host.send_to_node(
-                    record.name,
-                    Beat(leader=host.node, term=self.term, load=host.state.load_of(record.name)),
-                )
+                load = host.state.load_of(record.name)
+                host.send_to_node(record.name, Beat(leader=host.node, term=self.term, load=load))
+        if end < len(host.state.nodes()):
+            host.context.send(host.context.name, ControlBeat(term=self.term, start=end))
 
     def _change_membership(self, nodes: tuple[NodeRecord, ...]) -> None:
         host = self._host
@@ -303,11 +408,18 @@ class ControlLoop:
             return
         if raft.membership.outgoing:
             return  # The change that is under way ends by itself.
-        membership = raft.membership
-        lost = self._liveness.lost(host.context.now_ns(), membership.voters, VOTER_LOST_S)
+        membership, table = raft.membership, host.state.node_table()
+        numbers = [number for voter in membership.voters if (number := table.number(voter)) is not None]
+        silent = self._liveness.lost(host.context.now_ns(), numbers, VOTER_LOST_S)
+        lost = [table.records[number].name for number in silent]
+        basis = (nodes, membership, lost)
+        if basis == self._members_basis:
+            return
         change = next_change(membership, nodes, lost, raft.is_caught_up, host.new_ref())
         if change is not None:
             host.step(change)
+        elif not membership.learners:  # of which one catches up, and nothing else has changed
+            self._members_basis = basis
 
     def _push_view(self, nodes: tuple[NodeRecord, ...]) -> None:
         """Show the front door who is in the cluster, whenever that changed, and once a second anyway."""
@@ -318,7 +430,13 @@ class ControlLoop:
         if host.applied < host.raft.commit_index:
             # Entries are applied in slices: a node that joins in a later one is not yet in the state, but has not left.
             return
-        basis = (nodes, membership, clusters)
+        table = host.state.node_table()
+        children = _children(host.state)
+        draining: tuple[str, ...] = ()
+        if table.draining.any():
+            draining = tuple([record.name for record in nodes if record.availability == "drain"])
+        drained = tuple([name for name in draining if not host.state.tasks_of(name)])
+        basis = (table.roster, membership, clusters, children, drained)
         if self._view is not None and basis == self._view_basis:
             return
         self._view_basis = basis
@@ -334,10 +452,33 @@ class ControlLoop:
                 )
                 for record in clusters
             ),
+            children=children,
+            draining=draining,
+            drained=drained,
         )
         if view != self._view:
             self._view = view
             host.context.send(host.front_door, view)
+
+
+def _children(state: ClusterState) -> tuple[ChildCluster, ...]:
+    """The services that are clusters, each with the nodes that it should have."""
+    return tuple(
+        ChildCluster(
+            service=record.service,
+            generation=record.generation,
+            nodes=tuple(_nested_node(state, *task) for task in record.tasks),
+        )
+        for record in state.nested()
+    )
+
+
+def _nested_node(state: ClusterState, task: int, node: str, has: Needs) -> NodeSpec:
+    record = state.node(node)
+    host = "" if record is None else record.host
+    return NodeSpec(
+        name=nested_node(node, task), host=host, port=None, capacity=has.slots, resources=dict(has.more)
+    )
 
 
 def _spec(record: NodeRecord | commands.ClusterNode) -> NodeSpec:

@@ -13,8 +13,10 @@ import msgspec
 
 from ..messages import DescribeState, Message, NodeAnswer
 from ..scheduling.planning import FieldChange, Planned, ServicePlanned, plan_slices
-from ..scheduling.wishes import LossWish, Wish
+from ..scheduling.survival import Survival, survival_slices
+from ..scheduling.wishes import LossWish, StackWish, SurvivalWish, Wish
 from ..state.forks import fork_slices
+from ..state.machine import ClusterState
 from ..state.specs import ServiceSpec
 
 if TYPE_CHECKING:
@@ -58,7 +60,9 @@ class Plans:
         if not self._waiting:
             return
         if self._slices is None:
-            self._slices = self._make(self._waiting[0].question.of)
+            wish = self._waiting[0].question.of
+            assert wish is not None, "a plan is asked for by what it is for"
+            self._slices = self._make(wish)
         try:
             next(self._slices)
         except StopIteration as end:
@@ -90,19 +94,48 @@ class Plans:
             copy = yield from fork_slices(host.state)
         finally:
             host.go_on_applying()
-        now_ms = copy.clock_ms() if host.loop is None else host.loop.clock_ms()
-        term = host.raft.term
-        planned = yield from plan_slices(copy, wish, term, now_ms)
+        if isinstance(wish, SurvivalWish):
+            survival = yield from survival_slices(copy, host.raft.term, self._now_ms(copy))
+            return survival_view(survival, host.address_of) | {"voters": self._voters(1)}
+        known = copy.stack(wish.name) if isinstance(wish, StackWish) else None
+        planned = yield from plan_slices(copy, wish, host.raft.term, self._now_ms(copy))
         value = plan_view(planned, host.address_of)
+        if isinstance(wish, StackWish) and planned.refusal is None:
+            value["version"] = 0 if known is None else known.version
         if isinstance(wish, LossWish) and planned.refusal is None:
-            voters = host.raft.membership.voters
-            left = [voter for voter in voters if voter not in wish.nodes]
-            value["voters"] = {
-                "count": len(voters),
-                "left": len(left),
-                "is_majority": len(left) > len(voters) // 2,
-            }
+            value["voters"] = self._voters(sum(v in wish.nodes for v in host.raft.membership.voters))
         return value
+
+    def _now_ms(self, copy: ClusterState) -> int:
+        loop = self._host.loop
+        return copy.clock_ms() if loop is None else loop.clock_ms()
+
+    def _voters(self, lost: int) -> Value:
+        """Whether those who vote could still decide."""
+        count = len(self._host.raft.membership.voters)
+        return {"count": count, "left": count - lost, "is_majority": count - lost > count // 2}
+
+
+def survival_view(survival: Survival, address: Address) -> Value:
+    """The report, ready for JSON."""
+    return {
+        "index": survival.made_at,
+        "summary": {
+            "nodes": survival.nodes,
+            "survivable": survival.survivable,
+            "not_survivable": len(survival.losses),
+            "not_looked_at": len(survival.unknown),
+        },
+        "losses": [
+            {
+                "node": address(loss.node),
+                "waits": loss.waits,
+                "services": dict(loss.services[:SHOWN]),
+            }
+            for loss in survival.losses[:SHOWN]
+        ],
+        "not_looked_at": [address(node) for node in survival.unknown[:SHOWN]],
+    }
 
 
 def plan_view(planned: Planned, address: Address) -> Value:

@@ -8,10 +8,13 @@
 #   calls.py        service calls: taken, carried to the leader, waited for, told
 #   rebalancing.py  plans that even out the load, and their moves put into the log
 #   services.py     services, tasks and nodes as resources: read from the leader, changed by commands
+#   stacks.py       stacks: services that are deployed together
 #   plans.py        what would happen if
 #   cables.py       which links are up, and how well they carry
 #   addresses.py    which node an address means, and the address of a new one
 #   ports.py        the ports that nodes listen on
+#   hosting.py      of a nested cluster: where its nodes run, and which there should be
+#   nesting.py      for the Orchestrator: which clusters are services of others
 #   host.py         what these need of the actor
 """
 
@@ -20,11 +23,14 @@ from .calls import Calls
 from .claims import Claims
 from .courier import CHANGE_S, Applied, Courier, Retry
 from .home import Home
+from .hosting import Hosting
+from .nesting import Nesting
 from .plans import Plans
 from .ports import NodePorts, Ports
 from .questions import Answers, Expired, Questions
 from .rebalancing import Rebalancing
 from .services import Services
+from .stacks import Stacks
 
 __all__ = [
     "CHANGE_S",
@@ -36,6 +42,8 @@ __all__ = [
     "Courier",
     "Expired",
     "Home",
+    "Hosting",
+    "Nesting",
     "NodePorts",
     "Plans",
     "Ports",
@@ -44,4 +52,5 @@ __all__ = [
     "Recut",
     "Retry",
     "Services",
+    "Stacks",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ..errors import InvalidRequest, QueueFull, RaftyardError, UnknownCall
-from ..messages import CallsFinished, DescribeCall, SubmitServiceCall
+from ..messages import CallsFinished, DescribeCall, SubmitServiceCall, nested_cluster
 from ..state import commands
 from ..state.calls import InvalidCall, service_requests
 from ..system import Promise
@@ -45,6 +45,9 @@ class Calls:
             promise.fail(error)
             return promise
         answer = {**request.body, "status": "spreading pending", "service_id": call.id}
+        clusters = {r.name: nested_cluster(self._host.id, r.name) for r in call.services if r.cluster is not None}
+        if clusters:
+            answer["clusters"] = clusters
         self._held[call.id] = answer
         if request.wait_s is None:
             promise.keep(answer)

@@ -45,6 +45,8 @@ class Home:
         self._storages: dict[str, Storage] = {}
         self.told_index = 0
         """What happened up to this entry of the log is in the event log."""
+        self.has_been_led = False
+        """Whether anybody ever led here: before that nobody can have been promised anything."""
         self.knows_told = True
         """False after a start of the program: what was told before may be more than `told_index`, if it crashed."""
         if folder is not None and not folder.exists():
@@ -66,6 +68,7 @@ class Home:
         home.starts = file.starts + 1
         home.base = file.base
         home.told_index, home.knows_told = file.told, False
+        home.has_been_led = True  # for all that we know
         home._move(host, port)
         home._write()
         return home

@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 
+from ..control import check_schedule
 from ..errors import Conflict, InvalidRequest, RaftyardError, StaleVersion, Unavailable, UnknownService
 from ..messages import DescribePlan, Question
 from ..scheduling.wish_reading import PatchedService, read_wish
-from ..scheduling.wishes import ServiceWish, Wish
+from ..scheduling.wishes import ServiceWish, StackWish, Wish
 from ..state.calls import InvalidCall
 from ..state.spec_reading import merge, read_spec
 from ..state.specs import ServiceSpec
@@ -18,6 +19,7 @@ from .addresses import resolve
 from .home import Home
 from .host import Host
 from .questions import Questions
+from .stacks import warnings
 
 __all__ = ["Plans"]
 
@@ -38,6 +40,8 @@ class Plans:
         promise = self._host.context.promise()
         try:
             wish = read_wish(request.body, lambda node: resolve(self._home, node))
+            if isinstance(wish, ServiceWish):
+                _check_schedule(wish)
         except InvalidCall as error:
             promise.fail(InvalidRequest(error.message, path=error.path, hint=error.hint))
         except RaftyardError as error:
@@ -58,18 +62,23 @@ class Plans:
                 return
             if value is None:
                 promise.fail(
-                    UnknownService(f"no service {wish.name!r} in cluster {self._host.id}", hint="send spec")
+                    UnknownService(
+                        f"no service {wish.name!r} in cluster {self._host.id}",
+                        hint="send the whole spec of a new one as spec",
+                    )
                 )
                 return
             try:
                 present = msgspec.convert(value["spec"], ServiceSpec)
                 spec = read_spec(merge(present, wish.patch), name=wish.name)
+                check_schedule(spec)
             except InvalidCall as error:
                 path = "$.service.patch" + error.path.removeprefix("$")
                 promise.fail(InvalidRequest(error.message, path=path, hint=error.hint))
                 return
             version = value["version"] if wish.version is None else wish.version
-            self._ask(ServiceWish(name=wish.name, spec=spec, version=version), promise)
+            scales = "replicas" in wish.patch
+            self._ask(ServiceWish(name=wish.name, spec=spec, version=version, scales=scales), promise)
 
         self._questions.ask_about(Question(about="service", name=wish.name), known)
 
@@ -79,10 +88,19 @@ class Plans:
             if error is not None:
                 promise.fail(error)
             else:
-                kind = wish.__struct_config__.tag
-                promise.keep({"plan": kind} | value)
+                shown = {"plan": wish.__struct_config__.tag} | value
+                if isinstance(wish, StackWish):
+                    shown["warnings"] = warnings(wish.ignored)
+                promise.keep(shown)
 
         self._questions.ask_about(Question(about="plan", of=wish), answer, within_s=PLAN_S)
+
+
+def _check_schedule(wish: ServiceWish) -> None:
+    try:
+        check_schedule(wish.spec)
+    except InvalidCall as error:
+        raise InvalidCall("$.service.spec" + error.path.removeprefix("$"), error.message, error.hint) from None
 
 
 def _error_of(value: dict[str, Any]) -> RaftyardError | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from ..control import check_schedule
 from ..errors import (
     Conflict,
     InvalidRequest,
@@ -35,6 +36,7 @@ from .addresses import resolve
 from .courier import CHANGE_S, Applied, Courier
 from .home import Home
 from .host import Host
+from .hosting import check_not_nested
 from .questions import Questions
 
 __all__ = ["Services"]
@@ -136,10 +138,9 @@ class Services:
             except InvalidRequest as error:
                 promise.fail(error)
                 return
-            self._send(
-                commands.PutService(name=request.service, spec=spec, version=version),
-                lambda result, index: written(result, index),
-            )
+            scales = isinstance(request.body, dict) and "replicas" in request.body
+            command = commands.PutService(name=request.service, spec=spec, version=version, scales=scales)
+            self._send(command, lambda result, index: written(result, index))
 
         def written(result: Any, index: int) -> None:
             error = self._error_of(result, request.service)
@@ -191,10 +192,12 @@ class Services:
         try:
             node = resolve(self._home, request.node)
             command = read_node(node, request.body)
+            if command.capacity is not None or command.resources is not None:
+                check_not_nested(self._home, "its nodes have what its replicas reserve", "change the reservations of")
         except InvalidCall as error:
             promise.fail(InvalidRequest(error.message, path=error.path, hint=error.hint))
             return promise
-        except UnknownNode as error:
+        except (UnknownNode, Conflict) as error:
             promise.fail(error)
             return promise
 
@@ -229,7 +232,9 @@ class Services:
 
     def _read(self, body: Any, name: str) -> ServiceSpec:
         try:
-            return read_spec(body, name=name)
+            spec = read_spec(body, name=name)
+            check_schedule(spec)
+            return spec
         except InvalidCall as error:
             raise InvalidRequest(error.message, path=error.path, hint=error.hint) from None
 

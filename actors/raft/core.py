@@ -197,7 +197,7 @@ class Raft:
         self.transfer_ref = 0
         self.transfer_sent = False
 
-        self.reads = Reads()
+        self.reads = Reads(incarnation)
         self.timer_ns = elections.first_deadline(self)
         self.notice_ns = NEVER_NS
         self.give_up_ns = NEVER_NS
@@ -373,10 +373,21 @@ class Raft:
         # A write under way no longer stands for what it wrote from here on, even if the same index is written again.
         for write in self.pending:
             write[1] = min(write[1], index - 1)
+        self.hold_no_more(index - 1)
         if self.membership.index >= index:
             while self.memberships[-1].index >= index:
                 self.memberships.pop()
             changing.enter(self, self.memberships[-1])
+
+    def hold_no_more(self, index: int) -> None:
+        """Drops acknowledgements beyond index that are still held back, whatever they waited for: when they came, the
+        log had these entries, and nobody but a leader of a term that is over would hear them now."""
+        if self.held:
+            self.held = [
+                (sequence, message)
+                for sequence, message in self.held
+                if not (type(message) is AppendReply and message.success and message.match > index)
+            ]
 
     def forget_columns(self) -> None:
         """What was appended last is no longer what the log ends with."""

@@ -132,9 +132,10 @@ class ForwardedProposal(Message, frozen=True, kw_only=True, gc=False, array_like
 
 
 class ForwardedReply(Message, frozen=True, kw_only=True, gc=False, array_like=True, tag=True):
-    """What became of a forwarded proposal: index > 0, or a reason."""
+    """What became of a forwarded proposal: index > 0, or a reason. asked_by: the incarnation that forwarded it."""
 
     ref: int
+    asked_by: int
     at_term: int = 0
     index: int = 0
     count: int = 0

@@ -20,7 +20,7 @@ class Reads:
 
     __slots__ = ("waiting", "confirming", "index", "round", "asked", "unasked", "batch")
 
-    def __init__(self) -> None:
+    def __init__(self, incarnation: int) -> None:
         self.waiting: list[tuple[str | None, int]] = []
         self.confirming: list[tuple[str | None, int]] = []
         self.index = 0
@@ -29,7 +29,8 @@ class Reads:
         self.asked: tuple[int, ...] = ()
         """A follower's reads whose question is on its way to the leader, and those for the next question."""
         self.unasked: list[int] = []
-        self.batch = 0
+        # No life of a member has numbers of another: an answer to an earlier life, long under way, answers nothing now.
+        self.batch = incarnation << 32
 
 
 class Lease:

@@ -52,14 +52,16 @@ def on_forwarded_proposal(raft: "Raft", message: ForwardedProposal) -> None:
     raft.out.append(
         ForwardedReply(
             cluster=raft.cluster, sender=raft.member, to=message.sender, term=raft.term, incarnation=raft.incarnation,
-            ref=message.ref, at_term=raft.term, index=first, count=len(payloads), reason=reason,
-            leader=raft.leader,
+            ref=message.ref, asked_by=message.incarnation, at_term=raft.term, index=first, count=len(payloads),
+            reason=reason, leader=raft.leader,
         )
     )  # fmt: skip
 
 
 def on_forwarded_reply(raft: "Raft", message: ForwardedReply) -> None:
-    if message.index:
+    if message.asked_by != raft.incarnation:
+        raft.drop("answer to an earlier incarnation")
+    elif message.index:
         accepted = Accepted(ref=message.ref, term=message.at_term, index=message.index, count=message.count)
         raft.news.append(accepted)
     else:

@@ -211,6 +211,7 @@ def _install(raft: "Raft", message: InstallSnapshot, data: bytes) -> None:
     raft.durable_index = min(raft.durable_index, agreed_index)
     for write in raft.pending:
         write[1] = min(write[1], agreed_index)
+    raft.hold_no_more(agreed_index)
     raft.log.restart(index, term)
     raft.unsaved_from = 0
     raft.forget_columns()

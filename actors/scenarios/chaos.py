@@ -39,6 +39,8 @@ def play_chaos(sim: Simulation, chaos: Chaos) -> None:
         number += 1
         verb = random.choices(verbs, weights)[0]
         lasting_s = min(_about(random, chaos.lasting), end_ns - sim.now_ns) / 1e9
+        if chaos.only is not None and number not in chaos.only:
+            continue
         # A stream of its own for each fault, so that one that is left out changes no other.
         sim.random = Random(f"chaos/{sim.seed}/{number}")
         sim.emit("scenario-step", step=number, verb=verb, what=f"chaos {number}: {verb} for {lasting_s:.3f}s")
@@ -74,8 +76,18 @@ def _strike(sim: Simulation, verb: str, for_: float) -> None:
             getattr(sim, verb)(random.choice((0.05, 0.2, 0.5)), for_=for_)
         case "delay":
             sim.delay(random.uniform(0.0, 0.1), jitter=random.uniform(0.0, 0.05), for_=for_)
+        case "drain":
+            sim.begin_drain(target, for_=for_)
+        case "clock":
+            sim.clock(target, **_clock_fault(random), for_=for_)
         case "disk":
             sim.disk(target, **random.choice(_DISK_FAULTS), for_=for_)
+
+
+def _clock_fault(random: Random) -> dict[str, Any]:
+    if random.random() < 0.5:
+        return {"leap": random.choice((0.1, 1.0, 10.0))}
+    return {"rate": random.choice((0.5, 0.9, 1.1, 2.0))}
 
 
 class _Client:

@@ -33,7 +33,7 @@ class ConditionVerbs(Stage):
     ) -> None:
         """Wait until it holds. Raises StepFailed when it does not in time."""
         condition, within_ns = _condition(wanted, expected), ns_of(within)
-        is_virtual = self.clock == "virtual"
+        is_virtual = not self.is_live
 
         def holds() -> bool:
             # Nothing that a condition sees changes without a step of a member or an event.

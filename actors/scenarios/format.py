@@ -13,9 +13,9 @@ from msgspec import Meta
 from .quantities import Duration, Share
 
 __all__ = [
-    "FAULTS", "GROUPS", "MODIFIERS", "NAME", "SHAPES", "VERBS", "Chaos", "ClusterShape", "Delay",
-    "DiskFault", "DiskShape", "Expectation", "LinkShape", "NewNode", "RaftShape", "Read", "Rebalance", "Repeat",
-    "Scenario", "Shares", "Step", "Submission", "Target", "Verb",
+    "FAULTS", "GROUPS", "MODIFIERS", "NAME", "SHAPES", "VERBS", "Chaos", "ClockFault", "ClusterShape", "Delay",
+    "Deployment", "DiskFault", "DiskShape", "Expectation", "LinkShape", "NewNode", "RaftShape", "Read", "Rebalance",
+    "Repeat", "Scenario", "Shares", "Step", "Submission", "Target", "Verb",
 ]  # fmt: skip
 
 GROUPS = ("leader", "follower", "one", "minority", "majority", "all", "random")
@@ -137,6 +137,14 @@ class DiskFault(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     flip_bit: bool | None = None
 
 
+class ClockFault(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What happens to the clocks of some nodes: a leap forwards, or a rate that is not 1."""
+
+    of: Target = "all"
+    leap: Duration | None = None
+    rate: Annotated[float, Meta(ge=0.1, le=10)] | None = None
+
+
 class Expectation(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What must be so: replicas placed by service, who leads, how many lead, how many nodes, roles by node."""
 
@@ -152,6 +160,24 @@ Submission = Annotated[
     Meta(
         description="A service call, as it is posted: {containers: [{description: web, replicas: 10}]}.",
         extra={"is": "submission"},
+    ),
+]
+
+
+Deployment = Annotated[
+    dict[str, Any],
+    Meta(
+        description="A Compose document and the name of its stack: {stack: shop, services: {web: {image: shop:1}}}.",
+        extra={"is": "deployment"},
+    ),
+]
+
+
+Specs = Annotated[
+    dict[str, Any],
+    Meta(
+        description="Parts of specs by service, as they are patched: {web: {image: 'nginx:1.27', replicas: 3}}.",
+        extra={"is": "specs"},
     ),
 ]
 
@@ -192,7 +218,19 @@ VERBS: dict[str, Verb] = {
     "wipe": Verb(Target, ("within",), "replace nodes by empty ones of the same name: crashed, removed, added anew"),
     "add": Verb(str | NewNode, ("within",), "a node joins"),
     "remove": Verb(Target, ("within",), "nodes leave for good, and their replicas move"),
+    "drain": Verb(
+        Target, ("for", "within"), "what these nodes run moves, and nothing new comes; `within` waits until it is gone"
+    ),
     "submit": Verb(Submission, ("within",), "make a service call; with `within`, wait until it is executed"),
+    "deploy": Verb(Deployment, ("within",), "deploy a stack; with `within`, wait until all of it has a place"),
+    "scale": Verb(
+        dict[str, Annotated[int, Meta(ge=0, le=1_000_000)]],
+        ("within",),
+        "give services so many replicas, and leave the rest of their specs alone; `within` waits until they run",
+    ),
+    "update": Verb(
+        Specs, ("within",), "change parts of services' specs, or make the services; `within` waits until that is done"
+    ),
     "rebalance": Verb(
         Annotated[int, Meta(ge=1, le=1_000)] | Rebalance,
         ("within",),
@@ -206,6 +244,7 @@ VERBS: dict[str, Verb] = {
     ),
     "read": Verb(str | Read, ("within",), "read a number of replicas, and note it in the history"),
     "disk": Verb(DiskFault, ("for",), "make disks slow, full, failing, powerless, or flip a bit; needs cluster.disks"),
+    "clock": Verb(ClockFault, ("for",), "let clocks leap forwards, or go too fast or too slow"),
     "wait": Verb(Duration, (), "let time pass"),
     "eventually": Verb(Condition | Expectation, ("within",), "wait until it holds, 10s unless `within` says otherwise"),
     "never": Verb(Condition | Expectation, ("for",), "from now on it must not hold, for a time or to the end"),
@@ -262,6 +301,9 @@ class Chaos(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
         }
     )
     """Verbs with their weights."""
+    only: list[Annotated[int, Meta(ge=1)]] | None = None
+    """Of the faults that are drawn, those with these numbers, counted from 1; the others are left out. A campaign
+    that shrinks what failed writes it."""
     clients: Annotated[int, Meta(ge=0, le=100)] = 0
     """How many clients write and read meanwhile; what they hear must have an order (linearizable)."""
     settle: Duration = "60s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any
 
 import msgspec
@@ -40,9 +41,22 @@ class History:
         self.open_calls = 0
         """Calls that nobody has answered yet: they may be executed, by ids that are not known here."""
         self._last = -1.0
+        # Live, answers come on threads of their own.
+        self._lock = Lock()
+
+    def note(self, operation: Operation) -> int:
+        """Add an operation; its place, for `settle`."""
+        with self._lock:
+            self.operations.append(operation)
+            return len(self.operations) - 1
+
+    def settle(self, at: int, end: float) -> None:
+        """The operation at that place was answered then."""
+        self.operations[at] = msgspec.structs.replace(self.operations[at], end=end)
 
     def moment(self, now: float) -> float:
         """The time, in seconds, but always later than before: virtual time stands still between two calls, and yet one
         was over when the other began."""
-        self._last = max(now, self._last + 1e-9)
-        return self._last
+        with self._lock:
+            self._last = max(now, self._last + 1e-9)
+            return self._last

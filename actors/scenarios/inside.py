@@ -85,7 +85,7 @@ class Inside:
     @property
     def services(self) -> list[_ServiceInside]:
         state = self.state()
-        return [] if state is None else [_ServiceInside(state, record) for record in state.services()]
+        return [] if state is None else [_ServiceInside(self, state, record) for record in state.services()]
 
     @property
     def links(self) -> list[_LinkInside]:
@@ -98,7 +98,13 @@ class Inside:
 
     def service(self, name: str) -> _ServiceInside:
         state = self.state()
-        return _ServiceInside(state, None if state is None else state.service(name), name)
+        return _ServiceInside(self, state, None if state is None else state.service(name), name)
+
+    def usage(self, service: str) -> dict[str, float]:
+        """What the mean replica of a service uses, by metric, as the leader last heard."""
+        node = None if self.leader is None else self.member(self.leader)
+        used = None if node is None or node.loop is None else node.loop.usage.of_service(service)
+        return {} if used is None else used.means
 
     def happened(self, kind: str) -> int:
         return self._kinds.get(kind, 0)
@@ -152,9 +158,10 @@ class _NodeInside:
 
 
 class _ServiceInside:
-    __slots__ = ("_record", "_state", "name")
+    __slots__ = ("_inside", "_record", "_state", "name")
 
-    def __init__(self, state: ClusterState | None, record: Any, name: str = "") -> None:
+    def __init__(self, inside: Inside, state: ClusterState | None, record: Any, name: str = "") -> None:
+        self._inside = inside
         self.name = name or record.name
         self._state = state
         self._record = record
@@ -176,8 +183,17 @@ class _ServiceInside:
         return 0 if self._record is None else int(self._record.version)
 
     @property
+    def update(self) -> str:
+        update = None if self._record is None else self._record.update
+        return "" if update is None else str(update.state)
+
+    @property
     def on(self) -> dict[str, int]:
         return {} if self._state is None else self._state.load_distribution(self.name)
+
+    @property
+    def usage(self) -> dict[str, float]:
+        return self._inside.usage(self.name)
 
 
 class _LinkInside:

@@ -13,6 +13,7 @@ from ..messages import (
     RemoveNodeRequest,
     StartNode,
     TransferRequest,
+    UpdateNodeRequest,
     agent_actor,
     cluster_actor,
     disk_actor,
@@ -38,6 +39,7 @@ class MemberVerbs(Stage):
         self._down_by: dict[str, dict[int, None]] = {}
         self._paused_by: dict[str, dict[int, None]] = {}
         self._disk_layers: dict[str, dict[int, dict[str, Any]]] = {}
+        self._wrong_clocks: dict[str, None] = {}
 
     # -- crashing
 
@@ -136,6 +138,35 @@ class MemberVerbs(Stage):
             self.remove(node, within=within)
             self.add(node, within=within)
 
+    def drain(
+        self, target: Target, *, for_: str | float | None = None, within: str | float | None = None
+    ) -> Fault:
+        """What these nodes run moves elsewhere, and nothing new comes to them, until undone. With `within` wait until
+        they run nothing; raises StepFailed where they still do."""
+        nodes = self.nodes_of(target)
+        for node in nodes:
+            self.ask(UpdateNodeRequest(node=node, body={"availability": "drain"}), f"drain {node}")
+        fault = self.fault("drain", nodes, lambda: self._set_availability(nodes, "active"), for_)
+        if within is not None:
+            until_ns = self.now_ns + ns_of(within)
+            if not self.pass_until(until_ns, lambda: all(self.view.node(node).load == 0 for node in nodes)):
+                loads = ", ".join(f"{node} {self.view.node(node).load}" for node in nodes)
+                raise StepFailed(f"drain: not empty within {ns_of(within) / 1e9:g} s: {loads}")
+        return fault
+
+    def begin_drain(self, target: Target, *, for_: str | float | None = None) -> Fault:
+        """As `drain`, without waiting for an answer, which never comes where nobody can decide."""
+        nodes = self.nodes_of(target)
+        self._set_availability(nodes, "drain")
+        return self.fault("drain", nodes, lambda: self._set_availability(nodes, "active"), for_)
+
+    def _set_availability(self, nodes: list[str], availability: str) -> None:
+        names = self.names()
+        for node in nodes:
+            if node in names:
+                request = UpdateNodeRequest(node=node, body={"availability": availability})
+                self.system.send(cluster_actor(CLUSTER), request)
+
     def transfer(self, target: Target, *, within: str | float = "5s") -> None:
         """Hand the leadership to a node. Raises StepFailed where it does not lead in time."""
         nodes = self.nodes_of(target)
@@ -207,10 +238,42 @@ class MemberVerbs(Stage):
         except ActorError:
             return
 
+    # -- clocks
+
+    def clock(
+        self,
+        of: Target = "all",
+        *,
+        leap: str | float | None = None,
+        rate: float | None = None,
+        for_: str | float | None = None,
+    ) -> Fault:
+        """Let the clocks of nodes leap forwards, or go `rate` times as fast. Undone, they go right again from where
+        they are: time never goes back. What a node measures is wrong by that, and so are its timers."""
+        nodes = self.nodes_of(of)
+        leap_ns = 0 if leap is None else ns_of(leap)
+        for node in nodes:
+            for actor in _ACTORS:
+                self.system.set_clock(actor(CLUSTER, node), leap_ns=leap_ns, rate=rate or 1.0)
+        self._wrong_clocks.update(dict.fromkeys(nodes))
+
+        def undo() -> None:
+            for node in nodes:
+                self._set_right(node)
+
+        return self.fault("clock", nodes, undo, for_)
+
+    def _set_right(self, node: str) -> None:
+        self._wrong_clocks.pop(node, None)
+        for actor in _ACTORS:
+            self.system.set_clock(actor(CLUSTER, node), rate=1.0)
+
     # -- at the end
 
     def mend(self) -> None:
-        """Start what is down, resume what is paused, make every disk good."""
+        """Start what is down, resume what is paused, make every disk good and every clock go right."""
+        for node in list(self._wrong_clocks):
+            self._set_right(node)
         for node in [node for node, holders in self._down_by.items() if holders]:
             self._down_by.pop(node)
             self._start(node)

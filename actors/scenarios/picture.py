@@ -7,6 +7,8 @@ from typing import Any
 
 __all__ = ["Picture"]
 
+ROLES = ("leader", "follower", "candidate", "learner", "worker")
+
 
 class Picture:
     """One answer to `DescribeCluster`, as a `View`. Nodes are called by their names, whatever their addresses."""
@@ -43,7 +45,9 @@ class Picture:
 class _NodePicture:
     def __init__(self, name: str, stats: Mapping[str, Any], names: Mapping[str, str]) -> None:
         self.name = name
-        self.role = str(stats.get("state", "down")).lower()
+        state = str(stats.get("state", "")).lower()
+        # One that reads its storage, or could not, takes no part: from inside it is down, too.
+        self.role = state if state in ROLES else "down"
         self.term = int(stats.get("term", 0))
         leader: Any = stats.get("leader")
         self.leader: str | None = names.get(leader, leader)
@@ -61,7 +65,10 @@ class _ServicePicture:
         self.placed = int(service.get("placed", 0))
         self.pending = int(service.get("pending", 0))
         self.version = int(service.get("version", 0))
+        self.update = str(service.get("update", {}).get("state", ""))
         spread: Mapping[str, int] = service.get("load_distribution", {})
+        usage: Mapping[str, Mapping[str, float]] = service.get("usage", {})
+        self.usage = {metric: used["mean"] for metric, used in usage.items()}
         self.on = {names.get(address, address): count for address, count in spread.items()}
 
 

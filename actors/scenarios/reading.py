@@ -10,6 +10,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from ..state.calls import InvalidCall, service_requests
+from ..state.compose_reading import read_stack
+from ..state.spec_reading import merge, read_spec
+from ..state.specs import ServiceSpec
 from .checkers import CHECKERS
 from .document import Document, Path, WrongScenario, nearest
 from .expressions import Expression, WrongExpression
@@ -20,6 +23,7 @@ from .format import (
     NAME,
     VERBS,
     Chaos,
+    ClockFault,
     ClusterShape,
     DiskFault,
     Expectation,
@@ -85,15 +89,10 @@ class _Reader:
             cluster=cluster,
             always=self._always(value, conditions),
             conditions=tuple(condition for _, condition in conditions),
-            steps=self._steps(value, clock),
-            chaos=self._chaos(value, clock),
+            steps=self._steps(value),
+            chaos=self._chaos(value),
             file=self.document.file,
         )
-        if clock == "live":
-            for _, condition in conditions:
-                self._wrong(("always",), f"{condition}: conditions are watched on the virtual clock only")
-            if self.has_disks:
-                self._wrong(("cluster", "disks"), "simulated disks need the virtual clock", key=True)
         if self.document.mistakes:
             raise WrongScenario(self.document.mistakes)
         return scenario
@@ -134,7 +133,7 @@ class _Reader:
                     conditions.append((("always", at), compiled))
         return tuple(dict.fromkeys(names))
 
-    def _chaos(self, value: dict[str, Any], clock: Any) -> Chaos | None:
+    def _chaos(self, value: dict[str, Any]) -> Chaos | None:
         chaos = self._field(value, "chaos", Chaos | None, None)
         if not isinstance(chaos, Chaos):
             return None
@@ -149,23 +148,21 @@ class _Reader:
                 self._wrong(("chaos", "faults", verb), "disk faults need `cluster: {disks: {}}`", key=True)
         if not any(chaos.faults.values()) and not chaos.clients:
             self._wrong(("chaos", "faults"), "every weight is 0; give one fault a weight")
-        if clock == "live":
-            self._wrong(("chaos",), "chaos needs the virtual clock, where a seed repeats it", key=True)
         return chaos
 
     # -- steps
 
-    def _steps(self, value: dict[str, Any], clock: Any) -> tuple[Step, ...]:
+    def _steps(self, value: dict[str, Any]) -> tuple[Step, ...]:
         listed = value.get("steps", [])
         if "steps" not in value and "chaos" not in value:
             self._wrong((), "nothing happens; add `steps:` or `chaos:`")
         if not isinstance(listed, list):
             self._wrong(("steps",), "the steps are a list: each begins with `- `")
             return ()
-        steps = (self._step(step, ("steps", at), at + 1, clock) for at, step in enumerate(listed))
+        steps = (self._step(step, ("steps", at), at + 1) for at, step in enumerate(listed))
         return tuple(step for step in steps if step is not None)
 
-    def _step(self, value: Any, path: Path, number: int, clock: Any) -> Step | None:
+    def _step(self, value: Any, path: Path, number: int) -> Step | None:
         if not isinstance(value, dict):
             self._wrong(path, "a step is a mapping: one verb and its modifiers, such as `- isolate: leader`")
             return None
@@ -185,7 +182,7 @@ class _Reader:
         line, column = self.document.place((*path, verb), key=True)
         if argument is _WRONG:
             return None
-        condition = self._meaning(verb, argument, (*path, verb), clock)
+        condition = self._meaning(verb, argument, (*path, verb))
         if condition is _WRONG:
             return None
         return Step(
@@ -216,7 +213,7 @@ class _Reader:
                 words["for_" if word == "for" else word] = converted
         return words
 
-    def _meaning(self, verb: str, argument: Any, path: Path, clock: Any) -> Any:
+    def _meaning(self, verb: str, argument: Any, path: Path) -> Any:
         """What the types do not say; the compiled condition where there is one."""
         match verb:
             case "add":
@@ -234,14 +231,17 @@ class _Reader:
                 ):
                     self._wrong(path, "the leadership goes to one node; name it, or write follower")
             case "disk":
-                self._disk(argument, path, clock)
+                self._disk(argument, path)
+            case "clock":
+                if argument == ClockFault(of=argument.of):
+                    self._wrong(path, "nothing happens; add leap or rate")
             case "eventually" | "never" | "expect":
                 if isinstance(argument, str):
                     return self._condition(argument, path)
                 return self._expectation(argument, path)
         return None
 
-    def _disk(self, fault: DiskFault, path: Path, clock: Any) -> None:
+    def _disk(self, fault: DiskFault, path: Path) -> None:
         if not self.has_disks:
             self._wrong(path, "disk faults need simulated disks; add `disks: {}` to `cluster`")
         if fault == DiskFault(of=fault.of):
@@ -340,15 +340,39 @@ class _Reader:
                 self._links(value, path)
             case "submission":
                 self._submission(value, path)
+            case "deployment":
+                self._deployment(value, path)
+            case "specs":
+                for service, spec in value.items():
+                    self._spec(service, spec, (*path, service))
         return converted
+
+    def _spec(self, service: str, spec: Any, path: Path) -> None:
+        try:
+            read_spec(merge(ServiceSpec(), spec), name=service)
+        except InvalidCall as error:
+            self._invalid(error, path)
 
     def _submission(self, value: Any, path: Path) -> None:
         try:
             service_requests(value)
         except InvalidCall as error:
-            inner = [int(part) if part.isdigit() else part for part in re.findall(r"\w+", error.path)]
-            is_key = error.message.startswith("unknown field")
-            self._wrong((*path, *inner), f"{error.message}; {error.hint}", key=is_key)
+            self._invalid(error, path)
+
+    def _invalid(self, error: InvalidCall, path: Path) -> None:
+        inner = [int(part) if part.isdigit() else part for part in re.findall(r"[\w-]+", error.path)]
+        is_key = error.message.startswith(("unknown field", "unknown key"))
+        self._wrong((*path, *inner), f"{error.message}; {error.hint}", key=is_key)
+
+    def _deployment(self, value: Any, path: Path) -> None:
+        stack = value.get("stack")
+        if not isinstance(stack, str):
+            self._wrong(path, "'stack' is missing: the name of the stack")
+            return
+        try:
+            read_stack(stack, {key: item for key, item in value.items() if key != "stack"})
+        except InvalidCall as error:
+            self._invalid(error, path)
 
     def _struct(self, value: Any, kind: type[msgspec.Struct], path: Path) -> Any:
         if not isinstance(value, dict):

@@ -14,7 +14,7 @@ from .document import Mistake, WrongScenario
 from .format import Delay, Expectation, NewNode, Read, Rebalance, Repeat, Scenario, Shares, Step
 from .quantities import ns_of
 from .simulation import Simulation
-from .stage import ScenarioFailed
+from .stage import Door, ScenarioFailed
 from .tracing import Messages, Sent
 
 __all__ = ["Failure", "Outcome", "play"]
@@ -51,6 +51,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[Sent, ...] = ()
     """Between nodes, where they were asked for."""
     not_watched: tuple[str, ...] = ()
+    url: str | None = None
+    """Where the cluster runs, if it ran already."""
 
     @property
     def passed(self) -> bool:
@@ -58,36 +60,49 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def play(
-    scenario: Scenario, *, seed: int | None = None, clock: str | None = None, with_messages: bool = False
+    scenario: Scenario,
+    *,
+    seed: int | None = None,
+    clock: str | None = None,
+    with_messages: bool = False,
+    door: Door | None = None,
 ) -> Outcome:
     """Play it once. `seed` and `clock` override those of the scenario; without any a seed is drawn.
 
-    Raises WrongScenario where the clock is live and the scenario needs the virtual one.
-    """
+    With a `door` it is played on a cluster that runs already (see Stage). Raises WrongScenario for what cannot be done
+    there."""
+    if door is not None:
+        _check_outside(scenario)
+        clock = "live"
     if seed is None:
         seed = scenario.seed if scenario.seed is not None else SystemRandom().getrandbits(32)
-    if clock == "live":
-        _check_live(scenario)
-    return _Run(scenario, seed, clock or scenario.clock, with_messages).play()
+    return _Run(scenario, seed, clock or scenario.clock, with_messages, door).play()
 
 
-def _check_live(scenario: Scenario) -> None:
-    """A file that says `clock: live` was checked when it was read; one that is only played so was not."""
-    needs = {
-        "simulated disks": scenario.cluster.disks is not None,
-        "conditions among its promises": bool(scenario.conditions),
-        "chaos": scenario.chaos is not None,
-    }
-    missing = [what for what, is_needed in needs.items() if is_needed]
-    if missing:
-        message = f"it has {', '.join(missing)}, which need the virtual clock"
-        raise WrongScenario([Mistake(file=scenario.file, line=1, column=1, message=message)])
+_INSIDE = ("crash", "restart", "pause", "resume", "wipe", "disk", "clock", "transfer", "rebalance")
+
+
+def _check_outside(scenario: Scenario) -> None:
+    """Verbs that reach into the program of the cluster, or that its REST API does not have."""
+    why = "cannot be done to a cluster that runs already"
+    wrong = [
+        Mistake(file=scenario.file, line=step.line, column=step.column, message=f"{step.verb} {why}")
+        for step in scenario.steps
+        if step.verb in _INSIDE
+    ]
+    if scenario.chaos is not None and (inside := [verb for verb in scenario.chaos.faults if verb in _INSIDE]):
+        wrong.append(Mistake(file=scenario.file, line=1, column=1, message=f"chaos: {', '.join(inside)} {why}"))
+    if wrong:
+        raise WrongScenario(wrong)
 
 
 class _Run:
     """One run of one scenario."""
 
-    def __init__(self, scenario: Scenario, seed: int, clock: str, with_messages: bool) -> None:
+    def __init__(
+        self, scenario: Scenario, seed: int, clock: str, with_messages: bool, door: Door | None
+    ) -> None:
+        self.door = door
         self.with_messages = with_messages
         self.scenario = scenario
         self.seed = seed
@@ -97,7 +112,9 @@ class _Run:
     def play(self) -> Outcome:
         began = time.process_time()
         always = tuple(name for name in self.scenario.always if name != "converges")
-        sim = Simulation(seed=self.seed, clock=self.clock, always=always, cluster=self.scenario.cluster)
+        sim = Simulation(
+            seed=self.seed, clock=self.clock, always=always, cluster=self.scenario.cluster, door=self.door
+        )
         messages = Messages(sim.system) if self.with_messages else None
         failure = None
         try:
@@ -120,6 +137,7 @@ class _Run:
             failure=failure,
             messages=() if messages is None else tuple(messages.sent),
             not_watched=tuple(sim.watch.not_watched),
+            url=getattr(self.door, "url", None),
         )
 
     def _play_steps(self, sim: Simulation) -> None:
@@ -198,8 +216,8 @@ def _carry_out(sim: Simulation, step: Step) -> None:
             sim.rebalance(argument.max_moves, max_parallel=argument.max_parallel, **words)
         case "read", Read():
             sim.read(argument.key, via=argument.via, **words)
-        case "disk", _:
-            sim.disk(**{name: value for name, value in _fields(argument) if value is not None}, **words)
+        case (("disk" | "clock"), _):
+            getattr(sim, verb)(**{name: value for name, value in _fields(argument) if value is not None}, **words)
         case (("eventually" | "never" | "expect"), _):
             wanted = argument if isinstance(argument, Expectation) else step.condition
             getattr(sim, verb)(wanted, **words)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..messages import SubmitServiceCall, cluster_actor
+from ..errors import UnknownService
+from ..messages import ChangeService, SubmitServiceCall, cluster_actor
 from ..system import ActorError, Promise
 from .client import CLIENT, Client, ReadService
+from .conditions import summary
 from .histories import Operation
 from .quantities import ns_of
 from .stage import CLUSTER, Stage, StepFailed
@@ -16,6 +18,7 @@ __all__ = ["ServiceVerbs"]
 
 WRITE_S = 5.0
 READ_S = 2.0
+ASK_AGAIN_S = 1.0
 
 
 class ServiceVerbs(Stage):
@@ -38,6 +41,41 @@ class ServiceVerbs(Stage):
             )
         return call
 
+    def scale(self, replicas: dict[str, int], *, within: str | float | None = None) -> None:
+        """Give services so many replicas. With `within` wait until they run; raises StepFailed where they do not."""
+        for name, many in replicas.items():
+            self._change(name, {"replicas": many}, "scale")
+        self._wait_for(
+            "scale", within, lambda: all(self.view.service(name).placed == many for name, many in replicas.items())
+        )
+
+    def update(self, specs: dict[str, dict[str, Any]], *, within: str | float | None = None) -> None:
+        """Change parts of specs; a service that is not there is made. With `within` wait until new replicas have taken
+        the place of the old ones; raises StepFailed where they do not, or the update is rolled back."""
+        for name, spec in specs.items():
+            self._change(name, spec, "update")
+
+        def is_done() -> bool:
+            found = [self.view.service(name) for name in specs]
+            return all(one.update in ("", "completed") and one.placed == one.replicas for one in found)
+
+        self._wait_for("update", within, is_done)
+
+    def _change(self, name: str, body: dict[str, Any], verb: str) -> None:
+        """By a patch; where there is no such service, by making it. Only `update` makes any."""
+        what = f"{verb} {name}"
+        try:
+            self.ask(ChangeService(service=name, body=body, is_patch=True), what)
+        except StepFailed as error:
+            if verb != "update" or not isinstance(error.__cause__, UnknownService):
+                raise
+            self.ask(ChangeService(service=name, body=body), what)
+
+    def _wait_for(self, verb: str, within: str | float | None, is_done: Callable[[], bool]) -> None:
+        if within is None or self.pass_until(self.now_ns + ns_of(within), is_done):
+            return
+        raise StepFailed(f"{verb}: not done within {ns_of(within) / 1e9:g} s; {summary(self.view)}")
+
     def write(self, values: dict[str, int], *, within: str | float | None = None) -> bool:
         """Set numbers of replicas, and note what was heard of it; whether it was confirmed. Without `within` an unknown
         outcome is no failure: it may still happen, and the history says so."""
@@ -53,11 +91,10 @@ class ServiceVerbs(Stage):
         """Write without waiting; call the answer to hear whether it is confirmed. Noted in the history either way."""
         body = {"containers": [{"name": key, "replicas": value} for key, value in values.items()]}
         start = self.history.moment(self.now)
-        noted = {key: len(self.history.operations) + at for at, key in enumerate(values)}
-        for key, value in values.items():
-            self.history.operations.append(
-                Operation(client=client, key=key, kind="put", argument=str(value), start=start)
-            )
+        noted = [
+            self.history.note(Operation(client=client, key=key, kind="put", argument=str(value), start=start))
+            for key, value in values.items()
+        ]
         try:
             promise = self._post(body, limit_s)
         except StepFailed:
@@ -70,15 +107,9 @@ class ServiceVerbs(Stage):
             self.history.accepted[call] = body
             if settled.value["status"] == "executed":
                 self.history.executed[call] = None
-                for key, at in noted.items():
-                    self.history.operations[at] = Operation(
-                        client=client,
-                        key=key,
-                        kind="put",
-                        argument=str(values[key]),
-                        start=start,
-                        end=self.now,
-                    )
+                end = self.history.moment(self.now)
+                for at in noted:
+                    self.history.settle(at, end)
 
         promise.on_settled(heard)
         return lambda: promise.kept and promise.error is None and promise.value["status"] == "executed"
@@ -87,16 +118,27 @@ class ServiceVerbs(Stage):
         self, key: str, *, via: str | list[str] = "leader", within: str | float | None = None
     ) -> int | None:
         """A service's number of replicas as of now, through a node; None where there is no such service, or where
-        nobody answered, which without `within` is no failure."""
-        limit_s = READ_S if within is None else ns_of(within) / 1e9
-        node = self.view.leader if via == "leader" else self.nodes_of(via)[0]
-        promise = None if node is None else self.begin_read(key, node, "script")
-        if promise is None or not self.pass_until(self.now_ns + round(limit_s * 1e9), lambda: promise.kept):
-            if within is not None:
-                raise StepFailed(f"read: {node or 'nobody'} does not answer within {limit_s:g} s")
-            return None
-        value: int | None = promise.result()
-        return value
+        nobody answered. With `within` it is asked for again every second, and no answer is a failure (StepFailed)."""
+        until_ns = self.now_ns + (round(READ_S * 1e9) if within is None else ns_of(within))
+        chosen = None if via == "leader" else self.nodes_of(via)[0]
+        asked: list[Promise] = []
+
+        def is_answered() -> bool:
+            return any(promise.kept for promise in asked)
+
+        while True:
+            node = chosen or self.view.leader
+            promise = None if node is None else self.begin_read(key, node, "script")
+            asked += [] if promise is None else [promise]
+            once_ns = until_ns if within is None else min(until_ns, self.now_ns + round(ASK_AGAIN_S * 1e9))
+            if self.pass_until(once_ns, is_answered):
+                value: int | None = next(promise for promise in asked if promise.kept).result()
+                return value
+            if self.now_ns >= until_ns:
+                break
+        if within is not None:
+            raise StepFailed(f"read: {node or 'nobody'} does not answer within {ns_of(within) / 1e9:g} s")
+        return None
 
     def begin_read(self, key: str, node: str, client: str) -> Promise | None:
         """Read without waiting; noted in the history when the answer comes."""
@@ -111,7 +153,7 @@ class ServiceVerbs(Stage):
         def heard(settled: Promise) -> None:
             if settled.error is None:
                 result = None if settled.value is None else str(settled.value)
-                self.history.operations.append(
+                self.history.note(
                     Operation(
                         client=client,
                         key=key,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import yaml
@@ -13,6 +13,8 @@ from .format import Scenario, Step
 from .running import Failure, Outcome, play
 
 __all__ = ["as_yaml", "shrink"]
+
+_Item = TypeVar("_Item")
 
 
 def shrink(
@@ -24,7 +26,8 @@ def shrink(
 ) -> tuple[Scenario, Outcome]:
     """The smallest scenario that was found to break the same promise with this seed, and how it fails.
 
-    Kinds of random faults are left out first, then ever fewer steps at a time. `progress(runs, steps left)`.
+    Kinds of random faults are left out first, then single ones, then steps: ever fewer at a time. `progress(runs, steps
+    left)`.
     """
     outcome = play(scenario, seed=seed)
     assert outcome.failure is not None, f"seed {seed} does not fail"
@@ -35,18 +38,21 @@ def shrink(
         if (found := shrinker.fails(candidate)) is not None:
             scenario, outcome = candidate, found
             candidates = _fewer_faults(scenario)
-    many = max(1, len(scenario.steps) // 2)
-    while shrinker.may_try:
-        at, before = 0, len(scenario.steps)
-        while at < len(scenario.steps) and shrinker.may_try:
-            candidate = _without(scenario, at, many)
-            if (found := shrinker.fails(candidate)) is not None:
-                scenario, outcome = candidate, found
-            else:
-                at += many
-        if many == 1 and len(scenario.steps) == before:
-            break
-        many = max(1, many // 2)
+    if scenario.chaos is not None:
+        kept, at_once = struck(outcome), scenario
+
+        def with_only(numbers: list[int]) -> Scenario:
+            assert at_once.chaos is not None, "steps are left out later"
+            chaos = msgspec.structs.replace(at_once.chaos, only=numbers)
+            return msgspec.structs.replace(at_once, chaos=chaos)
+
+        numbers, found = shrinker.fewest(kept, with_only)
+        if found is not None:
+            scenario, outcome = with_only(numbers), found
+    whole = scenario
+    steps, found = shrinker.fewest(list(scenario.steps), lambda left: _with_steps(whole, left))
+    if found is not None:
+        scenario, outcome = _with_steps(whole, steps), found
     return scenario, outcome
 
 
@@ -74,16 +80,41 @@ class _Shrinker:
         return found if found.failure is not None and _promise(found.failure) == self._promise else None
 
 
+    def fewest(
+        self, items: list[_Item], scenario_of: Callable[[list[_Item]], Scenario]
+    ) -> tuple[list[_Item], Outcome | None]:
+        """So few of the items that the scenario made of them still fails, and how; None: all are needed."""
+        outcome, many = None, max(1, len(items) // 2)
+        while self.may_try and items:
+            at, before = 0, len(items)
+            while at < len(items) and self.may_try:
+                fewer = items[:at] + items[at + many :]
+                found = self.fails(scenario_of(fewer))
+                if found is not None:
+                    items, outcome = fewer, found
+                else:
+                    at += many
+            if many == 1 and len(items) == before:
+                break
+            many = max(1, many // 2)
+        return items, outcome
+
+
 def _promise(failure: Failure) -> str:
     """The promise; of a step that failed without its number, which changes when others are left out."""
     return re.sub(r"^step \d+ ", "step ", failure.promise)
 
 
-def _without(scenario: Scenario, at: int, many: int) -> Scenario:
+def _with_steps(scenario: Scenario, left: list[Step]) -> Scenario:
     """Numbered anew, as they will be in a file: what a step draws depends on its number."""
-    left = scenario.steps[:at] + scenario.steps[at + many :]
     steps = tuple(msgspec.structs.replace(step, number=number) for number, step in enumerate(left, start=1))
     return msgspec.structs.replace(scenario, steps=steps)
+
+
+def struck(outcome: Outcome) -> list[int]:
+    """The numbers of the random faults that came before it failed."""
+    shown = [str(event.data["what"]) for event in outcome.events if event.kind == "scenario-step"]
+    return [int(found[1]) for what in shown if (found := re.match(r"chaos (\d+): ", what))]
 
 
 def _fewer_faults(scenario: Scenario) -> list[Scenario]:

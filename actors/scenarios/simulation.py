@@ -15,6 +15,7 @@ from __future__ import annotations
 from .checkers.base import PromiseBroken
 from .checkers.converges import why_unsettled, why_unsettled_from_outside
 from .conditions import ConditionVerbs
+from .deploying import DeployVerbs
 from .evening import EveningVerbs
 from .links import LinkVerbs
 from .members import MemberVerbs
@@ -24,7 +25,7 @@ from .services import ServiceVerbs
 __all__ = ["Simulation"]
 
 
-class Simulation(LinkVerbs, MemberVerbs, ServiceVerbs, EveningVerbs, ConditionVerbs):
+class Simulation(LinkVerbs, MemberVerbs, ServiceVerbs, DeployVerbs, EveningVerbs, ConditionVerbs):
     """A started cluster with every verb of a scenario file as a method."""
 
     def calm(self) -> None:
@@ -46,6 +47,6 @@ class Simulation(LinkVerbs, MemberVerbs, ServiceVerbs, EveningVerbs, ConditionVe
 
     def why_unsettled(self) -> str | None:
         """Why the cluster is not as it should be; None when it is."""
-        if self.clock == "live":
+        if self.is_live:
             return why_unsettled_from_outside(self.view)
         return why_unsettled(self.inside)

@@ -15,7 +15,7 @@ from ..messages import ORCHESTRATOR, DescribeConnections, LinkPolicy, ListCluste
 from ..orchestrator import OrchestratorSettings, start_orchestrator
 from ..raft.config import RaftConfig
 from ..storage.simulated import DiskFaults
-from ..system import ActorError, Event, Promise
+from ..system import ActorError, Event, Promise, System
 from .document import nearest
 from .format import GROUPS, ClusterShape
 from .ground import Ground, LiveGround, VirtualGround
@@ -28,6 +28,7 @@ from .watch import Watch
 __all__ = ["Fault", "ScenarioFailed", "Stage", "StepFailed"]
 
 CLUSTER = "0"
+Door = Callable[[System, str], None]
 ANSWER_S = 10.0
 
 
@@ -59,7 +60,8 @@ class Fault:
 
 
 class Stage:
-    """A started cluster. Times are texts with units ("5s") or seconds."""
+    """A started cluster, or with a `door` one that runs already, elsewhere: the door is called with the system and
+    the name that the cluster has there. Times are texts with units ("5s") or seconds."""
 
     def __init__(
         self,
@@ -71,14 +73,16 @@ class Stage:
         always: tuple[str, ...] = ("raft", "at-most-one-leader-per-term", "no-replica-lost"),
         cluster: ClusterShape | None = None,
         shuffle_seed: int | None = None,
+        door: Door | None = None,
     ) -> None:
         shape = cluster or ClusterShape()
         if clock not in ("virtual", "live"):
             raise ValueError(f"clock {clock!r}{nearest(clock, ('virtual', 'live'))}")
-        if clock == "live" and shape.disks is not None:
-            raise ValueError("simulated disks need the virtual clock")
+        if door is not None and clock != "live":
+            raise ValueError("a cluster that runs already has the live clock")
+        self.door = door
         self.seed = seed
-        self.clock = clock
+        self.is_live = clock == "live"
         self.history = History()
         self.random = Random(f"scenario/{seed}")
         """Decides what is left open: which node is `one`, which halves."""
@@ -91,17 +95,29 @@ class Stage:
         self.ground = ground
         self.system = ground.system
         self.inside = Inside(self.system, CLUSTER)
-        self.watch = Watch(always, self.inside, ground.recorder, self.history, is_live=clock == "live")
+        self.watch = Watch(
+            always,
+            self.inside,
+            ground.recorder,
+            self.history,
+            is_live=self.is_live,
+            is_outside=door is not None,
+        )
         self.settings = _settings(shape, nodes, capacity, self.watch)
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
+        self._faults: list[Fault] = []
+        """In a cluster that runs already: all that have begun."""
 
     # -- life
 
     def __enter__(self) -> Self:
-        start_orchestrator(self.system, self.settings)
-        # Its clusters are started before it answers, and their nodes before they do.
-        self.system.ask(ORCHESTRATOR, ListClusters(), ANSWER_S)
+        if self.door is not None:
+            self.door(self.system, CLUSTER)
+        else:
+            start_orchestrator(self.system, self.settings)
+            # Its clusters are started before it answers, and their nodes before they do.
+            self.system.ask(ORCHESTRATOR, ListClusters(), ANSWER_S)
         self.system.ask(cluster_actor(CLUSTER), DescribeConnections(), ANSWER_S)
         self.ground.run(self.now_ns, None)
         return self
@@ -113,8 +129,22 @@ class Stage:
             if kind is None:
                 self.end()
         finally:
+            if self.door is not None:
+                self._leave()
             self.watch._has_ended = True
             self.ground.close()
+
+    def _leave(self) -> None:
+        """What was broken in somebody else's cluster is mended, however the scenario ended."""
+        broken, self.watch.broken = self.watch.broken, None
+        self.watch._has_ended = True
+        self._agenda.clear()
+        for fault in self._faults:
+            try:
+                fault.undo()
+            except StepFailed:
+                continue  # it does not answer any more; the next fault may be mended all the same
+        self.watch.broken = broken
 
     def end(self) -> None:
         """Let every timed fault be undone, and look at every promise for the last time. Raises ScenarioFailed."""
@@ -183,6 +213,8 @@ class Stage:
             self.emit("fault-ended", verb=verb, of=of)
 
         made = Fault(undone)
+        if self.door is not None:
+            self._faults.append(made)
         if for_ is not None:
             self.later(ns_of(for_), made.undo)
         return made
@@ -213,7 +245,7 @@ class Stage:
 
     def names(self) -> list[str]:
         """The nodes, in order of joining."""
-        if self.clock == "virtual":
+        if not self.is_live:
             return list(self.inside.names())
         return [node.name for node in self.view.nodes]
 
@@ -233,7 +265,7 @@ class Stage:
         try:
             return promise.result()
         except RaftyardError as error:
-            raise StepFailed(f"{what}: {error}" + (f" ({error.hint})" if error.hint else "")) from None
+            raise StepFailed(f"{what}: {error}" + (f" ({error.hint})" if error.hint else "")) from error
         except ActorError as error:
             raise StepFailed(f"{what}: {error}") from None
 

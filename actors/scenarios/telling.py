@@ -25,6 +25,8 @@ def replay_command(outcome: Outcome) -> str:
     """The command that plays the same run again."""
     file = f"'{outcome.file}'" if " " in outcome.file else outcome.file
     live = " --clock live" if outcome.clock == "live" else ""
+    if outcome.url is not None:
+        live = f" --url {outcome.url}"
     return f"raftyard scenario run {file} --seed {outcome.seed}{live}"
 
 
@@ -40,7 +42,7 @@ def told(outcome: Outcome, *, with_events: bool = False) -> str:
     lines.append(f"  events sha256:{outcome.digest}")
     if outcome.not_watched:
         names = ", ".join(outcome.not_watched)
-        lines.append(f"  not watched, as only the virtual clock can: {names}")
+        lines.append(f"  not watched here, as only the virtual clock can: {names}")
     failure = outcome.failure
     if failure is not None:
         place = f" at {outcome.file}:{failure.line}:{failure.column}" if failure.line else ""

@@ -57,8 +57,16 @@ class ServiceView(Protocol):
     @property
     def version(self) -> int: ...
     @property
+    def update(self) -> str:
+        """How far its last update is: updating, paused, completed, rollback_started, ...; empty without one."""
+
+    @property
     def on(self) -> dict[str, int]:
         """Replicas by node."""
+
+    @property
+    def usage(self) -> dict[str, float]:
+        """What the mean replica uses, by metric, as the leader last heard."""
 
 
 class LinkView(Protocol):

@@ -33,16 +33,18 @@ class Broken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Watch:
-    """The checkers of one run. On the live clock (`is_live`) nobody looks into another's state."""
+    """The checkers of one run. On the live clock (`is_live`) nobody looks into another's state; of a cluster of another
+    program (`is_outside`) nothing is seen but its answers and its events."""
 
     def __init__(
-        self, names: Iterable[str], inside: Inside, recorder: Recorder, history: History, *, is_live: bool
+        self, names: Iterable[str], inside: Inside, recorder: Recorder, history: History, *, is_live: bool,
+        is_outside: bool = False,
     ) -> None:
         self.broken: Broken | None = None
         self.is_dirty = True
         """Whether anything may have changed since it was set to False."""
         self.not_watched: list[str] = []
-        """Promises that cannot be watched on this clock."""
+        """Promises that cannot be watched on this clock, or from outside."""
         self._inside = inside
         self._recorder = recorder
         self._is_live = is_live
@@ -53,7 +55,8 @@ class Watch:
         self._has_ended = False
         self.checkers: list[Checker] = []
         for name in names:
-            if is_live and not CHECKERS[name].for_live_too:
+            checker = CHECKERS[name]
+            if (is_live and not checker.for_live_too) or (is_outside and not checker.from_outside_too):
                 self.not_watched.append(name)
             else:
                 self.checkers.append(CHECKERS[name](inside, history))
@@ -97,7 +100,11 @@ class Watch:
                 if node is not None and node.applied:
                     self._look_at(node)
         self._changed = {}
-        for name, condition in self._conditions.values():
+        if not self._is_live:
+            self._check_conditions()
+
+    def _check_conditions(self) -> None:
+        for name, condition in tuple(self._conditions.values()):
             why = condition()
             if why is not None:
                 raise PromiseBroken(name, why)
@@ -110,6 +117,12 @@ class Watch:
         """Called between slices of time."""
         if self.broken is not None:
             return
+        if self._is_live:
+            # Not with the lock: what they look at is asked of the nodes, and those wait for it wherever they step.
+            try:
+                self._check_conditions()
+            except AssertionError as error:
+                self.note(error)
         with self._lock:
             try:
                 if not self._is_live:

@@ -5,8 +5,10 @@
 # reconcile.py   plans: desired against observed      placement.py   which node takes how many of the same
 # updating.py    how a rolling update goes on
 # planning.py    what a change would do, beforehand     forecast.py    the control loop on a copy of the state
+# survival.py    which single nodes could be lost
 # wishes.py wish_reading.py   the changes that one may plan, and their JSON
 # reasons.py     why replicas wait, node by node      moving.py      which replicas may not stay where they are
+# choosing.py    the same by profile, with devices    affinity.py    which nodes a service rather goes to
 #
 # Replicas of all kinds, one at a time, with several resources and GPUs:
 #

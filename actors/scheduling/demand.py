@@ -6,6 +6,8 @@ the demand has drifted away from the last, so that scores made with it can be ke
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +73,17 @@ class Demand:
             self._counts = {kind: count // 2 for kind, count in self._counts.items() if count > 1}
             self._seen = sum(self._counts.values())
             self._look_at = self._seen + LOOK
+
+
+    def know(self, counts: Mapping[Reservation, int]) -> None:
+        """So many of each kind were asked for, in place of what arrived before."""
+        self._counts = {kind: count for kind, count in counts.items() if kind.gpus and count > 0}
+        self._seen = sum(self._counts.values())
+        self._look_at = self._seen + LOOK
+        if self._counts and _drift(self._counts, self._last) > DRIFT:
+            self._last = dict(self._counts)
+            self.version += 1
+            self.mix = _mix(self._fleet, self._last)
 
 
 def _drift(now: dict[Reservation, int], then: dict[Reservation, int]) -> float:

@@ -154,6 +154,19 @@ class Fleet:
         self.is_open[node] = is_open
         self._changed(node)
 
+    def become(self, free: Ints, gpu_free: Ints) -> None:
+        """What is free as somebody else has counted it; only nodes where it differs are changed."""
+        differs = (self.free != free).any(axis=1) | (self.gpu_free != gpu_free).any(axis=1)
+        if not differs.any():
+            return
+        self.free[differs], self.gpu_free[differs] = free[differs], gpu_free[differs]
+        self.gpu_total[differs] = gpu_free[differs].sum(axis=1)
+        self.gpu_largest[differs] = gpu_free[differs].max(axis=1, initial=0)
+        self.gpu_whole[differs] = np.count_nonzero(gpu_free[differs] == WHOLE, axis=1)
+        # Two steps, since `changed_since` takes a single one for a single node.
+        self.now += 2
+        self.changed_at[differs] = self.now
+
     def changed_since(self, then: int) -> Ints:
         """The nodes that changed after `now` was `then`, in order."""
         if self.now - then == 1:

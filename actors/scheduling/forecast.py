@@ -13,11 +13,19 @@ import msgspec
 import numpy as np
 
 from ..state import restarts
-from ..state.commands import Command, ExecuteCall, PassTime, PlaceTasks, Plan, ServicePlan
+from ..state.commands import (
+    Command,
+    ExecuteCall,
+    GoOnRebalance,
+    PassTime,
+    PlaceTasks,
+    Plan,
+    ServicePlan,
+)
 from ..state.forks import run_everything
 from ..state.machine import ClusterState
 from ..state.records import Outcome, StateEvent
-from ..state.runs import PLAN, Ints
+from ..state.runs import PLAN, REPORT, Ints
 from .reconcile import call_slices, repair_slices
 
 MOST_STEPS = 1_000
@@ -55,7 +63,8 @@ class Forecast:
         self.is_complete = True
         """Whether it was followed until nothing more would happen."""
         self._term = term
-        self._began_ms = self._now_ms = now_ms
+        self._began_ms = self.now_ms = now_ms
+        """How late it is when the last step is done."""
         self._step: dict[str, list[int]] = {}
         self._nodes = {record.name: record.number for record in state.node_table().records}
 
@@ -71,44 +80,49 @@ class Forecast:
         while len(self.steps) < MOST_STEPS:
             plan = yield from self._next()
             if plan is None:
-                moment = next_moment(self.state, self._now_ms)
+                moment = next_moment(self.state, self.now_ms)
                 if moment is None:
                     return
                 if moment > self._began_ms + MOST_S * 1_000:
                     break
-                self._now_ms = moment
+                self.now_ms = moment
                 self.do(PassTime(term=self._term, clock_ms=moment))
                 continue
             self._step = {}
             yield from self._carry_out(plan)
             run_everything(self.state)
             starts, stops = (sum(counts[which] for counts in self._step.values()) for which in (0, 1))
-            at_ms = self._now_ms - self._began_ms
+            at_ms = self.now_ms - self._began_ms
             self.steps.append(Step(at_ms=at_ms, starts=starts, stops=stops, services=tuple(self._step)))
             yield
         self.is_complete = False
 
-    def _next(self) -> Generator[None, None, Plan | ExecuteCall | None]:
-        """As the control loop has it: the oldest call, else whatever repairs."""
+    def _next(self) -> Generator[None, None, Plan | Command | None]:
+        """As the control loop has it: the oldest call, else whatever repairs, else the next moves of a rebalance."""
         state = self.state
-        if self._now_ms <= state.clock_ms() and state.waits_for_time(self._now_ms):
-            self._now_ms = state.clock_ms() + 1
-        if self._now_ms > state.clock_ms():
-            self.do(PassTime(term=self._term, clock_ms=self._now_ms))
+        if self.now_ms <= state.clock_ms() and state.waits_for_time(self.now_ms):
+            self.now_ms = state.clock_ms() + 1
+        if self.now_ms > state.clock_ms():
+            self.do(PassTime(term=self._term, clock_ms=self.now_ms))
         head = state.head()
         if head is not None:
             plan = yield from call_slices(state, head)
             return ExecuteCall(call_id=head.id, term=self._term, made_at=state.applied_index, plan=plan)
-        repair = yield from repair_slices(state, self._now_ms)
+        repair = yield from repair_slices(state, self.now_ms)
+        if not repair and state.rebalance_is_due():
+            return GoOnRebalance(term=self._term)
         return repair or None
 
-    def _carry_out(self, plan: Plan | ExecuteCall) -> Generator[None, None, None]:
+    def _carry_out(self, plan: Plan | Command) -> Generator[None, None, None]:
         """All stops before all starts, as when a plan is applied at once; but a bit at a time."""
         if isinstance(plan, ExecuteCall):
             self.do(msgspec.structs.replace(plan, plan=Plan()))
             yield
             plan = plan.plan
-        stops = [msgspec.structs.replace(part, starts=b"") for part in plan.services]
+        if not isinstance(plan, Plan):
+            self.do(plan)
+            return
+        stops = [msgspec.structs.replace(part, starts=b"", devices=b"") for part in plan.services]
         starts = [piece for part in plan.services for piece in _pieces(part)]
         for part in (*stops, *starts):
             if part.starts or part.stops or part.retires:
@@ -131,10 +145,16 @@ class Forecast:
 
 def _pieces(part: ServicePlan) -> list[ServicePlan]:
     """The starts of one service, a thousand runs at a time."""
-    size = RUNS_A_PIECE * 3 * PLAN.itemsize
+    run, mask = 3 * PLAN.itemsize, REPORT.itemsize
     return [
-        ServicePlan(service=part.service, starts=part.starts[at : at + size])
-        for at in range(0, len(part.starts), size)
+        msgspec.structs.replace(
+            part,
+            stops=b"",
+            retires=b"",
+            starts=part.starts[first * run : (first + RUNS_A_PIECE) * run],
+            devices=part.devices[first * mask : (first + RUNS_A_PIECE) * mask],
+        )
+        for first in range(0, len(part.starts) // run, RUNS_A_PIECE)
     ]
 
 

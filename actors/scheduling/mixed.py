@@ -9,6 +9,8 @@ what comes later, so it counts in coarse steps, within which the loss decides.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ..state.runs import Ints
@@ -41,6 +43,9 @@ class Mixed:
 
     def arrived(self, wanted: Reservation) -> None:
         self._demand.arrived(wanted)
+
+    def know(self, counts: Mapping[Reservation, int]) -> None:
+        self._demand.know(counts)
 
     def scores(self, wanted: Reservation, nodes: Ints) -> tuple[Ints, Ints | None]:
         """(int64[nodes], the device of each for a share of one) of nodes that have room for it."""

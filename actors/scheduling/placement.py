@@ -6,11 +6,14 @@ is found by binary search, so that a hundred thousand replicas on five thousand 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ..state.runs import Ints
+
+Leaf = Callable[[int, Ints], Ints]
+"""(count, at most so many on each node) -> int64[nodes], how many on each."""
 
 
 def spread(free: Ints, count: int, slots_per_replica: int = 1, most: Ints | None = None) -> Ints:
@@ -110,6 +113,31 @@ def take_away_over(
         of = groups == group
         within = [level[of] for level in finer]
         taken[of] = take_away_over(within, free[of], held[of], int(shares[group]), slots_per_replica)
+    return taken
+
+
+def over_groups(levels: Sequence[Ints], count: int, most: Ints, held: Ints, within: Leaf) -> Ints:
+    """As `spread_over`, where `within(count, most)` chooses among the nodes of a group by whatever it likes."""
+    if not levels:
+        return within(count, most)
+    groups, finer = levels[0], levels[1:]
+    shares = _fill(_sums(groups, held), _sums(groups, most), count)
+    placed = np.zeros(most.size, dtype=np.int64)
+    for group in np.flatnonzero(shares).tolist():
+        of = groups == group
+        placed += over_groups(finer, int(shares[group]), np.where(of, most, 0), np.where(of, held, 0), within)
+    return placed
+
+
+def from_groups(levels: Sequence[Ints], count: int, held: Ints, within: Leaf) -> Ints:
+    """As `take_away_over`, where `within(count, held)` chooses among the nodes of a group."""
+    if not levels:
+        return within(count, held)
+    groups, finer = levels[0], levels[1:]
+    shares = _drain(_sums(groups, held), count)
+    taken = np.zeros(held.size, dtype=np.int64)
+    for group in np.flatnonzero(shares).tolist():
+        taken += from_groups(finer, int(shares[group]), np.where(groups == group, held, 0), within)
     return taken
 
 

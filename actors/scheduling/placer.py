@@ -6,7 +6,7 @@ scored anew; the answers are those of scoring all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -87,13 +87,54 @@ class Placer:
         node = int(scores.argmax()) if len(scores) else -1
         if node < 0 or scores[node] == NO_ROOM:
             return Unplaced(reasons=self.shortages(wanted))
+        if self._held is not None and service:
+            self._held.setdefault(service, np.zeros(len(self.fleet), dtype=np.int64))[node] += 1
+        return self._keep(kind, node)
+
+    def place_same(self, wanted: Reservation, count: int, most: Ints) -> list[Placed]:
+        """Keep `count` of the same, one after the other as `place` does; fewer where not all fit.
+
+        most: int64[nodes], how many may go to each at all. They do not count as asked for: `know` says what was.
+        """
+        kind = self._kind(wanted)
+        self._refresh(kind)
+        left = most.copy()
+        scores = np.where(left > 0, kind.scores, NO_ROOM)
+        placed: list[Placed] = []
+        while len(placed) < count and len(scores):
+            node = int(scores.argmax())
+            if scores[node] == NO_ROOM:
+                break
+            placed.append(self._keep(kind, node))
+            left[node] -= 1
+            self._refresh(kind)
+            scores[node] = kind.scores[node] if left[node] > 0 else NO_ROOM
+        return placed
+
+    def scores(self, wanted: Reservation) -> Ints:
+        """int64[nodes]: how good each node is for it now, higher is better; NO_ROOM where it does not fit."""
+        kind = self._kind(wanted)
+        self._refresh(kind)
+        return kind.scores.copy()
+
+    def outdated(self, wanted: Reservation) -> int:
+        """How many nodes would be scored now."""
+        kind = self._kinds.get(wanted)
+        if kind is None or kind.version != self.profile.version:
+            return len(self.fleet)
+        return len(self.fleet.changed_since(kind.seen))
+
+    def know(self, counts: Mapping[Reservation, int]) -> None:
+        """What is asked for in all, and how often, in place of what arrived one by one."""
+        self.profile.know(counts)
+
+    def _keep(self, kind: _Kind, node: int) -> Placed:
+        wanted = kind.wanted
         if kind.devices is None or not wanted.gpus:
             devices = self.fleet.tightest(wanted, node) if wanted.gpus else ()
         else:
             devices = (int(kind.devices[node]),)
         self.fleet.take(wanted, node, devices)
-        if self._held is not None and service:
-            self._held.setdefault(service, np.zeros(len(self.fleet), dtype=np.int64))[node] += 1
         return Placed(node=node, devices=devices)
 
     def remove(self, wanted: Reservation, placed: Placed, *, service: str = "") -> None:

@@ -11,10 +11,10 @@ import numpy as np
 from ..state.machine import ClusterState
 from ..state.records import Outcome, ServiceRecord
 from ..state.runs import Ints
-from ..state.specs import TEMPLATE
+from ..state.specs import LOADS, TEMPLATE
 from .forecast import Forecast, Step, Tally
 from .reasons import why_not
-from .wishes import LossWish, ServiceWish, Wish, commands_of
+from .wishes import CallWish, LossWish, ServiceWish, StackWish, Wish, commands_of
 
 __all__ = ["FieldChange", "Planned", "ServicePlanned", "plan_slices"]
 
@@ -85,6 +85,9 @@ def plan_slices(copy: ClusterState, wish: Wish, term: int, now_ms: int) -> Slice
     lost = _lost(copy, wish)
     yield
     forecast = Forecast(copy, term, now_ms)
+    fault = copy.why_not(wish.services) if isinstance(wish, CallWish) else ""
+    if fault:
+        return Planned(made_at=made_at, refusal=Outcome(ok=False, code="failed", reason=fault))
     for command in commands_of(wish, term):
         outcome = forecast.do(command)
         if not outcome.ok:
@@ -116,12 +119,9 @@ def _lost(state: ClusterState, wish: Wish) -> dict[str, Ints]:
         record = state.node(node)
         if record is None or record.status != "ready":
             continue
-        for task in state.tasks_of(node):
-            if task.desired.name == "RUNNING":
-                counts = found.setdefault(
-                    task.service, np.zeros(state.node_table().ready.size, dtype=np.int64)
-                )
-                counts[record.number] += 1
+        for service, replicas in state.replicas_on(node).items():
+            counts = found.setdefault(service, np.zeros(state.node_table().ready.size, dtype=np.int64))
+            counts[record.number] = replicas
     return found
 
 
@@ -133,7 +133,12 @@ def _concerned(
     lost: dict[str, Ints],
 ) -> Iterator[str]:
     """The services named, then those of which a replica starts, stops, is lost or begins to wait, in order."""
-    named = {wish.name: None} if isinstance(wish, ServiceWish) else {}
+    named: tuple[str, ...] = ()
+    match wish:
+        case ServiceWish(name=name):
+            named = (name,)
+        case StackWish(services=specs):
+            named = tuple([name for name, _ in specs])
     yield from named
     for name in {**before, **after}:
         one, other = before.get(name), after.get(name)
@@ -195,7 +200,7 @@ def _changes(before: ServiceRecord | None, after: ServiceRecord | None) -> tuple
                 field=field,
                 before=one.get(field),
                 after=other.get(field),
-                replaces=field.split(".")[0] in TEMPLATE,
+                replaces=field.split(".")[0] in TEMPLATE and not field.startswith(LOADS),
             )
             for field in {**one, **other}
             if one.get(field) != other.get(field)

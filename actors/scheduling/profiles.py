@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +24,10 @@ class Profile(Protocol):
         """One more was asked for. Not called for what is tried again."""
         ...
 
+    def know(self, counts: Mapping[Reservation, int]) -> None:
+        """So many were asked for, in place of what arrived before."""
+        ...
+
     def scores(self, wanted: Reservation, nodes: Ints) -> tuple[Ints, Ints | None]:
         """(int64[nodes], devices) of nodes that have room for it. They depend on the node alone, and on `version`.
 
@@ -40,6 +45,9 @@ class _Plain:
         self._fleet = fleet
 
     def arrived(self, wanted: Reservation) -> None:
+        pass
+
+    def know(self, counts: Mapping[Reservation, int]) -> None:
         pass
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 import numpy as np
 
@@ -9,6 +11,10 @@ from ..state.machine import ClusterState
 from ..state.needs import needs_of
 from ..state.obstacles import ROOM, detail, in_counts, obstacles
 from ..state.records import Pending, ServiceRecord
+from .choosing import Chooser, is_plain
+
+COMPARED, COMPARED_AMONG = 50, 1_000
+"""Nodes that are shown with their scores, and among how many at most: scoring more takes too long for an answer."""
 
 
 def why_not(state: ClusterState, service: str, limit: int) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -21,21 +27,54 @@ def why_not(state: ClusterState, service: str, limit: int) -> tuple[str, tuple[t
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """`summary` counts nodes by what keeps them from taking a replica; `nodes` has the reason of each."""
+    """`summary` counts nodes by what keeps them from taking a replica; `nodes` has the reason of each, or of the first
+    that joined."""
 
     pending: Pending
     summary: str
     nodes: tuple[tuple[str, str], ...]
 
 
-def explain(state: ClusterState, service: str) -> Explanation | None:
-    """Why a service's replicas wait; None where none waits or there is no such service."""
+def explain(state: ClusterState, service: str, most: int | None = None) -> Explanation | None:
+    """Why a service's replicas wait; None where none waits or there is no such service.
+
+    most: of so many nodes the reason is told one by one, None = of all.
+    """
     record = state.service(service)
-    pending = next((waiting for waiting in state.pending() if waiting.service == service), None)
+    pending = state.pending_of(service)
     if record is None or pending is None:
         return None
     kinds = _kinds(state, record)
-    return Explanation(pending=pending, summary=_summary(kinds), nodes=_details(state, record, kinds))
+    return Explanation(pending=pending, summary=_summary(kinds), nodes=_details(state, record, kinds, most))
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """How good a node is for one replica more: by the weights of the affinities first, then by the profile's score,
+    which `spread` has not; higher is better."""
+
+    node: str
+    affinity: int
+    score: int | None
+
+
+def compare(state: ClusterState, service: str, limit: int = COMPARED) -> tuple[Compared, ...]:
+    """The nodes with room for one replica more, the best first, where affinities or a profile compare them."""
+    record = state.service(service)
+    if record is None or record.spec.is_global or is_plain(record.spec) or len(state.nodes()) > COMPARED_AMONG:
+        return ()
+    room, place = state.room(), record.spec.placement
+    most = np.where(state.node_table().allowed(place), room.fits(needs_of(record.spec)), 0)
+    if place.max_replicas_per_node:
+        most = np.where(state.held_by_node(service) < place.max_replicas_per_node, most, 0)
+    found = Chooser(state, room).scores(record.spec, most)
+    order = sorted(found, key=lambda node: (-found[node][1], -(found[node][0] or 0), node))
+    names = state.node_table().names(order[:limit])
+    return tuple(
+        [
+            Compared(node=name, affinity=found[node][1], score=found[node][0])
+            for name, node in zip(names, order, strict=False)
+        ]
+    )
 
 
 def why_update_waits(state: ClusterState, service: str) -> str:
@@ -82,6 +121,6 @@ def _summary(kinds: dict[int, str]) -> str:
     """As SwarmKit words it: `no suitable node (too few free slots on 3 nodes; down on 1 node)`."""
     if not kinds:
         return "no suitable node (there is none)"
-    found = list(kinds.values())
-    told = in_counts([(kind, found.count(kind)) for kind in dict.fromkeys(found)])
+    found = Counter(kinds.values())
+    told = in_counts(list(found.items()))
     return told if ROOM in found else f"no suitable node ({told})"

@@ -12,22 +12,22 @@ from collections.abc import Generator, Sequence
 import msgspec
 import numpy as np
 
-from ..state import gpus, restarts
-from ..state.commands import Plan, ServiceCall, ServicePlan, ServiceRequest
+from ..state import restarts
+from ..state.commands import MAX_REPLICAS, Plan, ServiceCall, ServicePlan, ServiceRequest
 from ..state.machine import ClusterState
 from ..state.needs import Needs, needs_of
+from ..state.nested import as_asked
 from ..state.nodes import Room
 from ..state.records import CallRecord, Wanted
 from ..state.runs import PLAN, REPORT, Ints, Mask, collect, expand, pack
-from ..state.services import at_a_time
+from ..state.services import at_a_time, desired
 from ..state.specs import ServiceSpec
 from ..state.task_states import TaskState
+from .choosing import Chooser, Chosen, Scores, is_plain
 from .moving import leaving
 from .placement import spread_over, take_away_over
 from .updating import Step, next_step
 
-MAX_WITH_GPUS = 250
-"""Replicas with GPUs that one plan starts: their devices are chosen one by one, a few µs each."""
 MAX_RUNS = 60_000
 """Runs in one plan: 720 kB, below the 1 MB that a log entry may have. The next plan takes up the rest."""
 
@@ -67,31 +67,39 @@ Slices = Generator[None, None, Plan]
 """A plan in the making: yields after each service, so that whoever is in no hurry can do something else between."""
 
 
-def plan_call(state: ClusterState, call: CallRecord | ServiceCall) -> Plan:
-    """The plan for a call's services: what is too many stops, what is missing starts where there is room."""
-    return _finished(call_slices(state, call))
+def plan_call(state: ClusterState, call: CallRecord | ServiceCall, scores: Scores | None = None) -> Plan:
+    """The plan for a call's services: what is too many stops, what is missing starts where there is room.
+
+    scores: those that the caller keeps from plan to plan.
+    """
+    return finished(call_slices(state, call, scores))
 
 
-def call_slices(state: ClusterState, call: CallRecord | ServiceCall) -> Slices:
+def call_slices(state: ClusterState, call: CallRecord | ServiceCall, scores: Scores | None = None) -> Slices:
     """The same bit by bit."""
-    return _plan(state, [_asked(state, request) for request in call.services], state.clock_ms())
+    targets = [_asked(state, request) for request in call.services]
+    return plan_targets(state, targets, state.clock_ms(), Limits(), scores)
 
 
-def plan_repair(state: ClusterState, now_ms: int | None = None) -> Plan | None:
+def plan_repair(
+    state: ClusterState, now_ms: int | None = None, scores: Scores | None = None
+) -> Plan | None:
     """The plan that brings every service nearer to what is desired; None where nothing can be done.
 
     now_ms: how late it is on the cluster's clock, for what waits; None = as late as the state knows.
     """
-    return _finished(repair_slices(state, now_ms)) or None
+    return finished(repair_slices(state, now_ms, scores)) or None
 
 
-def repair_slices(state: ClusterState, now_ms: int | None = None) -> Slices:
+def repair_slices(state: ClusterState, now_ms: int | None = None, scores: Scores | None = None) -> Slices:
     """The same bit by bit; an empty plan where nothing can be done."""
     targets = [Target(name=s.name, replicas=s.replicas, spec=s.spec) for s in state.unsettled()]
-    return _plan(state, targets, state.clock_ms() if now_ms is None else now_ms)
+    now_ms = state.clock_ms() if now_ms is None else now_ms
+    return plan_targets(state, targets, now_ms, Limits(), scores)
 
 
-def _finished(slices: Slices) -> Plan:
+def finished(slices: Slices) -> Plan:
+    """The plan, made in one go."""
     while True:
         try:
             next(slices)
@@ -102,32 +110,47 @@ def _finished(slices: Slices) -> Plan:
 
 def _asked(state: ClusterState, request: ServiceRequest) -> Target:
     known = state.service(request.name)
-    spec = ServiceSpec() if known is None else known.spec
-    kept = msgspec.structs.replace(spec.reservations, slots=request.slots_per_replica)
-    spec = msgspec.structs.replace(spec, replicas=request.replicas, reservations=kept)
-    return Target(name=request.name, replicas=request.replicas, spec=spec)
+    spec = as_asked(ServiceSpec() if known is None else known.spec, request)
+    present = 0 if known is None else known.replicas
+    replicas = desired(spec, None if known is None else known.spec, present, scales=True)
+    return Target(name=request.name, replicas=replicas, spec=spec)
 
 
-def _plan(state: ClusterState, targets: Sequence[Target], now_ms: int) -> Slices:
+class Limits:
+    """How much more a plan may hold: runs, and replicas that start. `left_out` are the services for which nothing was
+    left, though they have too few replicas."""
+
+    def __init__(self, runs: int | None = None, tasks: int = MAX_REPLICAS) -> None:
+        self.runs = MAX_RUNS if runs is None else runs
+        self.tasks = tasks
+        self.left_out: list[str] = []
+
+
+def plan_targets(
+    state: ClusterState,
+    targets: Sequence[Target],
+    now_ms: int,
+    limits: Limits,
+    scores: Scores | None = None,
+) -> Slices:
     """Stops of every service first: what they give up is free for the starts."""
     if not targets:
         return Plan()
-    room, runs_left = state.room(), MAX_RUNS
+    room = state.room()
+    chooser = Chooser(state, room, scores)
     parts: list[tuple[Target, _Running, Ints, Ints]] = []
     for target in targets:
         running = _running(state, target.name)
-        retires, running = _retires(state, target, running, room, runs_left, now_ms)
-        stops, running = _stops(state, target, running, room, runs_left - len(retires), now_ms)
-        runs_left -= len(stops) + len(retires)
+        retires, running = _retires(state, target, running, room, limits.runs, now_ms)
+        stops, running = _stops(state, target, running, room, chooser, limits.runs - len(retires), now_ms)
+        limits.runs -= len(stops) + len(retires)
         parts.append((target, running, stops, retires))
         yield
     services: list[ServicePlan] = []
-    gpus_left = MAX_WITH_GPUS
     for target, running, stops, retires in parts:
-        limit = min(runs_left, gpus_left) if target.needs.gpus else runs_left
-        starts = _starts(state, target, running, room, limit, now_ms)
-        runs_left -= len(starts)
-        gpus_left -= int(starts[:, 1].sum()) if target.needs.gpus else 0
+        starts = _starts(state, target, running, room, chooser, limits, now_ms)
+        limits.runs -= len(starts)
+        limits.tasks -= int(starts[:, 1].sum())
         if len(starts) or len(stops) or len(retires):
             services.append(
                 ServicePlan(
@@ -180,7 +203,13 @@ def _update(state: ClusterState, target: Target, tasks: Wanted, is_gone: Mask, n
 
 
 def _stops(
-    state: ClusterState, target: Target, running: _Running, room: Room, limit: int, now_ms: int
+    state: ClusterState,
+    target: Target,
+    running: _Running,
+    room: Room,
+    chooser: Chooser,
+    limit: int,
+    now_ms: int,
 ) -> tuple[Ints, _Running]:
     """Runs (first slot, count) to stop, and what then still runs; `room` gains what they give up."""
     extra = _update(state, target, running.tasks, running.is_lost, now_ms).extra
@@ -189,20 +218,25 @@ def _stops(
         return np.zeros((0, 2), dtype=np.int64), running
     chosen = running.is_lost & (np.cumsum(running.is_lost[::-1])[::-1] <= surplus)
     surplus -= int(chosen.sum())
-    chosen |= _fullest(state, target, running, room, surplus)
+    chosen |= _fullest(state, target, running, room, chooser, surplus)
     runs = collect(running.slots[chosen])[:limit]
     chosen = np.isin(running.slots, expand(runs[:, 0], runs[:, 1]))
     _give_back(state, room, running, chosen)
     return runs, running.without(chosen)
 
 
-def _fullest(state: ClusterState, target: Target, running: _Running, room: Room, count: int) -> Mask:
+def _fullest(
+    state: ClusterState, target: Target, running: _Running, room: Room, chooser: Chooser, count: int
+) -> Mask:
     """Replicas on the fullest nodes; of a node's, those not running yet first, then the highest slots."""
     alive = np.flatnonzero(~running.is_lost)
     nodes = running.tasks.nodes[alive]
     free = room.free("slots")
     held = np.bincount(nodes, minlength=free.size)
-    leaving = take_away_over(_levels(state, target), free, held, count, target.needs.slots)
+    if is_plain(target.spec):
+        leaving = take_away_over(_levels(state, target), free, held, count, target.needs.slots)
+    else:
+        leaving = chooser.leave(target.spec, count, held, _levels(state, target))
     is_running = running.tasks.states[alive] == TaskState.RUNNING
     order = np.lexsort((-running.slots[alive], is_running, nodes))
     rank = np.arange(alive.size) - (np.cumsum(held) - held)[nodes[order]]
@@ -215,36 +249,54 @@ def _fullest(state: ClusterState, target: Target, running: _Running, room: Room,
 
 
 def _starts(
-    state: ClusterState, target: Target, running: _Running, room: Room, limit: int, now_ms: int
+    state: ClusterState,
+    target: Target,
+    running: _Running,
+    room: Room,
+    chooser: Chooser,
+    limits: Limits,
+    now_ms: int,
 ) -> Ints:
     """Runs (first slot, count, node number) to start, node after node, and a fourth column of devices (`gpus.py`) where
     the service asks for any; `room` loses what they take."""
     step = _update(state, target, running.tasks, running.is_lost, now_ms)
-    if limit <= 0 or (running.slots.size - int(running.is_lost.sum()) >= target.replicas and not step.starts):
+    if running.slots.size - int(running.is_lost.sum()) >= target.replicas and not step.starts:
         return np.zeros((0, 3), dtype=np.int64)
     if state.unmet(target.name):
+        return np.zeros((0, 3), dtype=np.int64)
+    is_spent = chooser.is_spent and not is_plain(target.spec)
+    if is_spent or limits.runs <= 0 or limits.tasks <= 0:
+        limits.left_out.append(target.name)
         return np.zeros((0, 3), dtype=np.int64)
     again, closed = _ended_slots(state, target, running, now_ms)
     most = _most(state, target, running, room)
     if target.spec.is_global:
-        return _starts_everywhere(target, running, room, most, closed, limit)
+        return _starts_everywhere(target, running, chooser, most, closed, limits.runs)
     alive = running.alive()
     held = np.bincount(alive, minlength=most.size)
     missing = at_a_time(target.spec, target.replicas - closed.size) - alive.size
     # No more than the state takes: slots that wait for their restart, or were given up, are not for others.
     missing = max(missing, min(step.starts, target.replicas + step.extra - closed.size - alive.size))
-    if target.needs.gpus:
-        missing = min(missing, limit)
+    if not is_plain(target.spec):
+        faulty = state.faulty_nodes(target.name, now_ms)
+        levels = _levels(state, target)
+        chosen = chooser.choose(target.name, target.spec, missing, most, held, levels, faulty)
+        return _runs(chosen, _open_slots(running, again, closed, chosen.nodes.size))[: limits.runs]
+    missing = min(missing, limits.tasks)
     placed = _spread(state, target, room.slots, missing, most, held, now_ms)
     count = int(placed.sum())
     if not count:
         return np.zeros((0, 3), dtype=np.int64)
     slots = _open_slots(running, again, closed, count)
-    return _started(target, slots, np.repeat(np.arange(placed.size), placed), room, limit)
+    runs = collect(slots, np.repeat(np.arange(placed.size), placed))[: limits.runs]
+    taken = np.bincount(runs[:, 2], weights=runs[:, 1], minlength=room.open.size).astype(np.int64)
+    room.take(target.needs, taken)
+    chooser.has_started(target.name, taken)
+    return runs
 
 
 def _starts_everywhere(
-    target: Target, running: _Running, room: Room, most: Ints, closed: Ints, limit: int
+    target: Target, running: _Running, chooser: Chooser, most: Ints, closed: Ints, limit: int
 ) -> Ints:
     """One on each node that has none; its slot is the node's number, counted from 1."""
     has = np.zeros(most.size, dtype=bool)
@@ -253,22 +305,15 @@ def _starts_everywhere(
     nodes = np.flatnonzero((most > 0) & ~has)
     if target.spec.is_job and target.spec.max_concurrent:
         nodes = nodes[: max(0, target.spec.max_concurrent - running.alive().size)]
-    return _started(target, nodes + 1, nodes, room, limit)
+    chosen = chooser.everywhere(target.name, target.needs, nodes[:limit])
+    return _runs(chosen, chosen.nodes + 1)
 
 
-def _started(target: Target, slots: Ints, nodes: Ints, room: Room, limit: int) -> Ints:
-    """The runs of these replicas, so many at most; `room` loses what they take."""
-    needs = target.needs
-    if needs.gpus:
-        masks = gpus.choose(room.gpu_free(), needs, nodes[:limit])
-        fits = masks > 0
-        runs = collect(slots[:limit][fits], nodes[:limit][fits], masks[fits])
-        room.take_devices(needs, nodes[:limit][fits], masks[fits])
-    else:
-        runs = collect(slots, nodes)[:limit]
-    taken = np.bincount(runs[:, 2], weights=runs[:, 1], minlength=room.open.size).astype(np.int64)
-    room.take(needs, taken)
-    return runs
+def _runs(chosen: Chosen, slots: Ints) -> Ints:
+    """The runs of replicas in these slots; without devices where none holds any."""
+    if chosen.masks.any():
+        return collect(slots, chosen.nodes, chosen.masks)
+    return collect(slots, chosen.nodes)
 
 
 def _most(state: ClusterState, target: Target, running: _Running, room: Room) -> Ints:

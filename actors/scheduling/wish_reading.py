@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from ..state.calls import InvalidCall, service_name, service_requests
+from ..state.compose_reading import read_stack
 from ..state.spec_reading import read_spec
-from .wishes import CallWish, DrainWish, LossWish, ServiceWish, SurvivalWish, Wish
+from .wishes import CallWish, DrainWish, LossWish, ServiceWish, StackWish, SurvivalWish, Wish
 
 __all__ = ["PatchedService", "read_wish"]
 
-KINDS = ("service", "call", "drain", "loss")
+KINDS = ("service", "call", "stack", "drain", "loss")
 EXAMPLE = '{"service": {"name": "web", "spec": {"image": "nginx:1.27", "replicas": 3}}}'
 EACH = "each"
 MOST_SECONDS = 1_000_000_000
@@ -44,6 +45,8 @@ def read_wish(body: object, resolve: Resolve) -> Wish | PatchedService:
             return _service(asked)
         case "call":
             return CallWish(services=_within("$.call", lambda: service_requests(asked)))
+        case "stack":
+            return _stack(asked)
         case "drain":
             return _drain(asked, resolve)
         case _:
@@ -65,6 +68,16 @@ def _service(asked: object) -> ServiceWish | PatchedService:
         return PatchedService(name=name, patch=patch, version=version)
     spec = _within(f"{path}.spec", lambda: read_spec(given["spec"], name=name))
     return ServiceWish(name=name, spec=spec, version=version)
+
+
+def _stack(asked: object) -> StackWish:
+    path = "$.stack"
+    given = _object(
+        asked, path, ("name", "document", "version"), '{"stack": {"name": "shop", "document": {…}}}'
+    )
+    name = service_name(_text(given.get("name"), f"{path}.name"), f"{path}.name")
+    read = _within(f"{path}.document", lambda: read_stack(name, given.get("document")))
+    return StackWish(name=name, services=read.services, version=_version(given, path), ignored=read.ignored)
 
 
 def _drain(asked: object, resolve: Resolve) -> DrainWish:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from ..state import commands as c
+from ..state.compose_reading import Ignored
 from ..state.specs import ServiceSpec
 
 CALL_ID = "planned"
@@ -18,11 +19,21 @@ class _Wish(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class ServiceWish(_Wish, frozen=True, kw_only=True, gc=False, tag="service"):
-    """A service is to be as `spec` says. `version` as in the command PutService."""
+    """A service is to be as `spec` says. `version` and `scales` as in the command PutService."""
 
     name: str
     spec: ServiceSpec
     version: int | None = None
+    scales: bool = False
+
+
+class StackWish(_Wish, frozen=True, kw_only=True, gc=False, tag="stack"):
+    """A stack is to be deployed; all as in the command PutStack. ignored: what its document says to no effect."""
+
+    name: str
+    services: tuple[tuple[str, ServiceSpec], ...]
+    version: int | None = None
+    ignored: tuple[Ignored, ...] = ()
 
 
 class CallWish(_Wish, frozen=True, kw_only=True, gc=False, tag="call"):
@@ -49,14 +60,16 @@ class SurvivalWish(_Wish, frozen=True, kw_only=True, gc=False, tag="survival"):
     """Every node in turn falls silent, alone: which of these losses would leave nothing waiting?"""
 
 
-Wish = ServiceWish | CallWish | DrainWish | LossWish | SurvivalWish
+Wish = ServiceWish | StackWish | CallWish | DrainWish | LossWish | SurvivalWish
 
 
 def commands_of(wish: Wish, term: int) -> Iterator[c.Command]:
     """What would stand in the log."""
     match wish:
         case ServiceWish(name=name, spec=spec, version=version):
-            yield c.PutService(name=name, spec=spec, version=version)
+            yield c.PutService(name=name, spec=spec, version=version, scales=wish.scales)
+        case StackWish(name=name, services=specs, version=version):
+            yield c.PutStack(name=name, services=specs, version=version)
         case CallWish(services=services):
             yield c.SubmitCall(call=c.ServiceCall(id=CALL_ID, services=services))
         case DrainWish():

@@ -13,14 +13,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from .commands import MAX_REPLICAS, ServiceRequest
+from .specs import NestedCluster
 
 TOP_FIELDS = ("container", "containers", "replicas")
-CONTAINER_FIELDS = ("name", "id", "uniq_id", "description", "label", "replicas", "slots")
+CONTAINER_FIELDS = ("name", "id", "uniq_id", "description", "label", "replicas", "slots", "cluster")
+CLUSTER_FIELDS = ("capacity",)
 MAX_NAME = 200
 MAX_SERVICES = 10_000
 EXAMPLE = '{"container": {"id": 5, "replicas": 25}}'
 _WORD = re.compile(r"[a-z0-9]+")
 _NAME = re.compile(r"[^\s/?#%\x00-\x1f\x7f]+")
+_CLUSTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 
 class InvalidCall(ValueError):
@@ -92,12 +95,45 @@ def _request(container: Mapping[str, Any], path: str, shared: int | None) -> Ser
             f"{path}.replicas", "the number of replicas is missing", 'add for example "replicas": 3'
         )
     slots = _whole(container["slots"], f"{path}.slots", least=1) if "slots" in container else 1
+    name = _name(container, path)
+    cluster = None
+    if "cluster" in container:
+        cluster = _cluster(container["cluster"], f"{path}.cluster")
+        check_cluster(name, replicas, cluster, slots, path, f"{path}.slots")
     return ServiceRequest(
-        name=_name(container, path),
+        name=name,
         replicas=replicas,
         slots_per_replica=slots,
         description=_description(container),
+        cluster=cluster,
+        says_slots="slots" in container,
     )
+
+
+def _cluster(value: object, path: str) -> NestedCluster:
+    if not isinstance(value, Mapping):
+        raise InvalidCall(path, f"expected an object, got {_kind(value)}", "send {} for a cluster as it comes")
+    _refuse_unknown(value, CLUSTER_FIELDS, path)
+    if "capacity" not in value:
+        return NestedCluster()
+    return NestedCluster(capacity=_whole(value["capacity"], f"{path}.capacity", least=1))
+
+
+def check_cluster(
+    name: str, replicas: int, cluster: NestedCluster, slots: int, path: str, reserved_at: str
+) -> None:
+    """Whether a service of that name may be such a cluster. Raises InvalidCall."""
+    if name and not _CLUSTER_NAME.fullmatch(name):
+        raise InvalidCall(
+            path, f"{name[:100]!r} cannot be the last part of a cluster's id", "use up to 63 letters, digits, - and _"
+        )
+    if replicas < 1:
+        raise InvalidCall(
+            f"{path}.replicas", "a cluster needs one node at least", "DELETE the service to end its cluster"
+        )
+    if cluster.capacity > slots:
+        message = f"a node of {cluster.capacity} slots does not fit the {slots} that its replica reserves"
+        raise InvalidCall(f"{path}.cluster.capacity", message, f"reserve {cluster.capacity} at {reserved_at}")
 
 
 def _name(container: Mapping[str, Any], path: str) -> str:

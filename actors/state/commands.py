@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from .specs import ServiceSpec
+from .specs import NestedCluster, ServiceSpec
 
 MAX_QUEUED_CALLS = 10_000
 """Calls that may wait in the state; the 10,001st is refused, so that an outage cannot fill the memory."""
@@ -29,12 +29,17 @@ Availability = Literal["active", "pause", "drain"]
 
 
 class ServiceRequest(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """What a call wants of one service: this many replicas, each of which takes `slots_per_replica` slots."""
+    """What a call wants of one service: this many replicas, each of which takes `slots_per_replica` slots.
+
+    cluster: the replicas are the nodes of a cluster. says_slots: whether the number of slots stood in the call.
+    """
 
     name: str
     replicas: int
     slots_per_replica: int = 1
     description: str = ""
+    cluster: NestedCluster | None = None
+    says_slots: bool = True
 
 
 class ServiceCall(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -171,6 +176,36 @@ class PutService(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag
     name: str
     spec: ServiceSpec
     version: int | None = None
+    scales: bool = False
+    """The user means `replicas`, although the spec may have that number already: of an autoscaled service it counts."""
+
+
+class ScaleService(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="scale-service"):
+    """The leader's autoscaler decided on another number of replicas, and why. It was decided on `version` of the
+    service with `was` replicas, and is refused where either has changed."""
+
+    name: str
+    version: int
+    term: int
+    was: int
+    replicas: int
+    usage: float
+    why: str
+
+
+class RunDue(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="run-due"):
+    """By the leader's wall clock a cron service has been due. Times are in ms since 1970.
+
+    Whatever was due up to `up_to_ms` is thereby decided: `run_ms`, if told, is carried out as the spec's overlap rule
+    says, and `missed` others were due when nobody led, too long ago or before that one.
+    """
+
+    name: str
+    version: int
+    term: int
+    up_to_ms: int
+    run_ms: int | None = None
+    missed: int = 0
 
 
 class RemoveService(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="remove-service"):
@@ -186,6 +221,22 @@ class RollBackService(msgspec.Struct, frozen=True, kw_only=True, array_like=True
     name: str
     version: int | None = None
     to_version: int | None = None
+
+
+class PutStack(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="put-stack"):
+    """Make a stack's services, or give them other specs, and remove those that are no longer in it: all of it, or where
+    one is refused nothing. `version` as in PutService; a stack's is the index of the last change of a service in it."""
+
+    name: str
+    services: tuple[tuple[str, ServiceSpec], ...]
+    version: int | None = None
+
+
+class RemoveStack(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="remove-stack"):
+    """Stop all replicas of all services of a stack and forget them."""
+
+    name: str
+    version: int | None = None
 
 
 class PassTime(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="pass-time"):
@@ -265,8 +316,12 @@ Command = (
     AddNode
     | UpdateNode
     | PutService
+    | ScaleService
+    | RunDue
     | RemoveService
     | RollBackService
+    | PutStack
+    | RemoveStack
     | PassTime
     | RemoveNode
     | MoveNodes

@@ -13,9 +13,19 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from . import commands as c, invariants, node_commands, rebalancing, service_commands, snapshots
+from . import (
+    commands as c,
+    invariants,
+    node_commands,
+    rebalancing,
+    service_commands,
+    snapshots,
+    stack_commands,
+)
 from .call_queue import Result
 from .changes import Change
+from .cron import run_due
+from .loads import begin_demands
 from .node_commands import no_such_node
 from .outcomes import refused, stale_term
 from .plans import parse
@@ -23,6 +33,7 @@ from .reading import Reading
 from .records import ClusterRecord, Outcome
 from .replicas import Replicas
 from .runs import REPORT, unpack
+from .scaling import scale_service
 from .service_commands import set_by_call
 from .services import Service
 from .snapshots import SnapshotError as SnapshotError
@@ -126,6 +137,7 @@ class ClusterState(Reading):
             return Outcome(duplicate=True)
         self._replicas.clock_ms = command.clock_ms
         node_commands.set_deadlines(self._replicas)
+        begin_demands(self._replicas)
         self._replicas.end_updates(change)
         return Outcome()
 
@@ -225,11 +237,21 @@ _CARRIED_OUT: dict[type[c.Command], Callable[[ClusterState, Change, int, Any], O
     c.PutService: lambda state, change, term, command: (
         service_commands.put_service(state._replicas, change, command)
     ),
+    c.ScaleService: lambda state, change, term, command: (
+        scale_service(state._replicas, change, term, command)
+    ),
+    c.RunDue: lambda state, change, term, command: run_due(state._replicas, change, term, command),
     c.RemoveService: lambda state, change, term, command: (
         service_commands.remove_service(state._replicas, change, command)
     ),
     c.RollBackService: lambda state, change, term, command: (
         service_commands.roll_back_service(state._replicas, change, command)
+    ),
+    c.PutStack: lambda state, change, term, command: (
+        stack_commands.put_stack(state._replicas, change, command)
+    ),
+    c.RemoveStack: lambda state, change, term, command: (
+        stack_commands.remove_stack(state._replicas, change, command)
     ),
     c.AddNode: lambda state, change, term, command: node_commands.add_node(state._replicas, change, command),
     c.UpdateNode: lambda state, change, term, command: (

@@ -167,6 +167,8 @@ def _below_load(replicas: Replicas, record: NodeRecord, capacity: int, resources
 
 def set_deadlines(replicas: Replicas) -> None:
     """Drains begin when the cluster's clock is next told: whoever ordered one has no clock that counts."""
+    if not replicas.nodes.draining.any():
+        return
     for record in replicas.nodes.present():
         if record.availability == "drain" and record.drain_deadline_s is not None and record.drain_ms is None:
             until = replicas.clock_ms + round(record.drain_deadline_s * 1_000)

@@ -88,7 +88,7 @@ class Room:
 class NodeTable:
     """Records by number and, beside them, columns that plans compute with. Numbers are never used again.
 
-    ready: the node answers. open: it answers, and its availability lets new replicas in.
+    is_present: it has not been removed. ready: it answers. open: it answers, and its availability lets new replicas in.
     """
 
     def __init__(
@@ -103,6 +103,9 @@ class NodeTable:
         for record in records:
             if record.status != "removed":
                 self._name(record)
+        self._present: tuple[NodeRecord, ...] | None = None
+        self.roster = 0
+        """Another number whenever a node joins, leaves, moves or has another capacity."""
         count = len(records)
         self.resources: list[str] = [SLOTS]
         self._capacity = np.array([[record.capacity for record in records]], dtype=np.int64).reshape(1, count)
@@ -110,6 +113,7 @@ class NodeTable:
         self.ready = np.array([record.status == "ready" for record in records], dtype=bool)
         self.open = np.array([_is_open(record) for record in records], dtype=bool)
         self.draining = np.array([record.availability == "drain" for record in records], dtype=bool)
+        self.is_present = np.array([record.status != "removed" for record in records], dtype=bool)
         self.versions = np.zeros(count, dtype=np.int64) if versions is None else versions
         self._attributes: dict[str, tuple[npt.NDArray[np.int32], list[str]]] = {}
         self._allowed: dict[Placement, Mask] = {}
@@ -144,8 +148,10 @@ class NodeTable:
         return None if number is None else self.records[number]
 
     def present(self) -> tuple[NodeRecord, ...]:
-        """Nodes that have not been removed, in order of joining."""
-        return tuple(self.records[number] for number in self._numbers.values())
+        """Nodes that have not been removed, in order of joining: the same tuple until a record changes."""
+        if self._present is None:
+            self._present = tuple([self.records[number] for number in self._numbers.values()])
+        return self._present
 
     def at(self, host: str, port: int | None) -> NodeRecord | None:
         """The node at this address; a node without a port has none."""
@@ -159,6 +165,8 @@ class NodeTable:
 
     def add(self, record: NodeRecord, index: int) -> None:
         self.records.append(record)
+        self._present = None
+        self.roster += 1
         self._name(record)
         for name in record.resources:
             self._resource(name)
@@ -170,6 +178,7 @@ class NodeTable:
         self.ready = np.append(self.ready, record.status == "ready")
         self.open = np.append(self.open, _is_open(record))
         self.draining = np.append(self.draining, record.availability == "drain")
+        self.is_present = np.append(self.is_present, True)
         self.versions = np.append(self.versions, index)
         self._forget_attributes()
 
@@ -185,10 +194,13 @@ class NodeTable:
     def set(self, record: NodeRecord) -> None:
         """Another record for the same node: how it is, what it has, what it is for."""
         number, before = record.number, self.records[record.number]
-        self.records[number] = record
+        self.records[number], self._present = record, None
         self.ready[number] = record.status == "ready"
         self.open[number] = _is_open(record)
         self.draining[number] = record.availability == "drain"
+        self.is_present[number] = record.status != "removed"
+        if record.status == "removed" or record.capacity != before.capacity:
+            self.roster += 1
         if (record.capacity, record.resources) != (before.capacity, before.resources):
             for name in record.resources:
                 self._resource(name)
@@ -204,6 +216,8 @@ class NodeTable:
         for name, (host, port) in addresses.items():
             number = self._numbers[name]
             self.records[number] = msgspec.structs.replace(self.records[number], host=host, port=port)
+        self._present = None
+        self.roster += 1
         present = self.present()
         self._addresses = {
             (record.host, record.port): record.number for record in present if record.port is not None
@@ -211,6 +225,7 @@ class NodeTable:
 
     def set_incarnation(self, number: int, incarnation: int) -> None:
         self.records[number] = msgspec.structs.replace(self.records[number], incarnation=incarnation)
+        self._present = None
 
     # what is taken
 
@@ -236,6 +251,11 @@ class NodeTable:
             model, models = self.attribute("node.gpu_model")
             self._devices = gpus.Devices(np.minimum(total, gpus.MAX_DEVICES), total, model, models)
         return self._devices
+
+    def capacity_of(self, resource: str) -> Ints:
+        """int64[nodes]: units of a resource that somebody has heard of; UNLIMITED where a node does not say."""
+        units: Ints = self._capacity[self.resources.index(resource)]
+        return units
 
     def declared_resources(self) -> tuple[str, ...]:
         """The resources without the devices, which follow from the number of GPUs."""

@@ -36,7 +36,7 @@ def obstacles(
 
     A node that is in none of them has room. Removed nodes are in none either.
     """
-    left = np.array([record.status != "removed" for record in nodes.records], dtype=bool)
+    left = nodes.is_present.copy()
     found: list[Obstacle] = []
     for kind, is_met in _filters(nodes, room, needs, placement, held):
         stopped = left & ~is_met

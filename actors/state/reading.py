@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
+import msgspec
 import numpy as np
 
-from . import gpus, history, restarts
+from . import gpus, history, nested, restarts
 from .call_queue import CallQueue, QueuedCall
+from .commands import ServiceRequest
 from .depending import unmet
 from .history import Past
+from .loads import waits_for_its_beginning
 from .moves import Rebalance
-from .needs import Needs
+from .needs import Needs, needs_of
 from .nodes import NodeTable, Room
 from .rebalancing import is_due
 from .records import (
@@ -17,17 +22,19 @@ from .records import (
     Assignments,
     CallRecord,
     ClusterRecord,
+    NestedRecord,
     NodeRecord,
     Pending,
     ServiceRecord,
+    StackRecord,
     TaskRecord,
     Wanted,
     WantedThere,
 )
 from .replicas import Replicas
 from .runs import Ints, Mask, collect, distinct
-from .services import ServiceTable
-from .specs import UpdatePolicy
+from .services import Service, ServiceTable
+from .specs import Reservations, ServiceSpec, UpdatePolicy
 from .task_states import TaskState
 from .tasks import Column, Rows, TaskTable
 from .untold import Untold
@@ -73,14 +80,19 @@ class Reading:
     def waits_for_time(self, now_ms: int) -> bool:
         """Whether something happens in the state once it hears that it is so late."""
         clock_ms, replicas = self._replicas.clock_ms, self._replicas
-        unsettled = replicas.services.unsettled()
-        return any(
+        if replicas.nodes.draining.any() and any(
             record.availability == "drain" and record.drain_deadline_s is not None and record.drain_ms is None
             for record in self.nodes()
-        ) or any(
+        ):
+            return True
+        unsettled = replicas.services.unsettled()
+        return any(
             service.held > service.done and restarts.any_due(service.restarts, clock_ms, now_ms)
             for service in unsettled
-        ) or any(replicas.is_updated(service, now_ms) for service in unsettled)
+        ) or any(replicas.is_updated(service, now_ms) for service in unsettled) or (
+            replicas.services.is_watched
+            and any(waits_for_its_beginning(service) for service in replicas.services.loaded())
+        )
 
     def clock_ms(self) -> int:
         """The cluster's own time, as the last leader told it."""
@@ -101,9 +113,41 @@ class Reading:
         service = self._replicas.services.find(name)
         return None if service is None else service.record()
 
+    def stacks(self) -> tuple[StackRecord, ...]:
+        """In order of their first services' creation."""
+        found: dict[str, list[ServiceRecord]] = {}
+        for service in self._replicas.services:
+            if service.stack:
+                found.setdefault(service.stack, []).append(service.record())
+        return tuple([_stack(name, records) for name, records in found.items()])
+
+    def stack(self, name: str) -> StackRecord | None:
+        found = [service.record() for service in self._replicas.services.of_stack(name)]
+        return _stack(name, found) if found else None
+
     def unsettled(self) -> tuple[ServiceRecord, ...]:
         """Services that have not exactly what is desired on ready nodes, in order of creation."""
         return tuple(service.record() for service in self._replicas.services.unsettled())
+
+    def unsettled_numbers(self) -> list[int]:
+        """Their numbers, in ascending order."""
+        return self._replicas.services.unsettled_numbers()
+
+    def service_numbered(self, number: int) -> ServiceRecord:
+        """Raises KeyError where none has it."""
+        return self._replicas.services.all[number].record()
+
+    def heeds_time(self) -> bool:
+        """Whether a plan may be another one later though the state is the same: for what is unsettled, a restart, an
+        update, a drain or a node's failures are a matter of time."""
+        services = self._replicas.services.unsettled()
+        return bool(services) and (
+            bool(self._replicas.nodes.draining.any())
+            or any(
+                service.held > service.done or service.history or (service.update and service.update.is_active)
+                for service in services
+            )
+        )
 
     def load_distribution(self, service: str) -> dict[str, int]:
         """Replicas of a service by node name, wanted running on ready nodes, in order of joining."""
@@ -163,6 +207,15 @@ class Reading:
             return np.zeros(self._replicas.nodes.ready.size, dtype=np.int64)
         return held(found, self._replicas)
 
+    def replicas_on(self, node: str) -> dict[str, int]:
+        """Replicas by service that have their place on a node, in order of the services' creation."""
+        number = self._replicas.nodes.number(node)
+        if number is None:
+            return {}
+        t, services = self._replicas.tasks, self._replicas.services.all
+        counts = np.bincount(t.service[self._replicas.wanted(t.of_node(number))])
+        return {services[n].name: int(counts[n]) for n in np.flatnonzero(counts).tolist()}
+
     def restarts(self, service: str) -> Ints:
         """Slots whose tasks ended by themselves, as rows of `restarts.py`."""
         found = self._replicas.services.find(service)
@@ -187,6 +240,41 @@ class Reading:
             return None
         return policy_of(found)
 
+    def is_watched(self) -> bool:
+        """Whether any service is autoscaled, runs by a schedule, or has replicas that use something. Costs nothing."""
+        return self._replicas.services.is_watched
+
+    def autoscaled(self) -> dict[str, float]:
+        """Services whose number of replicas follows what they use, in order of creation, each with the seconds from one
+        decision to the next."""
+        found = self._replicas.services.autoscaled()
+        return {service.name: service.spec.autoscale.every_s for service in found if service.spec.autoscale}
+
+    def crons(self) -> tuple[ServiceRecord, ...]:
+        """Services that run by a schedule, in order of creation."""
+        return tuple([service.record() for service in self._replicas.services.crons()])
+
+    def has_loads(self) -> bool:
+        """Whether any replica uses something that is worth a question."""
+        return bool(self._replicas.services.loaded())
+
+    def loaded_on(self, node: str) -> tuple[tuple[str, int | None], ...]:
+        """The services with replicas on a node that use something, each with the time since when its demand is set, on
+        the cluster's clock."""
+        number, t = self._replicas.nodes.number(node), self._replicas.tasks
+        if number is None:
+            return ()
+        services = [self._replicas.services.all[one] for one in distinct(t.service[t.of_node(number)])]
+        return tuple([(one.name, one.demand_ms) for one in services if one.spec.simulate.has_load])
+
+    def running_count(self, service: str) -> int:
+        """How many of a service's replicas run, as far as their nodes have said."""
+        found, t = self._replicas.services.find(service), self._replicas.tasks
+        if found is None:
+            return 0
+        rows = self._replicas.wanted(t.of_service(found.number))
+        return int(np.count_nonzero((t.state[rows] == TaskState.RUNNING) & self._replicas.nodes.ready[t.node[rows]]))
+
     def unmet(self, service: str) -> tuple[str, ...]:
         """What the service waits for before its first replica starts, in words."""
         found = self._replicas.services.find(service)
@@ -195,6 +283,19 @@ class Reading:
     def needs(self, number: int) -> Needs:
         """What tasks of that number of needs take."""
         return self._replicas.needs.all[number]
+
+    def asked_for_gpus(self, limit: int) -> tuple[tuple[Needs, int], ...]:
+        """(what a replica takes, replicas) of the newest services that reserve GPUs, those that take the same together;
+        ports are left out."""
+        counts: dict[tuple[object, ...], int] = {}
+        specs: dict[tuple[object, ...], Reservations] = {}
+        for service in islice(self._replicas.services.newest_first(), limit):
+            kept = service.spec.reservations
+            if kept.gpus and service.replicas:
+                kind = (*msgspec.structs.astuple(kept)[:4], kept.gpu_milli, kept.gpu_models, *kept.custom.items())
+                specs.setdefault(kind, kept)
+                counts[kind] = counts.get(kind, 0) + service.replicas
+        return tuple([(needs_of(ServiceSpec(reservations=specs[kind])), many) for kind, many in counts.items()])
 
     def tasks_of(self, node: str) -> tuple[TaskRecord, ...]:
         """Every task of a node that has not ended, by id."""
@@ -267,10 +368,12 @@ class Reading:
         if number is None:
             return Assignments(node=node, version=0)
         t, services = self._replicas.tasks, self._replicas.services.all
-        rows = self._replicas.wanted(t.of_node(number))
+        rows = t.of_node(number)
+        rows = rows[(t.desired[rows] == TaskState.RUNNING) | self._replicas.are_nested(rows)]
+        leaves = (t.desired[rows] > TaskState.RUNNING).astype(np.int64)
         ids, slots = t.id[rows], t.slot[rows].astype(np.int64)
         runs = collect(
-            ids, ids - slots, t.service[rows].astype(np.int64), t.needs[rows].astype(np.int64)
+            ids, ids - slots, t.service[rows].astype(np.int64), t.needs[rows].astype(np.int64), leaves
         ).tolist()
         devices = self._devices(t.needs[rows])
         return Assignments(
@@ -286,22 +389,41 @@ class Reading:
                     simulate=services[service].spec.simulate,
                     devices=devices[needs][0],
                     gpu_milli=devices[needs][1],
+                    generation=None if services[service].spec.cluster is None else service,
+                    is_leaving=bool(leaving),
                 )
-                for first, count, shift, service, needs in runs
+                for first, count, shift, service, needs, leaving in runs
             ),
         )
 
+    def nested(self) -> tuple[NestedRecord, ...]:
+        """The services that are clusters, in order of creation."""
+        return nested.records(self._replicas)
+
+    def why_not(self, requests: tuple[ServiceRequest, ...]) -> str:
+        """Why a call of these cannot be carried out on the services that there are; empty where it can."""
+        found = self._replicas.services.find
+        faults = (nested.fault_of_request(found(request.name), request) for request in requests)
+        return "; ".join(fault for fault in faults if fault)
+
     def pending(self) -> tuple[Pending, ...]:
         """Services with replicas that wait, in order of creation, each with the reason."""
-        return tuple(
-            Pending(
-                service=service.name,
-                waiting=service.pending,
-                replicas=service.replicas,
-                reason=why_waiting(service, self._replicas),
-            )
-            for service in self._replicas.services.unsettled()
-            if service.pending
+        waiting = [self._pending(service) for service in self._replicas.services.unsettled()]
+        return tuple([pending for pending in waiting if pending is not None])
+
+    def pending_of(self, service: str) -> Pending | None:
+        """The same of one service; None where none of its replicas waits. Each costs a look at all nodes."""
+        found = self._replicas.services.find(service)
+        return None if found is None else self._pending(found)
+
+    def _pending(self, service: Service) -> Pending | None:
+        if not service.pending:
+            return None
+        return Pending(
+            service=service.name,
+            waiting=service.pending,
+            replicas=service.replicas,
+            reason=why_waiting(service, self._replicas),
         )
 
     def rebalance(self) -> Rebalance | None:
@@ -365,6 +487,11 @@ class Reading:
             "calls_waiting": len(self._queue),
             "clusters": len(self._clusters),
         }
+
+
+def _stack(name: str, records: list[ServiceRecord]) -> StackRecord:
+    version = max(record.stack_index for record in records)
+    return StackRecord(name=name, version=version, services=tuple(records))
 
 
 def _record(queued: QueuedCall | None) -> CallRecord | None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from .commands import Availability, ClusterNode, ServiceRequest
+from .needs import Needs
 from .runs import Ints
 from .specs import ServiceSpec, Simulated
 from .task_states import TaskState
@@ -62,6 +63,31 @@ class UpdateStatus(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         return self.state in ("updating", "rollback_started")
 
 
+class ScaleStatus(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What the autoscaler did last; `at_ms` on the cluster's clock, `usage` as in the unit of its target."""
+
+    at_ms: int
+    was: int
+    replicas: int
+    why: str
+    usage: float
+
+
+class CronStatus(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """How far a schedule has been carried out. Times are the wall clock's in ms since 1970, decided by leaders.
+
+    decided_ms: whatever was due until then has run, was left out or was missed; None: a leader says from when on.
+    run_ms: for when the last run was due, started_ms: when it began on the cluster's clock.
+    """
+
+    decided_ms: int | None = None
+    run_ms: int | None = None
+    started_ms: int = 0
+    runs: int = 0
+    left_out: int = 0
+    missed: int = 0
+
+
 class ServiceRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A service: what is desired, and how much of it there is. Pending replicas are on no ready node.
 
@@ -86,6 +112,12 @@ class ServiceRecord(msgspec.Struct, frozen=True, kw_only=True):
     completed: int = 0
     waiting: int = 0
     update: UpdateStatus | None = None
+    scaled: ScaleStatus | None = None
+    cron: CronStatus | None = None
+    demand_ms: int | None = None
+    stack: str = ""
+    stack_index: int = 0
+    """When something of its stack last changed on its account."""
 
     @property
     def pending(self) -> int:
@@ -166,7 +198,11 @@ class WantedThere(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AssignedTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """`count` tasks of one service with neighbouring slots and ids. Each holds `gpu_milli` of these GPU devices."""
+    """`count` tasks of one service with neighbouring slots and ids. Each holds `gpu_milli` of these GPU devices.
+
+    generation: of a cluster, the service's number, by which it differs from an earlier one of the same name.
+    is_leaving: these are wanted no more, and stay until their cluster has let them go.
+    """
 
     service: str
     first_slot: int
@@ -176,6 +212,16 @@ class AssignedTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     simulate: Simulated = Simulated()
     devices: tuple[int, ...] = ()
     gpu_milli: int = 0
+    generation: int | None = None
+    is_leaving: bool = False
+
+
+class NestedRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A service that is a cluster: the tasks that should be its nodes, by id, as (task id, node name, what it has)."""
+
+    service: str
+    generation: int
+    tasks: tuple[tuple[int, str, Needs], ...]
 
 
 class Assignments(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,13 +233,21 @@ class Assignments(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def replicas(self) -> int:
-        return sum(run.count for run in self.runs)
+        return sum(run.count for run in self.runs if not run.is_leaving)
 
     def tasks(self) -> Iterator[tuple[int, str, int]]:
         """(task id, service, slot), one by one."""
         for run in self.runs:
             for offset in range(run.count):
                 yield run.first_task + offset, run.service, run.first_slot + offset
+
+
+class StackRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Services that were deployed together. version: the log index of the last change of any of them."""
+
+    name: str
+    version: int
+    services: tuple[ServiceRecord, ...]
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):

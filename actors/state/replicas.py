@@ -19,7 +19,7 @@ from .plans import ParsedPlan
 from .records import NodeRecord
 from .runs import Ints, Mask, collect, distinct, expand
 from .services import Service, ServiceTable, at_a_time
-from .specs import Placement
+from .specs import Placement, Simulated
 from .task_states import NUMBERS, TaskState
 from .tasks import Rows, TaskTable
 
@@ -190,7 +190,9 @@ class Replicas:
             service, mine = self.services.all[service_number], self.tasks.service[failed] == service_number
             failures = self._early(service, failed[mine], before["state"][mine], before["since"][mine])
             self._ended(service, failed[mine])
+            load = service.spec.simulate
             updates_of_service.count_failures(service, change, failures, self.clock_ms)
+            self.tell_load(change, service, load)
             self.suspect((service_number,))
         self._forget_tasks(change, ended)
         reached = np.bincount(states)
@@ -229,7 +231,8 @@ class Replicas:
         slots, states = t.slot[rows].astype(np.int64), t.state[rows]
         columns = (t.id[rows], slots, t.node[rows], t.version[rows], states, np.full(rows.size, self.clock_ms))
         service.history = history.added(service.history, np.column_stack(columns).astype(np.int64))
-        current = t.version[rows] == service.template
+        # Runs of a cron service that overlap may be of different templates, and all of them count.
+        current = (t.version[rows] == service.template) | service.spec.is_cron
         if current.any():
             succeeded = states[current] == TaskState.COMPLETE
             spec = service.spec
@@ -256,7 +259,7 @@ class Replicas:
         """A node that started anew stopped what it was told to stop before."""
         self.nodes.set_incarnation(number, incarnation)
         rows = self.tasks.of_node(number)
-        self.tasks.drop(rows[self.tasks.desired[rows] > TaskState.RUNNING])
+        self.tasks.drop(rows[(self.tasks.desired[rows] > TaskState.RUNNING) & ~self.are_nested(rows)])
 
     # nodes
 
@@ -289,10 +292,22 @@ class Replicas:
 
     def remove_service(self, change: Change, service: Service) -> int:
         """All of it stops; the replicas that it had."""
+        stopped = self.stop_all(change, service)
+        self.services.remove(service)
+        return stopped
+
+    def stop_all(self, change: Change, service: Service) -> int:
+        """None of its tasks is wanted any more; how many were."""
         rows = self.wanted(self.tasks.of_service(service.number))
         self._release(change, rows, "tasks-stopped")
-        self.services.remove(service)
         return int(rows.size)
+
+    def tell_load(self, change: Change, service: Service, before: Simulated) -> None:
+        """Running replicas whose load is another than before have to hear of it."""
+        now = service.spec.simulate
+        if (now.usage, now.demand) != (before.usage, before.demand):
+            rows = self.wanted(self.tasks.of_service(service.number))
+            change.touch(distinct(self.tasks.node[rows]))
 
     def suspect(self, numbers: Iterable[int]) -> None:
         """These services may have replicas where they may not be, or belong on other nodes than before."""
@@ -399,13 +414,22 @@ class Replicas:
         self.count(rows, -1)
         self.tasks.desired[rows] = TaskState.SHUTDOWN
         self.tasks.updated[rows] = self.clock_ms
-        self.tasks.drop(rows[self.tasks.state[rows] < TaskState.ACCEPTED])
+        # The first nodes of a cluster may count on each other before anybody has heard of them.
+        self.tasks.drop(rows[(self.tasks.state[rows] < TaskState.ACCEPTED) & ~self.are_nested(rows)])
 
     def _forget_tasks(self, change: Change, rows: Rows) -> None:
         wanted = self.wanted(rows)
         self.count(wanted, -1)
         change.touch(distinct(self.tasks.node[wanted]))
+        change.touch(distinct(self.tasks.node[rows[self.are_nested(rows)]]))
         self.tasks.drop(rows)
+
+    def are_nested(self, rows: Rows) -> Mask:
+        """Which of these tasks are nodes of clusters: wanted or not, they stay until their agent says they ended."""
+        nested = self.services.nested()
+        if not nested:
+            return np.zeros(rows.size, dtype=bool)
+        return _are_among(self.tasks.service[rows], np.array(nested, dtype=np.int64))
 
     def _tell_tasks(self, change: Change, rows: Rows, kind: str) -> None:
         """One event a service, with runs [node, first slot, last slot]."""

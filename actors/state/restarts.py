@@ -77,6 +77,12 @@ def trimmed(data: bytes, most: int) -> bytes:
     return data if idle.size <= most else _packed(np.delete(rows, idle[max(most, 0) :], axis=0))
 
 
+def not_done(data: bytes) -> bytes:
+    """The rows of slots that run, or start again."""
+    rows = rows_of(data)
+    return _packed(rows[rows[:, KIND] < GIVEN_UP])
+
+
 def only(data: bytes, slots: Ints) -> bytes:
     """The rows of these slots."""
     rows = rows_of(data)

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from . import commands as c, updates
+from . import commands as c, nested, updates
 from .changes import Change
 from .outcomes import refused
 from .records import Outcome
 from .replicas import Replicas
 from .services import Service
-from .specs import ServiceSpec, is_same_template, tidied
+from .specs import ServiceSpec, is_same_template
 
 
 def put_service(replicas: Replicas, change: Change, command: c.PutService) -> Outcome:
     """Make a service, or give it another spec."""
+    refusal = refusal_of(replicas, command)
+    if refusal is not None:
+        return refusal
+    service = replicas.services.find(command.name)
+    is_scaled = command.scales and service is not None and _is_scaled(service, command.spec)
+    if service is not None and service.version and service.spec == command.spec and not is_scaled:
+        updates.go_on(service, change, replicas.clock_ms)
+        replicas.services.settle(service)
+        return Outcome(duplicate=True, version=service.version)
+    service = service or replicas.services.add(command.name)
+    set_spec(replicas, change, service, command.spec, scales=command.scales)
+    return Outcome(services=True, version=service.version)
+
+
+def refusal_of(replicas: Replicas, command: c.PutService) -> Outcome | None:
+    """Why a service cannot be put so; None where it can."""
     service = replicas.services.find(command.name)
     stale = _stale_version(command.name, service, command.version)
     if stale is not None:
@@ -22,13 +36,11 @@ def put_service(replicas: Replicas, change: Change, command: c.PutService) -> Ou
     if service is not None and service.spec.mode != command.spec.mode:
         reason = f"{command.name} is {service.spec.mode} and cannot become {command.spec.mode}"
         return refused("mode", f"{reason}; remove it first, or choose another name")
-    if service is not None and service.version and service.spec == command.spec:
-        updates.go_on(service, change, replicas.clock_ms)
-        replicas.services.settle(service)
-        return Outcome(duplicate=True, version=service.version)
-    service = service or replicas.services.add(command.name)
-    set_spec(replicas, change, service, command.spec)
-    return Outcome(services=True, version=service.version)
+    if service is not None and service.version and (service.spec.cluster is None) != (command.spec.cluster is None):
+        what, other = ("no cluster", "one") if service.spec.cluster is None else ("a cluster", "another service")
+        reason = f"{command.name} is {what} and cannot become {other}"
+        return refused("kind", f"{reason}; remove it first, or choose another name")
+    return None
 
 
 def roll_back_service(replicas: Replicas, change: Change, command: c.RollBackService) -> Outcome:
@@ -53,7 +65,9 @@ def roll_back_service(replicas: Replicas, change: Change, command: c.RollBackSer
         is_known = known is not None and is_same_template(known[1], spec)
         # A number that no task has: whatever runs of that version is replaced, as by any update.
         service.previous = (known[0] if known is not None and is_known else service.version + 1, spec)
+    before = service.spec.simulate
     updates.roll_back(service, change, replicas.clock_ms)
+    replicas.tell_load(change, service, before)
     _after(replicas, change, service)
     return Outcome(services=True, version=service.version)
 
@@ -67,6 +81,8 @@ def remove_service(replicas: Replicas, change: Change, command: c.RemoveService)
     if stale is not None:
         return stale
     stopped = replicas.remove_service(change, service)
+    for other in replicas.services.of_stack(service.stack) if service.stack else ():
+        other.stack_index = change.index
     change.emit("service-removed", service=command.name, replicas=stopped)
     return Outcome(services=True, version=service.version)
 
@@ -75,38 +91,45 @@ def set_by_call(replicas: Replicas, change: Change, request: c.ServiceRequest) -
     """What a service call says of one service: how many replicas, of which size. What else its spec says stays, and
     running replicas do too."""
     service = replicas.services.find(request.name) or replicas.services.add(request.name)
-    spec = service.spec
-    if spec.is_global:
+    if service.spec.is_global or nested.fault_of_request(service, request):
         return
-    spec = msgspec.structs.replace(
-        spec,
-        replicas=request.replicas,
-        description=request.description,
-        reservations=msgspec.structs.replace(spec.reservations, slots=request.slots_per_replica),
-    )
-    spec = tidied(spec)
-    if spec != service.spec or not service.version:
-        set_spec(replicas, change, service, spec, keeps_template=True)
+    spec = nested.as_asked(service.spec, request)
+    if spec != service.spec or not service.version or _is_scaled(service, spec):
+        set_spec(replicas, change, service, spec, keeps_template=True, scales=True)
+
+
+def _is_scaled(service: Service, spec: ServiceSpec) -> bool:
+    """Whether a service that is autoscaled has another number than its user means, although the spec is the same."""
+    return spec.autoscale is not None and service.replicas != spec.autoscale.within(spec.replicas)
 
 
 def set_spec(
-    replicas: Replicas, change: Change, service: Service, spec: ServiceSpec, *, keeps_template: bool = False
+    replicas: Replicas,
+    change: Change,
+    service: Service,
+    spec: ServiceSpec,
+    *,
+    keeps_template: bool = False,
+    scales: bool = False,
 ) -> None:
     """The service's next version."""
+    before = service.spec.simulate
     if keeps_template:
-        service.become(spec, change.index, keeps_template=True)
-    elif updates.become(service, spec, change.index):
+        service.become(spec, change.index, keeps_template=True, scales=scales)
+    elif updates.become(service, spec, change.index, scales=scales):
         updates.begin(service, change, "updating", replicas.clock_ms)
     else:
         updates.go_on(service, change, replicas.clock_ms)
+    replicas.tell_load(change, service, before)
     _after(replicas, change, service)
 
 
 def _after(replicas: Replicas, change: Change, service: Service) -> None:
     replicas.suspect((service.number,))
     replicas.services.settle(service)
-    # A global service says how many replicas it has when its nodes have been counted.
-    change.emit("service-set", service=service.name, replicas=service.spec.replicas, version=service.version)
+    # A global service says how many replicas it has when its nodes have been counted, a cron service when it runs.
+    wanted = service.spec.replicas if service.spec.autoscale is None else service.replicas
+    change.emit("service-set", service=service.name, replicas=wanted, version=service.version)
 
 
 def _stale_version(name: str, service: Service | None, wanted: int | None) -> Outcome | None:

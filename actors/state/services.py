@@ -9,7 +9,7 @@ import numpy as np
 
 from . import restarts
 from .needs import Needs, needs_of
-from .records import ServiceRecord, UpdateStatus as UpdateStatus
+from .records import CronStatus, ScaleStatus, ServiceRecord, UpdateStatus as UpdateStatus
 from .specs import ServiceSpec, is_same_template
 
 EARLIER_KEPT = 10
@@ -19,11 +19,12 @@ EARLIER_KEPT = 10
 class Service(msgspec.Struct, kw_only=True, array_like=True):
     """A service; `placed` and `lost` count its tasks that should run, on ready nodes and on those down.
 
-    replicas: how many should run: what the spec says, or for a global service the nodes that it belongs on.
+    replicas: how many should run: what the spec says, or for a global service the nodes that it belongs on, for one
+    that is autoscaled what was decided last, for a cron service what its present run has.
     misplaced: of those placed, how many are where they may not stay. is_removed: only its last tasks are waited for.
     restarts, history: rows (`restarts.py`, `history.py`). held: slots that do not run because their task ended; of
     these, `done` will not start again, `completed` because they did what they were for. previous: the template and the
-    spec to roll back to.
+    spec to roll back to. demand_ms: since when the simulated demand is set, on the cluster's clock.
     """
 
     number: int
@@ -46,6 +47,13 @@ class Service(msgspec.Struct, kw_only=True, array_like=True):
     completed: int = 0
     update: UpdateStatus | None = None
     previous: tuple[int, ServiceSpec] | None = None
+    scaled: ScaleStatus | None = None
+    cron: CronStatus | None = None
+    demand_ms: int | None = None
+    stack: str = ""
+    """The stack that it came with; empty for one that was made by itself."""
+    stack_index: int = 0
+    """The log index at which another service left that stack."""
 
     @property
     def size(self) -> int:
@@ -90,14 +98,20 @@ class Service(msgspec.Struct, kw_only=True, array_like=True):
         self.done = int(np.count_nonzero(kinds >= restarts.GIVEN_UP))
         self.completed = int(np.count_nonzero(kinds == restarts.COMPLETED))
 
-    def become(self, spec: ServiceSpec, index: int, *, keeps_template: bool = False) -> None:
+    def become(
+        self, spec: ServiceSpec, index: int, *, keeps_template: bool = False, scales: bool = False
+    ) -> None:
         """Take on another spec, as the next version. The one before is remembered, unless a service call replaced it:
-        that changes a number, and says which."""
+        that changes a number, and says which. `scales`: the user means the number, although the spec had it before."""
         if self.version and not keeps_template:
             self.earlier = (*self.earlier, (self.version, self.spec))[-EARLIER_KEPT:]
         # A service call knows of nothing to wait for.
         self.has_begun |= keeps_template
+        # What a run of a cron service was made from stays; the next one is made from what the spec says then.
+        keeps_template |= spec.is_cron
         same = bool(self.version) and (keeps_template or is_same_template(self.spec, spec))
+        replicas = desired(spec, self.spec if self.version else None, self.replicas, scales=scales)
+        self._begin_anew(spec)
         self.version += 1
         if not same:
             self.template = self.version
@@ -105,10 +119,27 @@ class Service(msgspec.Struct, kw_only=True, array_like=True):
         self.spec = spec
         self.updated_index = index
         if not spec.is_global:
-            self.replicas = spec.replicas
-            # Of fewer replicas those go first that do not run.
-            running = min(self.placed + self.lost, self.replicas)
-            self.set_restarts(restarts.trimmed(self.restarts, self.replicas - running))
+            self.set_replicas(replicas)
+
+    def set_replicas(self, replicas: int) -> None:
+        """Another number of them. Of fewer those go first that do not run."""
+        self.replicas = replicas
+        if self.restarts:
+            running = min(self.placed + self.lost, replicas)
+            self.set_restarts(restarts.trimmed(self.restarts, replicas - running))
+
+    def _begin_anew(self, spec: ServiceSpec) -> None:
+        """What is counted from when the spec was set is not counted from before."""
+        if spec.simulate.demand != self.spec.simulate.demand:
+            self.demand_ms = None
+        if spec.autoscale is None:
+            self.scaled = None
+        if spec.is_cron:
+            before, cron = self.spec, self.cron or CronStatus()
+            is_resumed = not before.replicas and spec.replicas
+            if is_resumed or (before.schedule, before.time_zone) != (spec.schedule, spec.time_zone):
+                cron = msgspec.structs.replace(cron, decided_ms=None)
+            self.cron = cron
 
     def record(self) -> ServiceRecord:
         return ServiceRecord(
@@ -129,7 +160,22 @@ class Service(msgspec.Struct, kw_only=True, array_like=True):
             completed=self.completed,
             waiting=self.pending,
             update=self.update,
+            scaled=self.scaled,
+            cron=self.cron,
+            demand_ms=self.demand_ms,
+            stack=self.stack,
+            stack_index=max(self.updated_index, self.stack_index),
         )
+
+
+def desired(spec: ServiceSpec, before: ServiceSpec | None, present: int, *, scales: bool) -> int:
+    """How many replicas there should be once `spec` takes the place of `before`, where there are `present`."""
+    if spec.is_cron:
+        return present
+    if spec.autoscale is None:
+        return spec.replicas
+    keeps = before is not None and before.autoscale is not None and before.replicas == spec.replicas and not scales
+    return spec.autoscale.within(present if keeps else spec.replicas)
 
 
 def at_a_time(spec: ServiceSpec, replicas: int) -> int:
@@ -147,6 +193,8 @@ class ServiceTable:
         self._leaving = {service.number: None for service in services if service.is_removed}
         self._unsettled: dict[int, None] = {}
         self._everywhere: dict[int, None] = {}
+        self._nested: dict[int, None] = {}
+        self._watched: dict[int, None] = {}
         for service in services:
             self.settle(service)
 
@@ -155,6 +203,9 @@ class ServiceTable:
 
     def __len__(self) -> int:
         return len(self._by_name)
+
+    def newest_first(self) -> Iterator[Service]:
+        return reversed(self._by_name.values())
 
     def find(self, name: str) -> Service | None:
         return self._by_name.get(name)
@@ -173,6 +224,7 @@ class ServiceTable:
         self._leaving[service.number] = None
         self._unsettled.pop(service.number, None)
         self._everywhere.pop(service.number, None)
+        self._watched.pop(service.number, None)
 
     @property
     def has_leaving(self) -> bool:
@@ -184,13 +236,49 @@ class ServiceTable:
 
     def forget(self, number: int) -> None:
         del self.all[number], self._leaving[number]
+        self._nested.pop(number, None)
+
+    def nested(self) -> tuple[int, ...]:
+        """The numbers of those that are clusters, removed ones too while they have tasks."""
+        return tuple(sorted(self._nested))
+
+    def of_stack(self, stack: str) -> tuple[Service, ...]:
+        """The services of a stack, in order of creation."""
+        return tuple([service for service in self if service.stack == stack])
 
     def everywhere(self) -> tuple[int, ...]:
         """The numbers of global services: every change of a node concerns them."""
         return tuple(self._everywhere)
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether there is any of the three kinds below."""
+        return bool(self._watched)
+
+    def loaded(self) -> list[Service]:
+        """Those whose simulated replicas use something, in order of creation."""
+        return [service for service in self._watching() if service.spec.simulate.has_load]
+
+    def autoscaled(self) -> list[Service]:
+        """Those whose number of replicas follows what they use, in order of creation."""
+        return [service for service in self._watching() if service.spec.autoscale is not None]
+
+    def crons(self) -> list[Service]:
+        """Those that run by a schedule, in order of creation."""
+        return [service for service in self._watching() if service.spec.is_cron]
+
+    def _watching(self) -> list[Service]:
+        return [self.all[number] for number in sorted(self._watched)] if self._watched else []
+
     def settle(self, service: Service) -> None:
         """To be called after each change of a service's numbers."""
+        spec = service.spec
+        if spec.cluster is not None:
+            self._nested[service.number] = None
+        if not service.is_removed and (spec.autoscale is not None or spec.is_cron or spec.simulate.has_load):
+            self._watched[service.number] = None
+        elif self._watched:
+            self._watched.pop(service.number, None)
         if service.spec.is_global and not service.is_removed:
             self._everywhere[service.number] = None
         if service.is_settled or service.is_removed:
@@ -199,4 +287,7 @@ class ServiceTable:
             self._unsettled[service.number] = None
 
     def unsettled(self) -> tuple[Service, ...]:
-        return tuple(self.all[number] for number in sorted(self._unsettled))
+        return tuple([self.all[number] for number in sorted(self._unsettled)])
+
+    def unsettled_numbers(self) -> list[int]:
+        return sorted(self._unsettled)

@@ -5,20 +5,24 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, get_args
 
 import msgspec
 
 from . import constraints
-from .calls import InvalidCall, service_name
+from .autoscale_reading import autoscale_faults, load_faults
+from .calls import InvalidCall, check_cluster, service_name
 from .commands import MAX_CAPACITY, MAX_REPLICAS
+from .cron_reading import cron_faults
 from .gpus import MAX_DEVICES, WHOLE
-from .specs import Reservations, ServiceSpec, tidied
+from .specs import Placement, Reservations, ServiceSpec, one_a_node, tidied
 
 EXAMPLE = '{"image": "nginx:1.27", "replicas": 3}'
 MOST_RULES = 50
 LONGEST_MODEL = 100
 MOST_SECONDS = 1_000_000_000
+_WRONG_WORD = re.compile(r"Invalid enum value '(.*)'")
 _UNKNOWN = re.compile(r"unknown field `(.*)`")
 
 
@@ -35,9 +39,12 @@ def read_spec(body: object, *, name: str = "") -> ServiceSpec:
         raise _explained(message, path.removesuffix("`") or "$") from None
     if name and name in spec.depends_on:
         raise InvalidCall(f"$.depends_on.{name}", f"{name} would wait for itself", "name another service")
-    fault = next(_faults(spec, body), None)
+    fault = next(chain(_faults(spec, body), _affinity_faults(spec.placement, name)), None)
     if fault is not None:
         raise fault
+    if spec.cluster is not None:
+        _check_cluster(spec, name)
+        spec = one_a_node(spec)
     return _in_order(spec)
 
 
@@ -64,7 +71,10 @@ def _merged(value: Any, patch: Any) -> Any:
 
 
 def _explained(message: str, path: str) -> InvalidCall:
-    unknown = _UNKNOWN.search(message)
+    unknown, wrong = _UNKNOWN.search(message), _WRONG_WORD.search(message)
+    if wrong is not None and (words := _words_at(path)):
+        near = difflib.get_close_matches(wrong[1][:100], words, n=1)
+        return InvalidCall(path, message, f"did you mean {near[0]}?" if near else f"use {', '.join(words)}")
     if unknown is None:
         return InvalidCall(path, message, f"send for example {EXAMPLE}")
     field = unknown[1][:100]
@@ -81,6 +91,13 @@ def _struct_at(path: str) -> Any:
         types = {field.name: field.type for field in msgspec.structs.fields(found)}
         found = next(_structs(types.get(re.sub(r"\[.*", "", name))), ServiceSpec)
     return found
+
+
+def _words_at(path: str) -> tuple[str, ...]:
+    """The words that may stand at `$.placement.profile`; none where it is no choice among some."""
+    parent, _, name = path.rpartition(".")
+    types = {field.name: field.type for field in msgspec.structs.fields(_struct_at(parent))}
+    return tuple([word for word in get_args(types.get(name)) if isinstance(word, str) and word])
 
 
 def _structs(type: Any) -> Iterator[Any]:
@@ -130,6 +147,7 @@ def _faults(spec: ServiceSpec, body: Mapping[str, Any]) -> Iterator[InvalidCall]
         ("$.simulate.start_s", simulated.start_s, 0, MOST_SECONDS),
         ("$.simulate.run_s", simulated.run_s or 0, 0, MOST_SECONDS),
         ("$.simulate.exit_code", simulated.exit_code, 0, 255),
+        ("$.cluster.capacity", 0 if spec.cluster is None else spec.cluster.capacity, 0, MAX_CAPACITY),
     )
     for field, policy in (("update", spec.update), ("rollback", spec.rollback)):
         yield from _ranges(
@@ -146,6 +164,9 @@ def _faults(spec: ServiceSpec, body: Mapping[str, Any]) -> Iterator[InvalidCall]
     if len(dict.fromkeys(published)) < len(published):
         yield InvalidCall("$.ports", "a port is published twice", "name each published port once")
     yield from _rule_faults(spec)
+    yield from load_faults(spec)
+    yield from autoscale_faults(spec)
+    yield from cron_faults(spec)
 
 
 def _gpu_faults(kept: Reservations) -> Iterator[InvalidCall]:
@@ -160,6 +181,29 @@ def _gpu_faults(kept: Reservations) -> Iterator[InvalidCall]:
         if not model.strip() or len(model) > LONGEST_MODEL:
             hint = "name it as the nodes do, for example A100"
             yield InvalidCall(f"$.reservations.gpu_models[{i}]", f"{model[:100]!r} names no model", hint)
+
+
+_NO_CLUSTER_HAS = ("image", "command", "env", "limits", "ports", "simulate", "max_concurrent", "autoscale", "schedule")
+
+
+def _check_cluster(spec: ServiceSpec, name: str) -> None:
+    """What a service may say whose container is a cluster. Raises InvalidCall."""
+    assert spec.cluster is not None
+    if spec.is_job:
+        raise InvalidCall("$.mode", f"a cluster is no {spec.mode}", "use replicated or global")
+    for field in _NO_CLUSTER_HAS:
+        if getattr(spec, field) != getattr(ServiceSpec(), field):
+            raise InvalidCall(f"$.{field}", f"a cluster has no {field}", "leave it out, or give it to a service inside")
+    if spec.reservations.gpus and spec.reservations.gpu_milli < WHOLE:
+        message = f"a node of a cluster has whole GPUs, not {spec.reservations.gpu_milli} thousandths of one"
+        raise InvalidCall("$.reservations.gpu_milli", message, "leave it out")
+    most = spec.placement.max_replicas_per_node
+    if most > 1:
+        path, hint = "$.placement.max_replicas_per_node", "leave it out"
+        raise InvalidCall(path, f"{most} nodes of a cluster on one node would be lost together", hint)
+    # A global one counts its nodes itself.
+    replicas = max(1, spec.replicas) if spec.is_global else spec.replicas
+    check_cluster(name, replicas, spec.cluster, spec.reservations.slots, "$", "$.reservations.slots")
 
 
 def _rule_faults(spec: ServiceSpec) -> Iterator[InvalidCall]:
@@ -178,6 +222,30 @@ def _rule_faults(spec: ServiceSpec) -> Iterator[InvalidCall]:
         if fault:
             hint = "name what to spread over, for example node.labels.zone"
             yield InvalidCall(f"$.placement.preferences[{i}]", fault, hint)
+
+
+def _affinity_faults(place: Placement, name: str) -> Iterator[InvalidCall]:
+    if len(place.affinities) > MOST_RULES:
+        message = f"{len(place.affinities)} affinities"
+        yield InvalidCall("$.placement.affinities", message, f"send at most {MOST_RULES}")
+    for i, affinity in enumerate(place.affinities):
+        path = f"$.placement.affinities[{i}]"
+        if bool(affinity.constraint) == bool(affinity.service):
+            hint = 'for example {"constraint": "node.labels.zone == a", "weight": 50}'
+            yield InvalidCall(path, "an affinity is to a constraint or to a service", hint)
+        if not affinity.weight or not -100 <= affinity.weight <= 100:
+            hint = "use 1 to 100 for what is rather there, -100 to -1 for what is rather not"
+            yield InvalidCall(f"{path}.weight", f"a weight of {affinity.weight}", hint)
+        if affinity.constraint:
+            try:
+                constraints.parse(affinity.constraint)
+            except ValueError as error:
+                yield InvalidCall(f"{path}.constraint", str(error), constraints.HINT)
+        elif affinity.service:
+            service_name(affinity.service, f"{path}.service")
+            if affinity.service == name:
+                hint = 'to keep its replicas apart, spread over {"preferences": ["node.name"]}'
+                yield InvalidCall(f"{path}.service", f"{name} would look at itself", hint)
 
 
 def resource_faults(name: str, path: str) -> Iterator[InvalidCall]:
@@ -204,5 +272,10 @@ def _in_order(spec: ServiceSpec) -> ServiceSpec:
         labels=dict(sorted(spec.labels.items())),
         depends_on=dict(sorted(spec.depends_on.items())),
         reservations=kept,
+        simulate=msgspec.structs.replace(
+            spec.simulate,
+            usage=dict(sorted(spec.simulate.usage.items())),
+            demand=dict(sorted(spec.simulate.demand.items())),
+        ),
     )
     return tidied(in_order)

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-Mode = Literal["replicated", "global", "replicated-job", "global-job"]
+Mode = Literal["replicated", "global", "replicated-job", "global-job", "cron"]
 
 
 class _Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -57,6 +57,20 @@ class Platform(_Spec, frozen=True, kw_only=True):
     arch: str = ""
 
 
+class Affinity(_Spec, frozen=True, kw_only=True):
+    """Where new replicas rather go, or with a negative weight rather not: nodes that meet a constraint, or that have
+    replicas of another service."""
+
+    constraint: str = ""
+    service: str = ""
+    weight: int = 0
+    """-100 to 100."""
+
+
+Profile = Literal["", "spread", "binpack", "cosine", "mixed"]
+"""How nodes are chosen among those that will do; empty is `spread`."""
+
+
 class Placement(_Spec, frozen=True, kw_only=True):
     """Where replicas may go, and where they should. Constraints and preferences are written as in `constraints.py`."""
 
@@ -66,6 +80,9 @@ class Placement(_Spec, frozen=True, kw_only=True):
     max_replicas_per_node: int = 0
     """0 = no limit."""
     platforms: tuple[Platform, ...] = ()
+    profile: Profile = ""
+    affinities: tuple[Affinity, ...] = ()
+    """Nodes of the highest sum of weights come first, before preferences and profile."""
 
 
 class RestartPolicy(_Spec, frozen=True, kw_only=True):
@@ -98,14 +115,65 @@ class UpdatePolicy(_Spec, frozen=True, kw_only=True):
     order: Literal["stop-first", "start-first"] = "stop-first"
 
 
+class DemandStep(_Spec, frozen=True, kw_only=True):
+    """What all replicas together have to bear from so many seconds after the demand was set on."""
+
+    total: float
+    after_s: float = 0.0
+
+
 class Simulated(_Spec, frozen=True, kw_only=True):
     """How a simulated replica behaves: it starts for so long, fails then, or runs for so long or until it is stopped,
-    and ends with this code; anything but 0 is a failure."""
+    and ends with this code; anything but 0 is a failure.
+
+    usage: what each running replica uses, by metric (`cpu_milli`, `memory_mib`, or any name). demand: what comes on top
+    for all of them together, shared evenly: a number, or steps over time. A change of these two replaces no replica.
+    """
 
     start_s: float = 0.0
     fails_to_start: bool = False
     run_s: float | None = None
     exit_code: int = 0
+    usage: dict[str, float] = {}
+    demand: dict[str, float | tuple[DemandStep, ...]] = {}
+
+    @property
+    def has_load(self) -> bool:
+        return bool(self.usage or self.demand)
+
+
+class Stabilisation(_Spec, frozen=True, kw_only=True):
+    """For how many seconds the lowest recommendation holds back an increase, and the highest a decrease."""
+
+    up: float = 0.0
+    down: float = 300.0
+
+
+class Autoscale(_Spec, frozen=True, kw_only=True):
+    """The number of replicas follows what they use, by the rule and with the defaults of Kubernetes' autoscaler.
+
+    metric: `cpu` or `memory`, in percent of what a replica reserves, or any name, as it is measured. target: what the
+    mean of all replicas should be. tolerance: no change while it is off by no more than this share. every_s: from one
+    decision to the next.
+    """
+
+    max: int
+    target: float
+    metric: str = "cpu"
+    min: int = 1
+    tolerance: float = 0.1
+    stabilisation_s: Stabilisation = Stabilisation()
+    every_s: float = 15.0
+
+    def within(self, replicas: int) -> int:
+        """The nearest number within the bounds."""
+        return min(max(replicas, self.min), self.max)
+
+
+class NestedCluster(_Spec, frozen=True, kw_only=True):
+    """The replicas are the nodes of a cluster. Each has so many slots; 0 = all that the replica reserves."""
+
+    capacity: int = 0
 
 
 class ServiceSpec(_Spec, frozen=True, kw_only=True):
@@ -113,7 +181,7 @@ class ServiceSpec(_Spec, frozen=True, kw_only=True):
 
     mode: Mode = "replicated"
     """`global`: one replica on every node that it may run on; `replicas` is then left out. Jobs run to their end:
-    `replicas` times, or once on every node."""
+    `replicas` times, or once on every node; `cron` is a job that runs whenever its schedule says."""
     replicas: int = 1
     max_concurrent: int = 0
     """Of a job, how many run at a time; 0 = all."""
@@ -134,6 +202,22 @@ class ServiceSpec(_Spec, frozen=True, kw_only=True):
     rollback: UpdatePolicy = UpdatePolicy()
     force_update: int = 0
     """Another number replaces the replicas though nothing else has changed."""
+    autoscale: Autoscale | None = None
+    """`replicas` is then where it begins; how many there should be from then on stands in the service's status."""
+    schedule: str = ""
+    """Of a cron service, when it runs: minute, hour, day, month, weekday, such as `*/5 * * * *`; with six fields the
+    first is the second."""
+    time_zone: str = "UTC"
+    overlap: Literal["forbid", "allow", "replace"] = "forbid"
+    """What a run does that is due before the last one is over: it is left out, joins it, or ends it."""
+    window_s: float = 300.0
+    """A run that was missed, because nobody led, is made up for if it is no older; of several, the last."""
+
+    @property
+    def is_cron(self) -> bool:
+        return self.mode == "cron"
+    cluster: NestedCluster | None = None
+    """The container is a cluster (`nested.py`); a service never becomes one, nor stops being one."""
 
     @property
     def is_global(self) -> bool:
@@ -141,7 +225,7 @@ class ServiceSpec(_Spec, frozen=True, kw_only=True):
 
     @property
     def is_job(self) -> bool:
-        return self.mode in ("replicated-job", "global-job")
+        return self.mode in ("replicated-job", "global-job", "cron")
 
     def starts_first(self, policy: UpdatePolicy) -> bool:
         """Whether new replicas start before old ones stop. Never those of a job, whose `max_concurrent` says how many
@@ -158,10 +242,15 @@ class ServiceSpec(_Spec, frozen=True, kw_only=True):
 
 def tidied(spec: ServiceSpec) -> ServiceSpec:
     """The same spec, where a part that says nothing is left out: equal specs have equal bytes."""
-    said_nothing = {name: part for name, part in _PARTS.items() if getattr(spec, name) == part}
+    said_nothing: dict[str, object] = {
+        name: part for name, part in _PARTS.items() if getattr(spec, name) == part
+    }
+    if spec.autoscale is not None and spec.autoscale.stabilisation_s == _CALM:
+        said_nothing["autoscale"] = msgspec.structs.replace(spec.autoscale, stabilisation_s=_CALM)
     return msgspec.structs.replace(spec, **said_nothing)
 
 
+_CALM = Autoscale(max=1, target=1).stabilisation_s
 # Once: to ask a class for its fields takes a millisecond.
 _PARTS: dict[str, _Spec] = {
     field.name: field.default
@@ -170,10 +259,31 @@ _PARTS: dict[str, _Spec] = {
 }
 
 
-TEMPLATE = ("image", "command", "env", "reservations", "limits", "ports", "simulate", "force_update")
+def nested_cluster(parent: str, service: str) -> str:
+    """The id of the cluster that a service of another one is."""
+    return f"{parent}.{service}"
+
+
+def one_a_node(spec: ServiceSpec) -> ServiceSpec:
+    """The nodes of a nested cluster are on different nodes: two on one would be lost together."""
+    place = msgspec.structs.replace(spec.placement, max_replicas_per_node=1)
+    return msgspec.structs.replace(spec, placement=place)
+
+
+TEMPLATE = ("image", "command", "env", "reservations", "limits", "ports", "simulate", "force_update", "cluster")
 """What a running replica was made from: a change of these replaces it, a change of anything else does not."""
+LOADS = ("simulate.usage", "simulate.demand")
+"""All but these parts of it: the load of simulated replicas comes from outside, and changes while they run."""
 
 
 def is_same_template(one: ServiceSpec, other: ServiceSpec) -> bool:
     """Whether a replica of one is as good as a replica of the other."""
-    return all(getattr(one, field) == getattr(other, field) for field in TEMPLATE)
+    return all(_made_from(one, field) == _made_from(other, field) for field in TEMPLATE)
+
+
+def _made_from(spec: ServiceSpec, field: str) -> object:
+    """A part of the template, without LOADS."""
+    part = getattr(spec, field)
+    if isinstance(part, Simulated) and part.has_load:
+        return msgspec.structs.replace(part, usage={}, demand={})
+    return part

@@ -32,7 +32,7 @@ COLUMNS: tuple[tuple[str, str], ...] = (
 )
 HOLE = -1
 SPARE_ROWS = 1024
-"""Holes that are not worth closing up, and rows that the smallest table has room for."""
+"""Holes that are not worth closing up, and rows that the smallest table with a task has room for."""
 
 
 class Index:
@@ -100,7 +100,8 @@ class TaskTable:
     """
 
     def __init__(self) -> None:
-        self._data: dict[str, Column] = {name: np.zeros(SPARE_ROWS, dtype=dtype) for name, dtype in COLUMNS}
+        # No room before it is needed: a cluster of thousands has thousands of members that never have a task.
+        self._data: dict[str, Column] = {name: np.zeros(0, dtype=dtype) for name, dtype in COLUMNS}
         self._end = 0
         self._holes = 0
         self.next_id = 1
@@ -139,7 +140,7 @@ class TaskTable:
         room = self._data["id"].size
         if needed <= room:
             return
-        room = max(needed, room + room // 2)
+        room = max(needed, room + room // 2, SPARE_ROWS)
         for name, column in self._data.items():
             larger = np.zeros(room, dtype=column.dtype)
             larger[: self._end] = column[: self._end]

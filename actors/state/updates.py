@@ -72,12 +72,12 @@ def roll_back(service: Service, change: Change, clock_ms: int, message: str = ""
     service.update = msgspec.structs.replace(service.update, message=message)
 
 
-def become(service: Service, spec: ServiceSpec, index: int) -> bool:
+def become(service: Service, spec: ServiceSpec, index: int, *, scales: bool = False) -> bool:
     """Take on a spec; whether running replicas have to be replaced. One whose template was there before has its number,
     so that replicas of that time are as good as new."""
     before = (service.template, service.spec)
     is_new = not service.version
-    service.become(spec, index)
+    service.become(spec, index, scales=scales)
     if is_new or service.template == before[0]:
         return False
     if service.previous is not None and is_same_template(service.previous[1], spec):

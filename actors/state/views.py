@@ -10,22 +10,25 @@ import msgspec
 from . import commands
 from .machine import ClusterState
 from .records import CallRecord, ServiceRecord
+from .specs import NestedCluster, nested_cluster
 
-__all__ = ["call_view", "describe_command", "load_table", "services", "state_view"]
+__all__ = ["call_view", "cluster_view", "describe_command", "load_table", "services", "state_view"]
 
 Address = Callable[[str | None], str | None]
 View = dict[str, Any]
 
 
-def services(state: ClusterState, address: Address) -> list[View]:
+def services(state: ClusterState, address: Address, cluster: str = "0") -> list[View]:
     """Every service, in order of creation: what is desired, what runs where, and the newest call that set it.
 
-    Services that are only asked for yet stand at the end.
+    Services that are only asked for yet stand at the end. `cluster` is the id of this one.
     """
     latest = state.newest_calls()
     why = {pending.service: pending.reason for pending in state.pending()}
     views = [
-        _service(state, record, latest.pop(record.name, None), why, address) for record in state.services()
+        _service(state, record, latest.pop(record.name, None), why, address)
+        | cluster_view(cluster, record.name, record.spec.cluster)
+        for record in state.services()
     ]
     for name, call in latest.items():
         wanted = next(request for request in call.services if request.name == name)
@@ -39,6 +42,7 @@ def services(state: ClusterState, address: Address) -> list[View]:
                 "load_distribution": {},
             }
             | _call_fields(call)
+            | cluster_view(cluster, name, wanted.cluster)
         )
     return views
 
@@ -59,6 +63,8 @@ def _service(
     }
     if record.name in why:
         view["reason"] = why[record.name]
+    if record.update is not None:
+        view["update"] = {"state": record.update.state}
     return view | (_call_fields(call) if call is not None else {})
 
 
@@ -66,7 +72,12 @@ def _call_fields(call: CallRecord) -> View:
     return {"service_id": call.id, "status": call.status, "log_index": call.log_index}
 
 
-def call_view(call: CallRecord, address: Address) -> View:
+def cluster_view(cluster: str, service: str, nested: NestedCluster | None) -> View:
+    """Which cluster a service of this one is, if it is one."""
+    return {} if nested is None else {"cluster": {"id": nested_cluster(cluster, service)}}
+
+
+def call_view(call: CallRecord, address: Address, cluster: str = "0") -> View:
     """A service call: the body it came with, and what became of it."""
     body = msgspec.json.decode(call.body)
     view: View = dict(body) if isinstance(body, dict) else {}
@@ -77,6 +88,9 @@ def call_view(call: CallRecord, address: Address) -> View:
         "services": [request.name for request in call.services],
         "load_distribution": _addressed(call.load_distribution, address),
     }
+    clusters = {r.name: nested_cluster(cluster, r.name) for r in call.services if r.cluster is not None}
+    if clusters:
+        view["clusters"] = clusters
     if call.executed_index is not None:
         view |= {"executed_index": call.executed_index, "placed": call.placed, "pending": call.pending}
     if call.reason:
@@ -86,12 +100,12 @@ def call_view(call: CallRecord, address: Address) -> View:
     return view
 
 
-def state_view(state: ClusterState, address: Address) -> View:
+def state_view(state: ClusterState, address: Address, cluster: str = "0") -> View:
     """What `/state` says, all from one state: services, the last call, those that wait, and how the load is spread."""
     last = state.last_call()
     return {
-        "services": services(state, address),
-        "last_call": None if last is None else call_view(last, address),
+        "services": services(state, address, cluster),
+        "last_call": None if last is None else call_view(last, address, cluster),
         "calls_waiting": [
             {
                 "service_id": call.id,
@@ -137,8 +151,16 @@ def describe_command(data: bytes) -> View:
             view |= {"node": name}
         case commands.PutService(name=name, spec=spec):
             view |= {"services": {name: spec.replicas}}
+        case commands.ScaleService(name=name, replicas=replicas):
+            view |= {"services": {name: replicas}}
+        case commands.RunDue(name=name, run_ms=run_ms):
+            view |= {"services": [name], "due_ms": run_ms}
         case commands.RemoveService(name=name) | commands.RollBackService(name=name):
             view |= {"services": [name]}
+        case commands.PutStack(name=name, services=services):
+            view |= {"stack": name, "services": {service: spec.replicas for service, spec in services[:20]}}
+        case commands.RemoveStack(name=name):
+            view |= {"stack": name}
         case commands.PassTime(clock_ms=clock_ms):
             view |= {"clock_ms": clock_ms}
         case commands.MoveNodes(addresses=addresses):

@@ -9,6 +9,7 @@ DATA/
 import fcntl
 import os
 import zlib
+from hashlib import blake2s
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,6 +22,7 @@ from .sqlite import SqliteStorage, sync_folder
 
 __all__ = ["FORMAT", "ClusterFolder", "DataFolder", "HomeFile", "node_file"]
 
+LONGEST_NAME = 200
 FORMAT = 1
 """Of home.json; another one is refused by name."""
 
@@ -183,6 +185,9 @@ def node_file(folder: Path, node: str) -> Path:
 def _file_name(name: str) -> str:
     """A name that no file system reads in its own way, and no two names share."""
     text = quote(name, safe="")
+    if len(text) > LONGEST_NAME:
+        # A cluster in a cluster in a cluster… has a long id, and file systems take 255 bytes.
+        text = f"{text[:100]}~{blake2s(name.encode(), digest_size=16).hexdigest()}"
     return text.replace(".", "%2E") if text.startswith(".") else text
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, MutableMapping
+from math import ceil
 from random import Random
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from .cell import Cell, Origin, State
 from .messages import Restart
@@ -51,6 +54,23 @@ class Timer:
         return self.is_waiting and self.incarnation == cell.incarnation and cell.state is State.RUNNING
 
 
+class WrongClock(msgspec.Struct, frozen=True, kw_only=True):
+    """A clock that showed `shown_ns` at `since_ns`, and goes `rate` times as fast since."""
+
+    since_ns: int
+    shown_ns: int
+    rate: float = 1.0
+
+    def at(self, t_ns: int) -> int:
+        """What it shows."""
+        return self.shown_ns + round((t_ns - self.since_ns) * self.rate)
+
+    def really(self, delay_ns: int) -> int:
+        """How long it takes until it has moved so far."""
+        # Rounded up: a timer that rang early by a fraction would find nothing due, and be set again for no time at all.
+        return ceil(delay_ns / self.rate)
+
+
 class ActorLog(logging.LoggerAdapter[logging.Logger]):
     """The logger `raftyard` with the actor's name in front."""
 
@@ -73,7 +93,9 @@ class Context(ABC):
         "name",
         "origin",
         "system",
+        "wrong",
     )
+    wrong: WrongClock  # only in contexts whose class is that of wrong clocks
 
     def __init__(self, system: System, cell: Cell, cells: dict[str, Cell]) -> None:
         self.name = cell.name
@@ -96,6 +118,11 @@ class Context(ABC):
     def now(self) -> float:
         """Seconds since the system started."""
         return self.now_ns() / 1e9
+
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970 in UTC: what the calendar says, and nothing to measure time with. It may jump where
+        time is real; in virtual time it goes on from where the system was told to begin."""
+        return self.system.wall_ns
 
     @property
     def random(self) -> Random:
@@ -127,7 +154,7 @@ class Context(ABC):
         if delay_ns <= 0:
             self.system.arrive(arrival)
         else:
-            self.system.schedule(self.now_ns() + delay_ns, arrival)
+            self.system.schedule(self.system.now_ns + delay_ns, arrival)
 
     def after(self, delay_s: float, message: Any) -> Timer:
         """Send a message to itself after `delay_s` seconds, rounded once to nanoseconds."""

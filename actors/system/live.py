@@ -8,7 +8,7 @@ from heapq import heapify, heappop, heappush
 from queue import SimpleQueue
 from random import SystemRandom
 from threading import Condition, Event, Lock, RLock, Thread, get_ident
-from time import monotonic, monotonic_ns
+from time import monotonic, monotonic_ns, time_ns
 from typing import Any
 
 from .cell import Cell, Control, Item, State
@@ -40,11 +40,32 @@ class LiveContext(Context):
             self.system._deliver_to(to, message, self.origin, self.cause, self.has_intake)
 
 
+class WrongLiveContext(LiveContext):
+    """The context of an actor whose clock is wrong; a class of its own, so that the right ones cost nothing."""
+
+    __slots__ = ()
+
+    def now_ns(self) -> int:
+        """What the actor's clock shows."""
+        return self.wrong.at(self.system.now_ns)
+
+    def after_ns(self, delay_ns: int, message: Any) -> Timer:
+        """See Context.after_ns; measured by the actor's clock, so a fast one rings early."""
+        timer = Timer(self, message)
+        if delay_ns <= 0:
+            self.system.fire(timer)
+        else:
+            self.system.schedule(self.system.now_ns + self.wrong.really(delay_ns), timer)
+        return timer
+
+
 class Live(System):
     """Runs actors in real time on `threads` threads. `seed` seeds their randomness; without one it is drawn.
 
     More than two threads gain nothing while handlers are Python: two keep going when one handler is slow.
     """
+
+    wrong_context = WrongLiveContext
 
     def __init__(self, *, threads: int = 2, seed: int | None = None, events: int = 10_000) -> None:
         super().__init__(SystemRandom().getrandbits(63) if seed is None else seed, events)
@@ -64,6 +85,11 @@ class Live(System):
     def now_ns(self) -> int:
         """Nanoseconds since the start, monotonic."""
         return monotonic_ns() - self._origin_ns
+
+    @property
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970, by this machine's clock."""
+        return time_ns()
 
     # -- from outside
 

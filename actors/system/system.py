@@ -19,7 +19,7 @@ from pykka._envelope import Envelope
 
 from .actor import Actor
 from .cell import REFUSE, Cell, Control, Item, Origin, State
-from .context import Context, Timer
+from .context import Context, Timer, WrongClock
 from .errors import ActorCrashed, ActorError, MailboxFull, NameTaken, NoSuchActor, SystemClosed
 from .events import EventLog
 from .messages import Restart, Statistics, Terminated, Traced
@@ -61,13 +61,22 @@ class System(ABC):
         self._is_closed = False
         self._trace: Callable[[Traced], None] | None = None
         self._traced = 0
+        self._wrong_clocks: dict[str, WrongClock] = {}
 
     # -- what a clock supplies
+
+    wrong_context: type[Context]
+    """Of actors whose clock is wrong."""
 
     @property
     @abstractmethod
     def now_ns(self) -> int:
         """Nanoseconds since the system started."""
+
+    @property
+    @abstractmethod
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970 in UTC, as the calendar has it; not monotonic where time is real."""
 
     @abstractmethod
     def schedule(self, t_ns: int, thing: Scheduled) -> None:
@@ -174,6 +183,25 @@ class System(ABC):
         # In its turn, so that it never overtakes the pause.
         self._tell_control(name, Control.RESUME, first=False)
 
+    def set_clock(self, name: str, *, leap_ns: int = 0, rate: float = 1.0) -> None:
+        """Let an actor's clock leap forwards now, and go `rate` times as fast from now on; its later incarnations have
+        the same clock, and so has one that is only spawned later. Timers that run already ring when they would have.
+
+        For tests and chaos. Nobody else's time changes; the event log and statistics keep to the system's."""
+        if leap_ns < 0 or rate <= 0:
+            raise ValueError("an actor's clock never goes back and never stands still")
+        old, now_ns = self._wrong_clocks.get(name), self.now_ns
+        shown_ns = (now_ns if old is None else old.at(now_ns)) + leap_ns
+        self._wrong_clocks[name] = WrongClock(since_ns=now_ns, shown_ns=shown_ns, rate=rate)
+        cell = self._cells.get(name)
+        context = getattr(cell, "context", None)  # it has none before its first incarnation
+        if context is not None:
+            self._make_wrong(context)
+
+    def _make_wrong(self, context: Context) -> None:
+        context.wrong = self._wrong_clocks[context.name]
+        context.__class__ = self.wrong_context
+
     def peek(self, name: str) -> Actor | None:
         """The actor behind a name, for checkers that look inside without a message; None where none has started.
 
@@ -274,6 +302,8 @@ class System(ABC):
         actor = cell.cls(*cell.args, **cell.kwargs)
         cell.incarnation += 1
         actor.context = cell.context = self._make_context(cell)
+        if cell.name in self._wrong_clocks:
+            self._make_wrong(cell.context)
         cell.actor = actor
         cell.receive = actor.on_receive if cell.lock is None else self._locked(cell, actor)
         cell.intake = actor.intake if cell.has_intake else None

@@ -21,6 +21,8 @@ from .promise import Promise
 from .system import Scheduled, System
 
 _MANY_CANCELLED = 512  # cancelled timers in the heap before it is worth cleaning
+EPOCH_NS = 1_767_225_600 * 1_000_000_000
+"""When virtual time begins for the wall clock, unless told otherwise: 2026-01-01 in UTC, a Thursday."""
 _MARKS = 3 * 4096  # numbers that wait before they go into the digest
 
 
@@ -83,14 +85,31 @@ class VirtualContext(Context):
         super().deliver(delay_ns, to, message, valid)
 
 
+class WrongVirtualContext(VirtualContext):
+    """The context of an actor whose clock is wrong; a class of its own, so that the right ones cost nothing."""
+
+    __slots__ = ()
+
+    def now_ns(self) -> int:
+        """What the actor's clock shows."""
+        return self.wrong.at(self._clock.clock_ns)
+
+    def after_ns(self, delay_ns: int, message: Any) -> Timer:
+        """See Context.after_ns; measured by the actor's clock, so a fast one rings early."""
+        return super().after_ns(self.wrong.really(delay_ns), message)
+
+
 class Virtual(System):
     """Runs actors in virtual time, in the thread that calls `run`, `step` or `ask`.
 
     Equal seeds give equal runs, byte for byte, in any process. A `shuffle_seed` permutes what happens at equal times in
     different actors (each one's messages keep their order): another interleaving, as repeatable. `codec_check` passes
     every message that is a msgspec.Struct through msgpack before it is handled. With `raise_crashes` a crash that was
-    not asked for is raised to the caller of `run` (after the supervision did its work).
+    not asked for is raised to the caller of `run` (after the supervision did its work). The wall clock begins at
+    `epoch_ns` after 1970.
     """
+
+    wrong_context = WrongVirtualContext
 
     def __init__(
         self,
@@ -101,9 +120,11 @@ class Virtual(System):
         raise_crashes: bool = False,
         with_digest: bool = True,
         events: int = 10_000,
+        epoch_ns: int = EPOCH_NS,
     ) -> None:
         super().__init__(seed, events)
         self.clock_ns = 0
+        self._epoch_ns = epoch_ns
         # A cell lies here once for every item in its mailbox: whose turn it is at the present time.
         self.ready: deque[Cell] | list[Cell] = deque() if shuffle_seed is None else []
         self.observers: list[Callable[[str, Any], None]] = []
@@ -127,6 +148,11 @@ class Virtual(System):
     def now_ns(self) -> int:
         """Virtual nanoseconds since the start."""
         return self.clock_ns
+
+    @property
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970: the epoch and virtual time."""
+        return self._epoch_ns + self.clock_ns
 
     def run(self, for_s: float | None = None, *, until_ns: int | None = None) -> None:
         """Run `for_s` seconds of virtual time, or until a point of it."""

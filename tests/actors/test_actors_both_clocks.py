@@ -13,6 +13,7 @@ from raftyard.actors.messages import (
     ChangeService,
     CreateClusterRequest,
     DescribeService,
+    DescribeTasks,
     LinkPolicy,
     ListClusters,
     RemoveClusterRequest,
@@ -87,6 +88,21 @@ def test_a_drained_node_is_empty_when_its_replicas_run_elsewhere(clocked: Yard):
     clocked.until(lambda: services(clocked) == {"web": 25})
 
 
+def test_devices_and_profiles_are_the_same_on_both_clocks(clocked: Yard):
+    node = clocked.picture()["nodes"][0]["address"]
+    clocked.ask(UpdateNodeRequest(node=node, body={"resources": {"gpus": 2}, "gpu_model": "T4"}))
+    kept = {"gpus": 1, "gpu_milli": 400, "gpu_models": ["T4"]}
+    clocked.ask(
+        ChangeService(
+            service="web", body={"replicas": 4, "reservations": kept, "placement": {"profile": "mixed"}}
+        )
+    )
+    clocked.until(lambda: services(clocked) == {"web": 4})
+    tasks = clocked.ask(DescribeTasks(service="web"))["results"]
+    assert {task["node"] for task in tasks} == {node}
+    assert sorted(task["gpus"]["devices"] for task in tasks) == [[0], [0], [1], [1]]
+
+
 def test_a_job_runs_to_its_end_and_what_fails_starts_again_after_its_delay(clocked: Yard):
     body = {"mode": "replicated-job", "replicas": 6, "max_concurrent": 3, "simulate": {"run_s": 0.1}}
     clocked.ask(ChangeService(service="sum", body=body))
@@ -105,7 +121,9 @@ def test_a_bad_version_is_rolled_back_and_a_good_one_stays(clocked: Yard):
 
     clocked.ask(ChangeService(service="web", body=body))
     clocked.until(lambda: services(clocked) == {"web": 6})
-    clocked.ask(ChangeService(service="web", body=body | {"image": "b", "simulate": {"fails_to_start": True}}))
+    clocked.ask(
+        ChangeService(service="web", body=body | {"image": "b", "simulate": {"fails_to_start": True}})
+    )
     clocked.until(lambda: update().get("update", {}).get("state") == "rollback_completed")
     assert update()["spec"]["image"] == "a"
     clocked.ask(ChangeService(service="web", body=body | {"image": "c"}))

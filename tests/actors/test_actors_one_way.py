@@ -44,10 +44,10 @@ def test_a_front_door_that_crashes_leaves_cut_what_was_cut():
 
 
 def test_a_call_that_cannot_be_planned_fails_and_the_next_one_is_carried_out(monkeypatch):
-    def plan_call(state, call):
+    def plan_call(state, call, scores):
         if call.services[0].name == "poison":
             raise ValueError("no plan")
-        return reconcile.plan_call(state, call)
+        return reconcile.plan_call(state, call, scores)
 
     monkeypatch.setattr("raftyard.actors.control.loop.plan_call", plan_call)
     with Yard(seed=5) as yard:

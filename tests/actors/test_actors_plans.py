@@ -32,7 +32,7 @@ def gains(planned, name: str):
 
 @pytest.fixture(params=["virtual", "live"])
 def either(request):
-    system = Virtual(seed=3, raise_crashes=True) if request.param == "virtual" else Live(seed=3)
+    system = Virtual(seed=3, raise_crashes=True, codec_check=True) if request.param == "virtual" else Live(seed=3)
     with Yard(system, checked=request.param == "virtual") as made:
         made.until(lambda: made.picture()["leader"])
         yield made
@@ -82,11 +82,37 @@ def test_the_loss_of_a_majority_says_that_nobody_would_decide(yard: Yard):
     assert not plan(yard, loss=["node_0", "node_1", "node_2"])["voters"]["is_majority"]
 
 
+def test_every_node_in_turn_is_asked_about(yard: Yard):
+    put(yard, "web", replicas=10)
+    yard.settle()
+    report = plan(yard, loss="each")
+    assert report["summary"] == {"nodes": 5, "survivable": 5, "not_survivable": 0, "not_looked_at": 0}
+    assert report["voters"]["is_majority"]
+    put(yard, "big", replicas=480)
+    yard.settle()
+    report = plan(yard, loss="each")
+    assert report["summary"]["survivable"] == 0
+    assert report["losses"][0]["node"] == "localhost:8001"
+    assert report["losses"][0]["waits"] == 90
+
+
 def test_several_plans_are_made_one_after_the_other(yard: Yard):
     bodies = [{"call": {"container": {"id": number, "replicas": number}}} for number in range(1, 6)]
     asked = [yard.later(DescribePlan(body=body)) for body in bodies]
     yard.run(1.0)
     assert [one.result()["summary"]["starts"] for one in asked] == [1, 2, 3, 4, 5]
+
+
+def test_the_cluster_goes_on_while_a_plan_is_made(yard: Yard, monkeypatch):
+    """Nothing is applied while the state is copied, bit by bit; all of it is afterwards."""
+    monkeypatch.setattr("raftyard.actors.state.forks.LARGE_COLUMN", 0)
+    put(yard, "web", replicas=3)
+    yard.settle()
+    planned = yard.later(DescribePlan(body={"drain": ["node_0"]}))
+    calls = [yard.submit(wait_s=None, **{f"s{number}": 2}) for number in range(20)]
+    yard.settle()
+    assert planned.result()["plan"] == "drain"
+    assert {yard.call(call["service_id"])["status"] for call in calls} == {"executed"}
 
 
 @pytest.mark.parametrize(
@@ -98,6 +124,7 @@ def test_several_plans_are_made_one_after_the_other(yard: Yard):
         ({"drain": []}, "$.drain"),
         ({"drain": {"nodes": ["node_0"], "max_paralel": 1}}, "$.drain.max_paralel"),
         ({"drain": {"nodes": ["node_0"], "deadline_s": -1}}, "$.drain.deadline_s"),
+        ({"loss": []}, "$.loss"),
         ({"loss": [7]}, "$.loss[0]"),
         ({"service": {"spec": {}}}, "$.service.name"),
         ({"service": {"name": "web"}}, "$.service"),

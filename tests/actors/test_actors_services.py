@@ -152,6 +152,28 @@ def test_devices_stay_with_their_tasks_whoever_leads(yard: Yard):
     assert len(before) == 4 and after == before
 
 
+def test_profiles_and_affinities_go_through_the_log_and_say_how_nodes_compare(yard: Yard):
+    for node in range(5):
+        resources = {"cpu_milli": 4000, "memory_mib": 8192, "gpus": 2 * (node % 2)}
+        yard.ask(UpdateNodeRequest(node=f"node_{node}", body={"resources": resources, "gpu_model": "T4"}))
+    put(yard, "pack", replicas=5, reservations={"cpu_milli": 1000}, placement={"profile": "binpack"})
+    yard.settle()
+    assert yard.placed("pack") == {"node_0": 4, "node_1": 1}
+    kept = {"gpus": 1, "gpu_milli": 500, "cpu_milli": 500}
+    away = [{"service": "pack", "weight": -10}]
+    put(yard, "share", replicas=3, reservations=kept, placement={"profile": "mixed", "affinities": away})
+    yard.settle()
+    assert yard.placed("share") == {"node_3": 3}
+    shown = yard.ask(DescribeService(service="share"))["placement"]
+    assert shown["profile"] == "mixed"
+    assert {node: told["affinity"] for node, told in shown["nodes"].items()} == {
+        yard.address("node_3"): 0,
+        yard.address("node_1"): -10,
+    }
+    digests = {yard.node(name).state.digest() for name in yard.names()}
+    assert len(digests) == 1, "every member holds the same devices"
+
+
 def test_a_global_service_follows_the_nodes(yard: Yard):
     put(yard, "logs", mode="global")
     yard.settle()

@@ -35,6 +35,7 @@ class FakeClusters:
         self.arrived = threading.Event()
         self.calls: dict[str, list[Answer]] = {}
         self.named: dict[str, dict[str, Answer]] = {}
+        self.deployed: dict[str, Answer] = {}
         self.log = EventLog(clock=lambda: 7, capacity=100)
         self.links: dict[str, dict[str, dict[str, int]]] = {}
         self._make("0", [f"localhost:{first_port + i}" for i in range(5)])
@@ -173,6 +174,32 @@ class FakeClusters:
         self._known(cluster)
         self.asked.append(("tasks", cluster, service, page))
         return {"metadata": {"count": 0}, "results": []}
+
+    def stacks(self, cluster: str, page: Page) -> Answer:
+        self._known(cluster)
+        self.asked.append(("stacks", cluster, page))
+        named = [{k: v for k, v in stack.items() if k != "services"} for stack in self.deployed.values()]
+        return {"metadata": {"count": len(named)}, "results": named[page.offset : page.offset + page.limit]}
+
+    def stack(self, cluster: str, name: str) -> Answer:
+        self._known(cluster)
+        if name not in self.deployed:
+            raise NotFound(f"no stack {name!r} in cluster {cluster}")
+        return dict(self.deployed[name])
+
+    def put_stack(self, cluster: str, name: str, body: Any, version: int | None) -> Answer:
+        self._known(cluster)
+        self.asked.append(("put_stack", cluster, name, body, version))
+        services = [self.put_service(cluster, f"{name}_{one}", spec, None) for one, spec in body["services"].items()]
+        counts = {"service_count": len(services), "replicas": 1, "placed": 0, "pending": 0}
+        self.deployed[name] = {"name": name, "version": 7, "services": services} | counts
+        return self.deployed[name] | {"warnings": []}
+
+    def remove_stack(self, cluster: str, name: str, version: int | None) -> Answer:
+        self.stack(cluster, name)
+        self.asked.append(("remove_stack", cluster, name, version))
+        del self.deployed[name]
+        return {"status": "ok", "name": name}
 
     def plan(self, cluster: str, body: Any) -> Answer:
         self._known(cluster)

@@ -22,6 +22,7 @@ NO_BODY = MappingProxyType(
             "/clusters/{cluster}/nodes/{node}",
             "/clusters/{cluster}/rebalance",
             "/clusters/{cluster}/services/{name}",
+            "/clusters/{cluster}/stacks/{name}",
             "/nodes/{peer}",
         }
     }
@@ -59,6 +60,7 @@ def test_a_get_answers_what_it_says(port, path, resource, ask):
     node = "localhost:8001" if port == "node" else None
     ask("POST", "/clusters/0/service", {"container": {"id": 1, "replicas": 1}})
     ask("PUT", "/clusters/0/services/web", {"replicas": 1})
+    ask("PUT", "/clusters/0/stacks/web", {"services": {"a": {"image": "x"}}})
     if "GET" in resource.gives:
         answer = ask("GET", where, node=node)
 

@@ -50,10 +50,15 @@ def test_a_wrong_file_ends_with_2_and_every_mistake(files):
         ]
 
 
-def test_what_needs_the_virtual_clock_is_not_played_live():
-    shown = run("run", "slow-disk", "--clock", "live")
-    assert shown.exit_code == 2
-    assert shown.output.endswith("it has simulated disks, which need the virtual clock\n")
+def test_a_story_of_simulated_disks_is_played_live_and_says_what_is_not_watched_there(tmp_path):
+    story = tmp_path / "disks.scenario.yaml"
+    story.write_text(
+        "scenario: slow\nversion: 1\ncluster: {nodes: 1, disks: {sync: 5ms}}\nalways: [raft, 1 == 1]\nsteps:\n"
+        "  - eventually: leader is not None\n  - disk: {slow: 20ms}\n  - write: {web: 1}\n    within: 10s\n"
+    )
+    shown = run("run", story, "--clock", "live", "--seed", 1)
+    assert shown.exit_code == 0 and "seed 1, live clock" in shown.output
+    assert "not watched here, as only the virtual clock can: raft" in shown.output
 
 
 def test_stories_are_listed_shown_and_played_by_name():

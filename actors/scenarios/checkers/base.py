@@ -34,6 +34,8 @@ class Checker:
     promise: ClassVar[str]
     """In one sentence, for people."""
     for_live_too: ClassVar[bool] = False
+    from_outside_too: ClassVar[bool] = False
+    """Whether events and histories are all that it needs."""
 
     def __init__(self, inside: Inside, history: History) -> None:
         self.inside = inside

@@ -14,6 +14,7 @@ class Linearizable(Checker):
     name = "linearizable"
     promise = "one order of all reads and writes, each between its call and its answer, explains every answer"
     for_live_too = True
+    from_outside_too = True
 
     def ended(self) -> None:
         try:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ...raft.core import Raft
 from ...raft.events import BecameLeader, Ready
+from ...system import Event
 from ..histories import History
 from ..inside import Inside
 from .base import Checker
@@ -19,6 +20,7 @@ class AtMostOneLeaderPerTerm(Checker):
     name = "at-most-one-leader-per-term"
     promise = "a term never has two leaders"
     for_live_too = True
+    from_outside_too = True
 
     def __init__(self, inside: Inside, history: History) -> None:
         super().__init__(inside, history)
@@ -27,8 +29,12 @@ class AtMostOneLeaderPerTerm(Checker):
     def stepped(self, core: Raft, event: Any, ready: Ready) -> None:
         for change in ready.changes:
             if type(change) is BecameLeader:
-                first = self._leaders.setdefault((core.cluster, change.term), core.member)
-                self.demand(
-                    first == core.member,
-                    f"term {change.term} has two leaders, {first} and {core.member}",
-                )
+                self._leads(core.cluster, change.term, core.member)
+
+    def happened(self, event: Event) -> None:
+        if event.kind == "leader-elected" and event.term is not None and event.node is not None:
+            self._leads(str(event.cluster), event.term, event.node)
+
+    def _leads(self, cluster: str, term: int, node: str) -> None:
+        first = self._leaders.setdefault((cluster, term), node)
+        self.demand(first == node, f"term {term} has two leaders, {first} and {node}")

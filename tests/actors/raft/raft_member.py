@@ -31,6 +31,7 @@ class Alone:
         voted_for: str | None = None,
         sync: bool = True,
         payloads: tuple[bytes, ...] | None = None,
+        incarnation: int = 1,
         **config: Any,
     ) -> None:
         hard = HardState(term=max(terms, default=0) if term is None else term, voted_for=voted_for)
@@ -43,7 +44,7 @@ class Alone:
         self.core = Raft(
             member="a",
             cluster="c",
-            incarnation=1,
+            incarnation=incarnation,
             config=RaftConfig(**config),
             random=random.Random(1),
             restored=restored,

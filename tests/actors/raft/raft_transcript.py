@@ -481,8 +481,12 @@ def told(message: Any) -> str:
     fields = {
         field: getattr(message, field)
         for field in message.__struct_fields__
-        if field not in ("cluster", "sender", "to", "term", "incarnation")
+        if field not in ("cluster", "sender", "to", "term", "incarnation", "asked_by")
     }
+    if "batch" in fields:
+        # Batches are counted within one life of a member.
+        life, number = divmod(fields["batch"], 1 << 32)
+        fields["batch"] = number if life == 1 else f"{life}.{number}"
     if "last_index" in fields:
         fields["last"] = f"{fields.pop('last_index')}/{fields.pop('last_term')}"
     if "payloads" in fields:

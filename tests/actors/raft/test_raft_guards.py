@@ -117,6 +117,10 @@ GUARDS: dict[str, tuple[Test, str | Bug]] = {
         pitfalls.test_p20_a_late_write_does_not_stand_for_entries_that_were_overwritten_and_written_again,
         "lets a late write stand for other entries",
     ),
+    "P20 held": (
+        pitfalls.test_p20_an_acknowledgement_that_is_held_back_is_dropped_when_its_entries_are_overwritten,
+        (core.Raft, "truncate", "self.hold_no_more(index - 1)", "pass"),
+    ),
     "P23": (
         disks.test_p23_a_node_whose_sync_failed_once_ends_this_life_and_reads_what_is_left,
         (Disk, "_synced", "self._fail(error)\n        return", "pass"),
@@ -273,6 +277,10 @@ GUARDS: dict[str, tuple[Test, str | Bug]] = {
     "read answers": (
         pitfalls.test_a_late_answer_to_an_earlier_question_answers_no_later_read,
         (reading, "on_read_index_reply", "message.batch != reads.batch or", ""),
+    ),
+    "answers to an earlier life": (
+        pitfalls.test_an_answer_to_an_earlier_life_of_a_member_answers_nothing_of_this_one,
+        (reading.Reads, "__init__", "incarnation << 32", "0"),
     ),
     "wiped storage": (
         pitfalls.test_a_member_whose_storage_was_wiped_is_filled_again,

@@ -48,6 +48,21 @@ def test_p02_what_belongs_to_a_write_under_way_is_held_until_it_is_done() -> Non
     assert [message.granted for message in member.durable().send] == [True]  # type: ignore[union-attr]
 
 
+def test_p20_an_acknowledgement_that_is_held_back_is_dropped_when_its_entries_are_overwritten() -> None:
+    """Chaos, seed 886 with leases: it was for the leader of the term before, and came after they were gone."""
+    member = Alone(1, 1, 1)
+    member.sync = False
+    member.hear(Append, "b", term=2, prev_index=3, prev_term=1)
+    held = member.hear(Append, "b", term=2, prev_index=3, prev_term=1)
+    assert not sent(held, AppendReply), "the new term is on its way to the disk"
+    ready = member.hear(Append, "c", term=3, prev_index=1, prev_term=1, terms=(3,))
+    assert member.core.last_index == 2
+    replies = sent(ready, AppendReply)
+    while member.writes:
+        replies += sent(member.durable(), AppendReply)
+    assert [(reply.to, reply.match) for reply in replies] == [("c", 2)]
+
+
 def test_p20_a_late_write_does_not_stand_for_entries_that_were_overwritten_and_written_again() -> None:
     """Three leaders write the same index; the first write completes last of all (etcd's ABA race)."""
     member = Alone(term=1, sync=False)
@@ -329,6 +344,19 @@ def test_a_late_answer_to_an_earlier_question_answers_no_later_read() -> None:
     assert member.hear(ReadIndexReply, "b", batch=second, index=2).reads == (ReadReady(ref=9, index=2),)
 
 
+def test_an_answer_to_an_earlier_life_of_a_member_answers_nothing_of_this_one() -> None:
+    """It was long under way, or came twice: a read would be served as of then, a proposal taken for another."""
+    earlier, later = Alone(term=1), Alone(term=1, incarnation=2)
+    asked = []
+    for member in (earlier, later):
+        member.hear(Append, "b", terms=(1, 1), commit=2)
+        asked += sent(member.step(ReadRequest(ref=8)), ReadIndexRequest)
+    assert later.hear(ReadIndexReply, "b", batch=asked[0].batch, index=1).reads == ()
+    assert later.hear(ReadIndexReply, "b", batch=asked[1].batch, index=2).reads == (ReadReady(ref=8, index=2),)
+    assert later.hear(ForwardedReply, "b", ref=1, asked_by=1, at_term=1, index=2, count=1).accepted == ()
+    assert later.core.dropped == {"answer to an earlier incarnation": 1}
+
+
 # --- Limits and forwarding ---
 
 
@@ -359,9 +387,9 @@ def test_a_forwarded_proposal_is_answered_with_its_place_or_the_reason() -> None
     assert (reply.ref, reply.index, reply.reason) == (5, 0, "bad payload")
     follower = Alone(term=1)
     follower.hear(Append, "b")
-    ready = follower.hear(ForwardedReply, "b", ref=4, at_term=1, index=2, count=1)
+    ready = follower.hear(ForwardedReply, "b", ref=4, asked_by=1, at_term=1, index=2, count=1)
     assert (ready.accepted[0].ref, ready.accepted[0].index) == (4, 2)
-    ready = follower.hear(ForwardedReply, "b", ref=5, reason="transferring", leader="b")
+    ready = follower.hear(ForwardedReply, "b", ref=5, asked_by=1, reason="transferring", leader="b")
     assert ready.refused[0].reason == "transferring"
 
 

@@ -94,6 +94,16 @@ def test_a_failing_scenario_is_shrunk_to_the_steps_that_it_needs():
     assert (again.digest, again.failure.reason) == (outcome.digest, outcome.failure.reason)
 
 
+def test_single_random_faults_are_left_out_too_and_the_file_repeats_what_is_left():
+    text = "scenario: t\nversion: 1\nalways: [\"not is_cut('node_0', 'node_1')\"]\nchaos:\n  for: 60s\n"
+    whole = read_scenario(text + "  faults: {crash: 5, cut: 5}\n")
+    smaller, outcome = shrink(whole, 1)
+    assert smaller.chaos is not None and smaller.chaos.only is not None
+    assert len(smaller.chaos.only) == 1 and set(smaller.chaos.faults) == {"cut"}, "one cut breaks it"
+    again = play(read_scenario(as_yaml(smaller, 1)))
+    assert again.digest == outcome.digest and again.failure is not None
+
+
 def test_kinds_of_random_faults_are_left_out_too():
     text = "scenario: t\nversion: 1\nalways: [happened('link-cut') == 0]\nchaos:\n  for: 20s\n"
     smaller, _ = shrink(read_scenario(text + "  faults: {cut: 1, crash: 5, loss: 5}\n"), 1)

@@ -70,6 +70,13 @@ def test_the_example_of_the_design_is_read():
             "5:37: unknown field replica; did you mean replicas?",
         ),
         ("- disk: {full: true}", "5:9: disk faults need simulated disks; add `disks: {}` to `cluster`"),
+        ("- clock: {of: leader}", "5:10: nothing happens; add leap or rate"),
+        ("- clock: {leap: 5}", "5:17: 5 is not a time with its unit"),
+        ("- clock: {rate: 0}", "5:17: expected a number >= 0.1, got 0"),
+        ("- scale: {web: lots}", "5:16: expected a whole number, got 'lots'"),
+        ("- update: {web: {imge: x}}", "5:18: unknown field imge; did you mean image?"),
+        ("- update: {web: 3}", "5:17: expected an object; send what is to change"),
+        ("- drain: nobody", "5:10: no node 'nobody'"),
         ("- transfer: all", "5:13: the leadership goes to one node; name it, or write follower"),
         ("- add: a b", "5:8: 'a b' is no name for a node; use letters, digits, _ and ."),
         (
@@ -150,17 +157,6 @@ def test_every_mistake_of_a_file_is_found_at_once_in_its_order():
 def test_a_file_that_cannot_be_read_is_a_mistake_too(tmp_path):
     with pytest.raises(WrongScenario, match="missing.yaml:1:1: cannot be read: No such file"):
         read_scenario_file(tmp_path / "missing.yaml")
-
-
-def test_what_needs_the_virtual_clock_is_refused_on_the_live_one():
-    found = mistakes(
-        "scenario: t\nversion: 1\nclock: live\ncluster: {disks: {}}\nalways: [1 == 1]\nchaos: {for: 1s}"
-    )
-    assert [mistake.split(": ", 1)[1] for mistake in found] == [
-        "simulated disks need the virtual clock",
-        "1 == 1: conditions are watched on the virtual clock only",
-        "chaos needs the virtual clock, where a seed repeats it",
-    ]
 
 
 def test_the_json_schema_has_every_verb_with_its_modifiers_and_every_promise():

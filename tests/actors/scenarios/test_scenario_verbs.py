@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 
-from raftyard.actors.scenarios import ScenarioFailed, Simulation, StepFailed, play, read_scenario
+from raftyard.actors.scenarios import (
+    ScenarioFailed,
+    Simulation,
+    StepFailed,
+    WrongScenario,
+    play,
+    read_scenario,
+)
 from raftyard.actors.scenarios.format import VERBS, ClusterShape, DiskShape
 
 ALWAYS = (
@@ -255,6 +263,93 @@ def test_a_call_without_within_is_only_made(sim: Simulation):
     sim.expect(replicas={"web": 4})
 
 
+def test_a_read_is_asked_again_until_its_time_is_up(sim: Simulation):
+    assert sim.write({"x": 3}, within="5s")
+    sim.isolate("node_0", for_="2500ms")
+    begun = sim.now
+    assert sim.read("x", via="node_0", within="5s") == 3
+    assert sim.now - begun >= 2.5
+
+
+def test_a_write_that_is_confirmed_in_the_same_instant_still_has_an_order():
+    with Simulation(seed=1, always=("linearizable",)) as sim:
+        sim.wait("1s")
+        assert sim.write({"x": 3}) and sim.now == 1.0
+        (put,) = sim.history.operations
+        assert put.end is not None and put.start < put.end
+
+
+def test_services_are_scaled_and_leave_the_rest_of_their_specs_alone(sim: Simulation):
+    sim.update({"web": {"image": "web:1", "replicas": 2}}, within="5s")
+    sim.scale({"web": 7}, within="5s")
+    service = sim.inside.state().service("web")
+    assert (service.spec.image, service.replicas, service.placed) == ("web:1", 7, 7)
+    with pytest.raises(StepFailed, match="scale db: no service 'db'"):
+        sim.scale({"db": 1})
+    with pytest.raises(StepFailed, match="scale: not done within 1 s; now: .*web 500/501"):
+        sim.scale({"web": 501}, within="1s")
+
+
+def test_an_update_replaces_the_replicas_or_says_that_it_was_rolled_back(sim: Simulation):
+    policy = {"monitor_s": 1, "parallelism": 0, "failure_action": "rollback"}
+    sim.update({"web": {"image": "web:1", "replicas": 4, "update": policy}}, within="5s")
+    first = {task.id for task in sim.inside.state().tasks_of("node_0")}
+    sim.update({"web": {"image": "web:2"}}, within="10s")
+    assert sim.view.service("web").update == "completed"
+    assert not first & {task.id for task in sim.inside.state().tasks_of("node_0") if task.desired < 640}
+    with pytest.raises(StepFailed, match="update: not done within 20 s"):
+        sim.update({"web": {"simulate": {"fails_to_start": True}}}, within="20s")
+    sim.expect("service('web').update == 'rollback_completed'")
+    with pytest.raises(StepFailed, match="update web: unknown field imge"):
+        sim.update({"web": {"imge": "x"}})
+
+
+def test_a_drained_node_runs_nothing_until_the_drain_ends(sim: Simulation):
+    sim.submit({"container": {"name": "web", "replicas": 10}}, within="5s")
+    with sim.drain("leader", within="5s"):
+        drained = sim.leader()
+        assert sim.view.service("web").placed == 10 and drained not in sim.view.service("web").on
+        sim.scale({"web": 20}, within="5s")
+        assert drained not in sim.view.service("web").on
+    sim.wait("1s")
+    sim.scale({"web": 100}, within="5s")
+    assert sim.view.service("web").on[drained] > 0
+    sim.isolate(drained)
+    with pytest.raises(StepFailed, match=f"drain: not empty within 1 s: {drained} "):
+        sim.drain(drained, within="1s")
+
+
+# -- clocks
+
+
+def test_a_clock_that_leaps_lets_its_node_ask_around_and_no_term_gets_two_leaders(sim: Simulation):
+    follower = next(name for name in sim.names() if name != sim.leader())
+    before = sim.inside.member(follower).context.now()
+    sim.clock(follower, leap="1m")
+    assert sim.inside.member(follower).context.now() - before == 60
+    sim.wait("5s")
+    sim.expect(leaders=1)
+    sim.crash(follower, for_="1s")
+    sim.wait("3s")
+    assert sim.inside.member(follower).context.now() > sim.now + 59, "the next incarnation has the same clock"
+
+
+def test_a_clock_that_is_too_fast_rings_early_and_is_set_right_without_going_back(sim: Simulation):
+    node = sim.leader()
+    heartbeats = sim.settings.raft.heartbeat_ms
+    clock = sim.inside.member(node).context
+    fault = sim.clock(node, rate=2.0)
+    began = clock.now()
+    sim.wait(1)
+    assert clock.now() - began == pytest.approx(2.0), heartbeats
+    fault.undo()
+    shown = clock.now()
+    sim.wait(1)
+    assert clock.now() - shown == pytest.approx(1.0)
+    sim.clock("all", rate=3.0, for_="2s")
+    sim.settle()
+
+
 def test_a_call_that_is_refused_fails_its_step(sim: Simulation):
     with pytest.raises(StepFailed, match="submit: the number of replicas is missing"):
         sim.submit({"container": {"name": "web"}})
@@ -364,3 +459,50 @@ steps:
 """
     )
     assert play(scenario).failure is None
+
+
+def test_a_stack_is_deployed_and_what_left_its_document_goes(sim):
+    web = {"image": "shop:1", "deploy": {"replicas": 4}, "depends_on": ["db"]}
+    made = sim.deploy({"stack": "shop", "services": {"web": web, "db": {}}}, within="5s")
+    assert (made["placed"], made["pending"]) == (5, 0)
+    sim.expect(replicas={"shop_web": 4, "shop_db": 1})
+    sim.deploy({"stack": "shop", "services": {"web": web | {"depends_on": []}}})
+    sim.eventually("count(s.name == 'shop_db' for s in services) == 0", within="5s")
+
+
+def test_a_stack_that_does_not_fit_says_how_much_waits(sim):
+    huge = {"stack": "shop", "services": {"web": {"deploy": {"replicas": 9999}}}}
+    with pytest.raises(StepFailed, match=r"deploy: \d+ replicas wait after 1 s"):
+        sim.deploy(huge, within="1s")
+
+
+def test_a_stack_stands_in_a_file_too():
+    scenario = read_scenario(
+        """
+scenario: a stack outlives its leader
+version: 1
+seed: 1
+cluster: {nodes: 3}
+always: [raft, no-replica-lost, no-replica-twice, converges]
+steps:
+  - eventually: leader is not None
+  - deploy: {stack: shop, services: {web: {deploy: {replicas: 6}, depends_on: [db]}, db: {}}}
+    within: 5s
+  - crash: leader
+  - eventually: {replicas: {shop_web: 6, shop_db: 1}}
+"""
+    )
+    assert play(scenario).failure is None
+
+
+@pytest.mark.parametrize(
+    ("deploy", "told"),
+    [
+        ("{services: {web: {}}}", "'stack' is missing"),
+        ("{stack: shop, services: {web: {imge: a}}}", "unknown key imge; did you mean image?"),
+        ("{stack: shop}", "a stack has at least one service"),
+    ],
+)
+def test_what_is_wrong_with_a_stack_in_a_file_is_told_where_it_stands(deploy, told):
+    with pytest.raises(WrongScenario, match=re.escape(told)):
+        read_scenario(f"scenario: a\nversion: 1\nsteps:\n  - deploy: {deploy}\n")

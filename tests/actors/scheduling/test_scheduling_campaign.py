@@ -70,6 +70,11 @@ class Storm(ControlLoop):
             place["max_replicas_per_node"] = rng.randrange(1, 4)
         if rng.random() < 0.3:
             place["preferences"] = ["node.labels.zone"]
+        if rng.random() < 0.4:
+            place["profile"] = rng.choice(("spread", "binpack", "cosine", "mixed"))
+        if rng.random() < 0.3:
+            near = rng.choice(({"constraint": f"node.labels.zone == {rng.choice('ab')}"}, {"service": "near"}))
+            place["affinities"] = [near | {"weight": rng.choice((-70, 20))}]
         spec["placement"] = place
         if rng.random() < 0.3:
             spec["reservations"] = {"slots": rng.randrange(1, 3), "cpu_milli": rng.randrange(500)}

@@ -9,7 +9,14 @@ from test_scheduling_campaign import Storm
 
 from raftyard.actors.scheduling.forecast import next_moment
 from raftyard.actors.scheduling.planning import plan_slices
-from raftyard.actors.scheduling.wishes import CallWish, DrainWish, LossWish, ServiceWish, commands_of
+from raftyard.actors.scheduling.wishes import (
+    CallWish,
+    DrainWish,
+    LossWish,
+    ServiceWish,
+    StackWish,
+    commands_of,
+)
 from raftyard.actors.state import commands as c
 from raftyard.actors.state.forks import fork
 from raftyard.actors.state.spec_reading import read_spec
@@ -159,11 +166,22 @@ def test_a_global_service_simply_has_fewer_replicas_without_the_node():
     assert service.after.replicas == 2
 
 
+def test_a_rebalance_that_is_under_way_goes_on_in_the_plan():
+    loop = running(nodes=2, replicas=4)
+    slot, (_, task) = next((slot, at) for slot, at in loop.tasks().items() if at[0] == "n0")
+    move = c.RebalanceMove(task=task, service="web", slot=slot, source=0, target=1)
+    costs = {"made_at": loop.index, "cost_before": 2.0, "cost_after": 1.0}
+    loop.do(c.StartRebalance(max_parallel=1, moves=(move,), **costs))
+    services = {service.name: service for service in plan(loop, put("new", replicas=1)).services}
+    assert services["web"].moves == 1
+    assert services["web"].nodes == (("n0", 0, 1), ("n1", 1, 0))
+
+
 # the promise
 
 
 def wish_of(storm, rng):
-    match rng.randrange(4):
+    match rng.randrange(5):
         case 0:
             names = [node.name for node in storm.state.nodes()]
             chosen = tuple(rng.sample(names, min(len(names), rng.randrange(1, 3))))
@@ -173,6 +191,10 @@ def wish_of(storm, rng):
             names = [node.name for node in storm.state.nodes()]
             return LossWish(nodes=tuple(rng.sample(names, min(len(names), rng.randrange(1, 3)))))
         case 2:
+            names = rng.sample(("s_a", "s_b", "web"), rng.randrange(1, 3))
+            specs = [(name, read_spec({"replicas": rng.randrange(9), "image": rng.choice("xy")})) for name in names]
+            return StackWish(name="s", services=tuple(specs))
+        case 3:
             request = c.ServiceRequest(name=rng.choice(("web", "api", "new")), replicas=rng.randrange(30))
             return CallWish(services=(request,))
         case _:

@@ -60,6 +60,33 @@ def test_every_part_of_a_spec_is_understood_and_maps_are_put_in_order():
         ({"ports": [{"published": 1}, {"published": 1}]}, "$.ports", "twice"),
         ({"ports": [{"published": 70_000}]}, "$.ports[0].published", "too large"),
         ({"placement": {"constraints": ["zone == a"]}}, "$.placement.constraints[0]", "no attribute"),
+        ({"placement": {"profile": "binpak"}}, "$.placement.profile", "did you mean binpack?"),
+        ({"placement": {"affinities": [{"weight": 5}]}}, "$.placement.affinities[0]", "a constraint or to a service"),
+        (
+            {"placement": {"affinities": [{"constraint": "node.name == a", "service": "b", "weight": 5}]}},
+            "$.placement.affinities[0]",
+            "to a constraint or to a service",
+        ),
+        (
+            {"placement": {"affinities": [{"service": "b", "weight": 101}]}},
+            "$.placement.affinities[0].weight",
+            "a weight of 101",
+        ),
+        (
+            {"placement": {"affinities": [{"service": "b"}]}},
+            "$.placement.affinities[0].weight",
+            "a weight of 0",
+        ),
+        (
+            {"placement": {"affinities": [{"constraint": "zone == a", "weight": 5}]}},
+            "$.placement.affinities[0].constraint",
+            "no attribute",
+        ),
+        (
+            {"placement": {"affinities": [{"wait": 5}]}},
+            "$.placement.affinities[0].wait",
+            "did you mean weight?",
+        ),
         ({"placement": {"preferences": ["zone"]}}, "$.placement.preferences[0]", "no attribute"),
     ],
 )
@@ -75,6 +102,14 @@ def test_a_name_that_cannot_stand_in_a_url_is_refused():
     with pytest.raises(InvalidCall) as caught:
         read_spec({}, name="a b")
     assert caught.value.path == "$.name"
+
+
+def test_a_service_is_not_near_itself():
+    body = {"placement": {"affinities": [{"service": "web", "weight": -5}]}}
+    with pytest.raises(InvalidCall) as caught:
+        read_spec(body, name="web")
+    assert caught.value.path == "$.placement.affinities[0].service"
+    assert read_spec(body, name="other").placement.affinities[0].weight == -5
 
 
 def test_a_patch_merges_objects_replaces_the_rest_and_null_takes_away():

@@ -1,0 +1,45 @@
+"""The verb `deploy`: the services of a stack come, change and go together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..messages import ChangeStack, DescribeStack, cluster_actor
+from ..system import ActorError
+from .quantities import ns_of
+from .stage import CLUSTER, Stage, StepFailed
+
+__all__ = ["DeployVerbs"]
+
+LOOK_S = 0.1
+
+
+class DeployVerbs(Stage):
+    """Stacks of the cluster."""
+
+    def deploy(self, document: dict[str, Any], *, within: str | float | None = None) -> dict[str, Any]:
+        """Deploy a Compose document beside whose `services` stands the name of its `stack`; the stack as REST shows it.
+        With `within` wait until all of it has a place, else StepFailed."""
+        body = {key: value for key, value in document.items() if key != "stack"}
+        name = str(document["stack"])
+        shown: dict[str, Any] = self.ask(ChangeStack(stack=name, body=body), "deploy")
+        if within is None:
+            return shown
+        end_ns = self.now_ns + ns_of(within)
+        while shown["pending"]:
+            if self.now_ns >= end_ns:
+                raise StepFailed(f"deploy: {shown['pending']} replicas wait after {ns_of(within) / 1e9:g} s")
+            self.wait(LOOK_S)
+            shown = self._stack(name, end_ns) or shown
+        return shown
+
+    def _stack(self, name: str, until_ns: int) -> dict[str, Any] | None:
+        """How far it is; None where nobody can say at the moment."""
+        try:
+            promise = self.system.ask_later(cluster_actor(CLUSTER), DescribeStack(stack=name))
+        except ActorError:
+            return None
+        if not self.pass_until(until_ns, lambda: promise.kept) or promise.error is not None:
+            return None
+        shown: dict[str, Any] = promise.value
+        return shown

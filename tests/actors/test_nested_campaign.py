@@ -1,0 +1,125 @@
+"""Random faults in clusters of clusters: whatever the order, they become what they should be, and lose no service."""
+
+from __future__ import annotations
+
+import os
+from random import Random
+
+import pytest
+from nested_yard import INNER, Nest
+
+from raftyard.actors.errors import RaftyardError
+from raftyard.actors.messages import (
+    ORCHESTRATOR,
+    StartNode,
+    UpdateNodeRequest,
+    agent_actor,
+    cluster_actor,
+    node_actor,
+)
+from raftyard.actors.system import ActorError, Virtual
+
+SEEDS = range(int(os.environ.get("NESTED_FROM", "0")), int(os.environ.get("NESTED_TO", "6")))
+STEPS = 12
+DEEP = "0.inner.deep"
+
+
+class Chaos:
+    """One seed's faults. At most one node of cluster 0 is down at a time, as far as anybody can tell: what loses a
+    majority of a cluster's disks for good loses that cluster."""
+
+    def __init__(self, nest: Nest, seed: int) -> None:
+        self.nest = nest
+        self.random = Random(f"nested/{seed}")
+        self.told: list[str] = []
+
+    def play(self) -> None:
+        kinds = (self.crash, self.kill, self.cut_parent, self.cut_child)
+        kinds += (self.scale, self.drain, self.front, self.template)
+        for _ in range(STEPS):
+            fault = self.random.choice(kinds)
+            self.told.append(f"{self.nest.now:.2f} {fault.__name__}")
+            fault()
+            self.nest.run(self.random.random() * 3)
+
+    def crash(self) -> None:
+        actor = self.random.choice((node_actor, agent_actor))
+        cluster = self.random.choice([cluster for cluster in ("0", INNER, DEEP) if self.nest.names(cluster)])
+        self.nest.crash(actor(cluster, self.random.choice(self.nest.names(cluster))))
+
+    def kill(self) -> None:
+        node = self.random.choice(self.nest.names())
+        self.nest.kill_node(node)
+        self.nest.run(self.random.random() * 4)
+        self.ask(StartNode(node=node))
+        self.nest.run(1.5)
+
+    def cut_parent(self) -> None:
+        side = self.random.sample(self.nest.names(), self.random.randint(1, 2))
+        self.nest.cut(*self.nest.between(side))
+        self.nest.run(self.random.random() * 4)
+        self.nest.heal()
+
+    def cut_child(self) -> None:
+        cluster = self.random.choice((INNER, DEEP))
+        names = self.nest.names(cluster)
+        if names:
+            self.nest.cut(*self.nest.around(self.random.choice(names), cluster), cluster=cluster)
+            self.nest.run(self.random.random() * 3)
+            self.nest.heal(cluster)
+
+    def scale(self) -> None:
+        cluster, service, most = self.random.choice((("0", "inner", 5), (INNER, "deep", 3)))
+        self.ask_later(cluster, service, replicas=self.random.randint(2, most))
+
+    def template(self) -> None:
+        self.ask_later("0", "inner", force_update=self.random.randint(1, 1_000_000), update={"monitor_s": 0.5})
+
+    def drain(self) -> None:
+        node = self.random.choice(self.nest.names())
+        self.ask(UpdateNodeRequest(node=node, body={"availability": "drain"}))
+        self.nest.run(self.random.random() * 5)
+        self.ask(UpdateNodeRequest(node=node, body={"availability": "active"}))
+
+    def front(self) -> None:
+        fronts = [cluster_actor(cluster) for cluster in ("0", INNER, DEEP)]
+        self.nest.crash(self.random.choice((*fronts, ORCHESTRATOR)))
+        self.nest.run(1.0)
+
+    def ask(self, message: object) -> None:
+        try:
+            self.nest.ask(message)
+        except (RaftyardError, ActorError) as error:
+            self.told.append(f"  {type(message).__name__}: {error}")
+
+    def ask_later(self, cluster: str, service: str, **body: object) -> None:
+        try:
+            self.nest.change_service(cluster, service, **body)
+        except (RaftyardError, ActorError) as error:
+            self.told.append(f"  {cluster} {service} {body}: {error}")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_clusters_of_clusters_become_what_they_should_be_and_keep_their_services(seed: int):
+    with Nest(Virtual(seed=seed, raise_crashes=True), capacity=100) as nest:
+        nest.settle()
+        nest.nest(4, slots=40)
+        nest.nest(3, cluster=INNER, service="deep", slots=10)
+        nest.submit(cluster=INNER, web=6)
+        nest.submit(cluster=DEEP, web=6)
+        chaos = Chaos(nest, seed)
+        try:
+            chaos.play()
+            nest.heal()
+            for cluster in (INNER, DEEP):
+                if nest.front(cluster) is not None:
+                    nest.heal(cluster)
+            for node in nest.names():
+                chaos.ask(UpdateNodeRequest(node=node, body={"availability": "active"}))
+            nest.settle_all(120.0)
+            for cluster in (INNER, DEEP):
+                service = nest.state(cluster).service("web")
+                assert service is not None and service.version == 1 and service.placed == 6
+        except BaseException:
+            print(f"seed {seed}", *chaos.told, sep="\n")
+            raise

@@ -1,0 +1,124 @@
+"""Scenarios on a cluster that runs already, in a program of its own, and copies of what happened there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from yard_process import Yard, free_base
+
+from raftyard.cli import main
+
+HEAD = "scenario: remote\nversion: 1\nalways: [at-most-one-leader-per-term, linearizable, raft]\nsteps:\n"
+
+
+@pytest.fixture(scope="module")
+def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
+    made = Yard(tmp_path_factory.mktemp("yard"), DATA_DIR="data")
+    try:
+        made.wait_for_line("leads cluster 0")
+        yield made
+    finally:
+        made.stop()
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(main, ["scenario", *map(str, words)])
+
+
+def played(folder: Path, yard: Yard, steps: str, *words: object) -> Result:
+    file = folder / "remote.scenario.yaml"
+    file.write_text(HEAD + "\n".join(f"  {line}" for line in steps.strip().splitlines()))
+    return run("run", file, "--url", f"localhost:{yard.base}", *words)
+
+
+def cables(yard: Yard) -> set[int]:
+    return {up for row in yard.get("/clusters/0/connections").body.values() for up in row.values()}
+
+
+def test_the_verbs_reach_a_cluster_that_runs_already(yard: Yard, tmp_path: Path):
+    log = tmp_path / "events.jsonl"
+    shown = played(
+        tmp_path,
+        yard,
+        """
+- write: {web: 10}
+  within: 20s
+- submit: {container: {name: db, replicas: 5}}
+  within: 20s
+- update: {api: {image: 'a:1', replicas: 3}}
+  within: 20s
+- scale: {api: 4}
+  within: 20s
+- isolate: leader
+  for: 3s
+- eventually: happened('leader-elected') >= 1
+  within: 20s
+- read: web
+  within: 20s
+- delay: {by: 5ms, links: node_0-node_1}
+  for: 1s
+- add: extra
+- drain: extra
+  within: 20s
+- remove: extra
+- eventually: {replicas: {web: 10, db: 5, api: 4}, leaders: 1, nodes: 5}
+  within: 30s
+""",
+        "--events",
+        log,
+    )
+    assert shown.exit_code == 0, shown.output
+    assert "not watched here, as only the virtual clock can: raft" in shown.output
+    heard = {json.loads(line)["kind"] for line in log.read_text().splitlines()}
+    assert {"link-cut", "leader-elected", "tasks-placed", "call-executed", "node-removed", "fault-ended"} <= heard
+    assert cables(yard) == {1}
+    assert yard.get("/clusters/0/links/node_0/node_1").body["delay"] == "0ms"
+
+
+def test_a_story_that_fails_there_leaves_nothing_broken_behind(yard: Yard, tmp_path: Path):
+    shown = played(tmp_path, yard, "- isolate: follower\n- loss: 10%\n- expect: {leaders: 9}")
+    assert shown.exit_code == 1 and "1 nodes lead, not 9" in shown.output
+    assert shown.output.rstrip().endswith(f"--url http://localhost:{yard.base}/clusters/0")
+    assert cables(yard) == {1}
+    assert yard.get("/clusters/0/links/node_0/node_1").body["loss"] == 0
+
+
+def test_what_cannot_be_done_there_is_said_before_anything_is_done(yard: Yard, tmp_path: Path):
+    before = yard.get("/events?limit=1").body["metadata"]["last_seq"]
+    shown = played(tmp_path, yard, "- isolate: leader\n- crash: leader\n- clock: {leap: 1s}")
+    assert shown.exit_code == 2
+    assert [line.split("yaml:")[1] for line in shown.output.splitlines()] == [
+        "6:5: crash cannot be done to a cluster that runs already",
+        "7:5: clock cannot be done to a cluster that runs already",
+    ]
+    assert yard.get("/events?limit=1").body["metadata"]["last_seq"] == before
+    refused = played(tmp_path, yard, "- update: {web: {replicas: 2, mode: global}}")
+    assert refused.exit_code in (1, 2), refused.output
+
+
+def test_an_address_at_which_nobody_answers_ends_with_3_and_one_that_is_none_with_2(yard: Yard, tmp_path: Path):
+    file = tmp_path / "short.scenario.yaml"
+    file.write_text(HEAD + "  - wait: 1ms\n")
+    nobody = run("run", file, "--url", f"localhost:{free_base()}")
+    assert nobody.exit_code == 3 and "nobody answers at http://localhost:" in nobody.output
+    unknown = run("run", file, "--url", f"localhost:{yard.base}/clusters/7")
+    assert (unknown.exit_code, unknown.output) == (4, "raftyard: no cluster '7'; the clusters are 0\n")
+    assert run("run", file, "--url", "ftp://localhost").exit_code == 2
+    assert "leave --clock out" in run("run", file, "--url", "x:1", "--clock", "virtual").output
+    assert "--url is of a single run" in run("run", file, "--url", "x:1", "--seeds", "2").output
+
+
+def test_what_happened_is_copied_and_shown_as_a_timeline(yard: Yard, tmp_path: Path):
+    log, page = tmp_path / "log.jsonl", tmp_path / "page.html"
+    copied = run("record", log, "--url", f"http://localhost:{yard.base}")
+    assert copied.exit_code == 0, copied.output
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [event["seq"] for event in events] == sorted(event["seq"] for event in events)
+    assert events[0]["kind"] == "leader-elected" and copied.output == f"{log}: {len(events)} events\n"
+    assert run("timeline", log, page).exit_code == 0
+    assert "leader-elected" in page.read_text()
+    assert run("record", log, "--url", f"localhost:{free_base()}").exit_code == 3
