@@ -272,7 +272,8 @@ class Member(Actor):
 
     def _carry_out(self, ready: Ready) -> None:
         """In the order that `Ready` promises."""
-        if ready.install is not None:
+        tells = ready.tells
+        if tells and ready.install is not None:
             self._install(ready.install)
         persist = ready.persist
         if persist is not None:
@@ -281,24 +282,35 @@ class Member(Actor):
             self._to_peers(ready.send)
         if persist is not None and ready.send_after_durable:
             self._after_durable.append((persist.done.sequence, ready.send_after_durable))
+        if tells:
+            self._tell(ready)
+        if ready.apply is not None:
+            self._committed.append(ready.apply)
+            if not self._applying:
+                self._apply_slice()
+        if tells:
+            self._tell_after_applying(ready)
+        if ready.deadline_ns < self._timer_ns:
+            self._arm(ready.deadline_ns)
+
+    def _tell(self, ready: Ready) -> None:
+        """Whom it concerns hears before the entries take effect: what they lead to may need it."""
         if ready.changes:
             self._tell_changes(ready.changes)
         if ready.refused:
             self._tell_refused(ready.refused)
         if ready.accepted:
             self.on_accepted(ready.accepted)
-        if ready.apply is not None:
-            self._committed.append(ready.apply)
-            if not self._applying:
-                self._apply_slice()
-        if ready.changes:
-            self._tell_end(ready.changes)
+
+    def _tell_after_applying(self, ready: Ready) -> None:
+        """Reads want what was just applied; a leader that commits its own removal is the one who tells of it."""
+        for change in ready.changes:
+            if isinstance(change, SteppedDown):
+                self.on_stepped_down(change.term, change.reason)
         for read in ready.reads:
             self._note_read(read)
         if ready.chunks:
             self._read_chunks(ready.chunks)
-        if ready.deadline_ns < self._timer_ns:
-            self._arm(ready.deadline_ns)
 
     def _send_to_disk(self, persist: Persist) -> None:
         assert isinstance(self._storage, str), "the Disk's name"
@@ -322,12 +334,6 @@ class Member(Actor):
                     self.on_leader_known(term, leader)
                 case MembershipChanged():
                     self.on_membership_changed()
-
-    def _tell_end(self, changes: tuple[Any, ...]) -> None:
-        """After what was applied: a leader that commits its own removal is the one who tells of it."""
-        for change in changes:
-            if isinstance(change, SteppedDown):
-                self.on_stepped_down(change.term, change.reason)
 
     # -- deadlines -------------------------------------------------------------------------------------------
 
@@ -500,18 +506,17 @@ class Member(Actor):
         full = self._bytes_applied + APPLY_SLICE_BYTES
         while committed and budget > 0 and self._bytes_applied < full:
             chunk = committed[0]
-            index = first = self.applied + 1
+            first = self.applied + 1
             terms, payloads = chunk.terms, chunk.payloads
-            done = first - chunk.first_index
-            if done or len(payloads) > budget:
+            if first != chunk.first_index or len(payloads) > budget:
+                done = first - chunk.first_index
                 terms, payloads = terms[done : done + budget], payloads[done : done + budget]
             for term, payload in zip(terms, payloads):  # noqa: B905 (columns of one length)
-                self._apply_entry(index, term, payload)
-                index += 1
+                self._apply_entry(self.applied + 1, term, payload)
                 if self._bytes_applied >= full:
                     break
-            budget -= index - first
-            if index == chunk.first_index + len(chunk.payloads):
+            budget -= self.applied + 1 - first
+            if self.applied + 1 == chunk.first_index + len(chunk.payloads):
                 committed.popleft()
         self.on_slice_applied()
         if self._ready_reads:

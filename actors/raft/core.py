@@ -455,8 +455,7 @@ class Raft:
         while self.durable_index < self.log.last_index:
             self.became_durable(self.log.last_index)
         persist = self._persist()
-        self.done_sequence = persist.done.sequence
-        self.pending.clear()
+        self.done_sequence = self.sequence
         return persist
 
     def _held_back(self, persist: Persist | None) -> tuple[PeerMessage, ...]:
@@ -485,6 +484,7 @@ class Raft:
                 apply=apply,
                 accepted=accepted,
                 deadline_ns=deadline_ns,
+                tells=True,
             )
         install, self.install_out = self.install_out, None
         return Ready(
@@ -499,6 +499,7 @@ class Raft:
             install=install,
             chunks=tuple([item for item in news if isinstance(item, SnapshotChunkRequest)]),
             deadline_ns=deadline_ns,
+            tells=True,
         )
 
     def _persist(self) -> Persist:
@@ -512,7 +513,8 @@ class Raft:
         last = log.last_index
         first = self.unsaved_from or last + 1
         self.unsaved_from = 0
-        self.pending.append([sequence, last])
+        if not self.saves_at_once:
+            self.pending.append([sequence, last])
         begin, terms, payloads = self.newer
         if begin != first:
             terms, payloads = log.entries(first, last + 1)

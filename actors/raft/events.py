@@ -418,3 +418,5 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     install: Snapshot | None = None
     chunks: tuple[SnapshotChunkRequest, ...] = ()
     deadline_ns: int
+    tells: bool = False
+    """Whether there is anything at all in 1., 6. and 7.; mostly there is not."""

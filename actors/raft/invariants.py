@@ -87,7 +87,7 @@ class Invariants:
             self._became_durable(seen, core, event.sequence)
         if core.term != seen.term:
             self._term_grew(seen, core)
-        if ready.install is not None:
+        if ready.tells and ready.install is not None:
             self._installed(seen, core, ready.install)
         persist = ready.persist
         if persist is not None:
@@ -102,7 +102,7 @@ class Invariants:
             self._sent(seen, core, ready)
         if ready.send_after_durable:
             self._sent_after_durable(seen, core, ready)
-        if ready.changes:
+        if ready.tells:
             self._changed(seen, core, ready)
         if type(event) is AppendReply and core.role is LEADER:
             self._heard_reply(core, event.sender)
@@ -292,12 +292,11 @@ class Invariants:
         if last > core.commit_index:
             self._broken("applied is committed", core.member, f"{last}")
         at = first - self.first_committed
-        known = self.first_committed + len(self.committed_terms) - 1
-        if first > known + 1:
-            self._broken("applied in order", core.member, f"{first} before {known}")
-        if last > known:
+        shared = len(self.committed_terms) - at
+        if shared < 0:
+            self._broken("applied in order", core.member, f"{first} before {self.committed_index}")
+        if shared < len(terms):
             # Whoever commits an entry hands it out in the same step, so the first to apply it is of that term.
-            shared = known + 1 - first
             self.committed_terms.extend(terms[shared:])
             self.committed_payloads.extend(payloads[shared:])
             self.committed_in.extend([core.term] * (len(terms) - shared))
