@@ -84,12 +84,6 @@ class _SnapshotMore(Message, frozen=True, kw_only=True, gc=False):
     """To itself: the next slice of the snapshot that is being taken."""
 
 
-class _StorageDid(Message, frozen=True, kw_only=True, gc=False):
-    """To itself: a storage that answers at once has saved or read a snapshot, as a Disk would say later."""
-
-    event: Any
-
-
 class _Deadline(Message, frozen=True, kw_only=True, gc=False):
     """To itself: the core's deadline may have come."""
 
@@ -164,7 +158,6 @@ class Member(Actor):
             _ApplyMore: self._apply_more,
             _Deadline: self._deadline,
             _SnapshotMore: self._take_slice,
-            _StorageDid: self._storage_did,
             Written: self._written,
             SnapshotSaved: self._snapshot_saved,
             SnapshotRead: self._snapshot_read,
@@ -612,12 +605,10 @@ class Member(Actor):
         if message.life == self.context.incarnation and self._saving:
             self.step(self._saving.popleft())
 
-    def _follow_up(self, event: Event) -> None:
-        """The core hears of it when all is carried out that it has said before; a full mailbox is no hindrance."""
-        self.context.after_ns(0, _StorageDid(event=event))
-
-    def _storage_did(self, message: _StorageDid) -> None:
-        self.step(message.event)
+    def _did_at_once(self, answer: SnapshotSaved | SnapshotRead) -> None:
+        """What a storage has done within the handler is told as a Disk tells it, when all is carried out that the core has
+        said before. A full mailbox is no hindrance."""
+        self.context.after_ns(0, answer)
 
     def _read_chunks(self, wanted: tuple[SnapshotChunkRequest, ...]) -> None:
         """Only storage holds a snapshot; of what is sent there is as much in memory as may be under way."""
@@ -626,7 +617,7 @@ class Member(Actor):
             if isinstance(storage, str):
                 self.context.send(storage, ReadSnapshot(life=self.context.incarnation, wanted=one))
             elif (found := storage.read_snapshot(one.index, one.offset, one.size)) is not None:
-                self._follow_up(chunk_of(one, *found))
+                self._did_at_once(SnapshotRead(life=self.context.incarnation, chunk=chunk_of(one, *found)))
 
     def _snapshot_read(self, message: SnapshotRead) -> None:
         if message.life == self.context.incarnation:
@@ -642,7 +633,8 @@ class Member(Actor):
             index=snapshot.index, term=snapshot.term, incarnation=self.raft.incarnation
         )
         if self._save_snapshot(snapshot, snapshot.index + 1, installed):
-            self._follow_up(installed)
+            self._saving.append(installed)
+            self._did_at_once(SnapshotSaved(life=self.context.incarnation, index=snapshot.index))
         self._answer_reads()
 
     def _become(self, snapshot: Snapshot) -> None:
