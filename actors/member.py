@@ -606,7 +606,7 @@ class Member(Actor):
             self.step(self._saving.popleft())
 
     def _did_at_once(self, answer: SnapshotSaved | SnapshotRead) -> None:
-        """What a storage has done within the handler is told as a Disk tells it, when all is carried out that the core has
+        """What a storage did within the handler is told as a Disk tells it, when all is carried out that the core has
         said before. A full mailbox is no hindrance."""
         self.context.after_ns(0, answer)
 
