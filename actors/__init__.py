@@ -45,6 +45,7 @@ if typing.TYPE_CHECKING:
         AddNodeRequest as AddNodeRequest,
         AskNode as AskNode,
         ChangeService as ChangeService,
+        ChangeSettings as ChangeSettings,
         CreateClusterRequest as CreateClusterRequest,
         DescribeCall as DescribeCall,
         DescribeCluster as DescribeCluster,
@@ -52,6 +53,7 @@ if typing.TYPE_CHECKING:
         DescribeRebalance as DescribeRebalance,
         DescribeService as DescribeService,
         DescribeServices as DescribeServices,
+        DescribeSettings as DescribeSettings,
         DescribeTasks as DescribeTasks,
         LinkPolicy as LinkPolicy,
         ListClusters as ListClusters,
@@ -113,10 +115,11 @@ _NAMES = {
     "machine": "MachineMember ReplicatedMachine",
     "member": "Member Observer",
     "messages": (
-        "ORCHESTRATOR AddNodeRequest AskNode ChangeService CreateClusterRequest DescribeCall DescribeCluster "
-        "DescribeConnections DescribeRebalance DescribeService DescribeServices DescribeTasks LinkPolicy ListClusters "
-        "RebalanceRequest RemoveClusterRequest RemoveNodeRequest RemoveService RollBackService SetConnections "
-        "SetLinkPolicyRequest StopRebalance SubmitServiceCall UpdateNodeRequest cluster_actor"
+        "ORCHESTRATOR AddNodeRequest AskNode ChangeService ChangeSettings CreateClusterRequest DescribeCall "
+        "DescribeCluster DescribeConnections DescribeRebalance DescribeService DescribeServices "
+        "DescribeSettings DescribeTasks LinkPolicy ListClusters RebalanceRequest RemoveClusterRequest "
+        "RemoveNodeRequest RemoveService RollBackService SetConnections SetLinkPolicyRequest StopRebalance "
+        "SubmitServiceCall UpdateNodeRequest cluster_actor"
     ),
     "node": "Node",
     "orchestrator": "Orchestrator OrchestratorSettings first_cluster start_orchestrator",

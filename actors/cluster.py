@@ -23,6 +23,7 @@ from .frontdoor import (
     Cables,
     Calls,
     Claims,
+    ClusterWide,
     Courier,
     Expired,
     Home,
@@ -48,6 +49,7 @@ from .messages import (
     AskNode,
     CallsFinished,
     ChangeService,
+    ChangeSettings,
     ChangeStack,
     ClusterSpec,
     ClusterView,
@@ -60,6 +62,7 @@ from .messages import (
     DescribeRebalance,
     DescribeService,
     DescribeServices,
+    DescribeSettings,
     DescribeStack,
     DescribeStacks,
     DescribeTasks,
@@ -154,6 +157,7 @@ class Cluster(Actor):
         self._stacks = Stacks(self, self._courier, self._questions)
         self._rebalancing = Rebalancing(self, self._courier, self._questions)
         self._plans = Plans(self, home, self._questions)
+        self._cluster_wide = ClusterWide(self, self._courier, self._questions)
         self._cables = Cables(self, home, self._lay_link)
         self._view: ClusterView | None = None
         self._registry: tuple[ClusterSpec, ...] | None = None
@@ -192,6 +196,8 @@ class Cluster(Actor):
             RemoveService: self._resources.remove,
             RollBackService: self._resources.roll_back,
             UpdateNodeRequest: self._resources.update_node,
+            DescribeSettings: self._cluster_wide.describe,
+            ChangeSettings: self._cluster_wide.change,
             RebalanceRequest: self._rebalancing.request,
             DescribeRebalance: self._rebalancing.describe,
             StopRebalance: self._rebalancing.stop,

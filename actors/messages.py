@@ -28,6 +28,7 @@ __all__ = [
     "CallsFinished",
     "Carried",
     "ChangeService",
+    "ChangeSettings",
     "ChangeStack",
     "ChildCluster",
     "ClusterSpec",
@@ -44,6 +45,7 @@ __all__ = [
     "DescribePlan",
     "DescribeService",
     "DescribeServices",
+    "DescribeSettings",
     "DescribeStack",
     "DescribeStacks",
     "DescribeState",
@@ -747,6 +749,16 @@ class StopRebalance(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: no more moves begin; those under way arrive."""
 
 
+class DescribeSettings(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: what is agreed on for it as a whole."""
+
+
+class ChangeSettings(Message, frozen=True, kw_only=True, gc=False):
+    """To a Cluster: other settings, as the JSON `body` says (`{"preemption": true}`); answered with all of them."""
+
+    body: Any
+
+
 class DescribeCluster(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: `detail` is "" or "stats" or "state"; nodes from `offset`, at most `limit`."""
 
@@ -850,6 +862,8 @@ EVENT_KINDS = {
     "tasks-placed": "service, replicas, runs [node, first slot, last slot]",
     "tasks-lost": "service, replicas, runs; their node is down, and others take their place",
     "tasks-stopped": "service, replicas, runs",
+    "tasks-preempted": "service, replicas, runs, by (the service that took their room)",
+    "settings-changed": "preemption",
     "tasks-ended": "service, replicas, runs; they ended by themselves",
     "tasks-reported": "name (the node), states",
     "rebalance-started": "moves, max_parallel, cost_before, cost_after (in percent of an average node)",

@@ -23,6 +23,7 @@ from .rebalancing import RebalanceResource
 from .security import Guard
 from .server import Server
 from .services import CallResource, NodeServiceResource, ServiceResource
+from .settings import SettingsResource
 from .stacks import StackListResource, StackResource
 from .watching import Watchers
 
@@ -47,6 +48,7 @@ def orchestrator_routes(clusters: Clusters) -> Routes:
         "/clusters/{cluster}/services/{name}/rollback": RollbackResource(clusters),
         "/clusters/{cluster}/services/{name}/tasks": TaskListResource(clusters),
         "/clusters/{cluster}/tasks": TaskListResource(clusters),
+        "/clusters/{cluster}/settings": SettingsResource(clusters),
         "/clusters/{cluster}/stacks": StackListResource(clusters),
         "/clusters/{cluster}/stacks/{name}": StackResource(clusters),
         "/clusters/{cluster}/rebalance": RebalanceResource(clusters),

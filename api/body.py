@@ -28,6 +28,7 @@ from .shapes import (
     ServiceBody,
     ServiceCall,
     ServicePatch,
+    SettingsBody,
     StackBody,
 )
 
@@ -206,6 +207,7 @@ NEW_CLUSTER: Body[NewCluster] = Body(NewCluster, _struct_of(NewCluster))
 NEW_NODE: Body[NewNode] = Body(NewNode, _struct_of(NewNode))
 NEW_PEER: Body[NewPeer] = Body(NewPeer, _struct_of(NewPeer))
 REMOVE_NODE: Body[RemoveNode] = Body(RemoveNode, _struct_of(RemoveNode))
+SETTINGS: Body[dict[str, Any]] = Body(SettingsBody, _as_it_is)
 REBALANCE: Body[RebalanceOrder] = Body(RebalanceOrder, _struct_of(RebalanceOrder))
 ROW: Body[Row] = Body(Row, _as_row)
 MATRIX: Body[Matrix] = Body(Matrix, _as_matrix)

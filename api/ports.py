@@ -201,6 +201,12 @@ class Clusters(Protocol):
     def update_node(self, cluster: str, node: str, body: Mapping[str, Any]) -> Answer:
         """Another availability, other labels or resources; return shapes.NodeFacts. `Invalid`, `Conflict`."""
 
+    def settings(self, cluster: str) -> Answer:
+        """shapes.SettingsView."""
+
+    def change_settings(self, cluster: str, body: Mapping[str, Any]) -> Answer:
+        """Change what `body` names; return all as `settings` does. What is wrong with it is `Invalid` with a path."""
+
     def rebalance(self, cluster: str, order: RebalanceOrder) -> Answer:
         """Which replicas should move; unless it is a dry run they do. Returns shapes.RebalancePlan. `Conflict`: one is
         under way already."""

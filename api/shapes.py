@@ -95,6 +95,10 @@ class RebalanceOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     dry_run: bool = True
 
 
+SettingsBody = dict[str, Any]
+"""`{"preemption": true}`; the implementation of ports.Clusters reads it."""
+
+
 class LogEntryView(msgspec.Struct, kw_only=True):
     """One entry of a node's log."""
 
@@ -211,6 +215,14 @@ class NodeFacts(msgspec.Struct, kw_only=True):
     """Where it has any."""
     usage: dict[str, float] | None = None
     """What its replicas use together, by metric, where they are measured."""
+
+
+class SettingsView(msgspec.Struct, kw_only=True):
+    """What is agreed on for the cluster as a whole."""
+
+    preemption: bool
+    """Whether a service that finds no room takes that of others whose priority is lower by ten or more."""
+    log_index: int | None = None
 
 
 class RebalanceMove(msgspec.Struct, kw_only=True, rename={"from_": "from"}):

@@ -19,6 +19,7 @@ from raftyard.actors.messages import (
     AddNodeRequest,
     AskNode,
     ChangeService,
+    ChangeSettings,
     ChangeStack,
     CreateClusterRequest,
     DescribeCall,
@@ -29,6 +30,7 @@ from raftyard.actors.messages import (
     DescribeRebalance,
     DescribeService,
     DescribeServices,
+    DescribeSettings,
     DescribeStack,
     DescribeStacks,
     DescribeTasks,
@@ -175,6 +177,17 @@ class ActorClusters:
     def remove_stack(self, cluster: str, name: str, version: int | None) -> Answer:
         """Stop a stack and forget it."""
         return self._ask_cluster(cluster, RemoveStack(stack=name, version=version))
+
+    # -- settings -----------------------------------------------------------------------------------------------------
+
+    def settings(self, cluster: str) -> Answer:
+        """What is agreed on for the cluster as a whole."""
+        return self._ask_cluster(cluster, DescribeSettings())
+
+    def change_settings(self, cluster: str, body: Mapping[str, Any]) -> Answer:
+        """Change what the body names."""
+        return self._ask_cluster(cluster, ChangeSettings(body=dict(body)))
+
     # -- rebalancing --------------------------------------------------------------------------------------------------
 
     def rebalance(self, cluster: str, order: ports.RebalanceOrder) -> Answer:

@@ -71,6 +71,8 @@ def answer(
                 return None
             usage = {} if loop is None else loop.usage.of_node(node.name)
             return {"id": node.name} | node_facts(state, node) | ({"usage": usage} if usage else {})
+        case "settings":
+            return {"preemption": state.settings().preemption}
         case "rebalance":
             return rebalance_view(state, address)
     raise ValueError(f"nobody answers {question.about!r}")

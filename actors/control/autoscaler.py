@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Autoscaler"]
 
-DECISIONS_A_TICK = 10
-"""Of services whose replicas may be on thousands of nodes."""
+DECISIONS_A_TICK = 100
 
 
 class Autoscaler:
@@ -63,14 +62,16 @@ class Autoscaler:
         policy, now_ns = record.spec.autoscale, self._host.context.now_ns()
         if self._usage.is_more(name):
             return
-        # A tick early is not too early: rounds begin on ticks.
-        if now_ns - self._decided_ns.get(name, -1 << 62) < policy.every_s * 1e9 - TICK_MS * NS_PER_MS:
+        # From the beginning of a round to that of another: one that waits for a node that is silent takes longer. A
+        # tick early is not too early, because rounds begin on ticks.
+        since_ns = self._usage.began_ns - self._decided_ns.get(name, -1 << 62)
+        if since_ns < policy.every_s * 1e9 - TICK_MS * NS_PER_MS:
             return
-        self._decided_ns[name] = now_ns
+        self._decided_ns[name] = self._usage.began_ns
         now_ms = now_ns // NS_PER_MS
         if name not in self._calm:
             self._calm[name] = Calm(now_ms, record.replicas)
-        used = self._usage.of_service(name, this_round=True)
+        used = self._usage.of_service(name)
         level = None if used is None else level_of(record.spec, used.means)
         if used is None or level is None:
             self._why[name] = f"nothing has said how much {policy.metric} its replicas use"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..state.commands import Command, RunDue
-from ..state.records import ServiceRecord
+from ..state.records import CronService, ServiceRecord
 from ..units import NS_PER_MS
 from .schedules import WrongSchedule, due_after, due_before, how_often, shown
 
@@ -21,7 +21,7 @@ __all__ = ["Cron"]
 
 MOST_COUNTED = 100
 """Of what was missed; a schedule of seconds and an outage of years have more than anybody wants to count."""
-MOST_AT_ONCE = 50
+MOST_AT_ONCE = 30
 """Looks into the calendar in one tick, so that midnight does not hold up everything else."""
 
 
@@ -61,59 +61,62 @@ class Cron:
         wall_ms = self._host.context.wall_ns() // NS_PER_MS
         due: list[Command] = []
         self._looks = MOST_AT_ONCE
-        for record in crons:
-            command = self._due(record, wall_ms)
+        for service in crons:
+            command = self._due(service, wall_ms)
             if command is not None:
                 due.append(command)
             if self._looks <= 0:
                 break
         return due
 
-    def _due(self, record: ServiceRecord, wall_ms: int) -> RunDue | None:
-        decided_ms = None if record.cron is None else record.cron.decided_ms
-        if not record.spec.replicas:
+    def _due(self, service: CronService, wall_ms: int) -> RunDue | None:
+        spec = service.spec
+        if not spec.replicas:
             return None  # It rests until it is given a number again.
-        if decided_ms is None:
-            return self._command(record, up_to_ms=wall_ms)
-        due = self._known(record, decided_ms)
+        if service.decided_ms is None:
+            self._looks -= 1
+            return self._command(service, up_to_ms=wall_ms)
+        due = self._known(service)
         if due.due_ms is None or due.due_ms > wall_ms:
             return None
         self._looks -= 1
-        last_ms = due_before(record.spec, wall_ms)
+        last_ms = due_before(spec, wall_ms)
         last_ms = due.due_ms if last_ms is None else max(last_ms, due.due_ms)
-        times = how_often(record.spec, decided_ms, last_ms, MOST_COUNTED)
-        if wall_ms - last_ms > record.spec.window_s * 1_000:
-            return self._command(record, up_to_ms=last_ms, missed=times)
-        return self._command(record, up_to_ms=last_ms, run_ms=last_ms, missed=times - 1)
+        times = how_often(spec, service.decided_ms, last_ms, MOST_COUNTED)
+        if wall_ms - last_ms > spec.window_s * 1_000:
+            return self._command(service, up_to_ms=last_ms, missed=times)
+        return self._command(service, up_to_ms=last_ms, run_ms=last_ms, missed=times - 1)
 
-    def _command(self, record: ServiceRecord, **rest: Any) -> RunDue:
-        return RunDue(name=record.name, version=record.version, term=self._term, **rest)
+    def _command(self, service: CronService, **rest: Any) -> RunDue:
+        return RunDue(name=service.name, version=service.version, term=self._term, **rest)
 
-    def _known(self, record: ServiceRecord, decided_ms: int) -> _Next:
-        known = self._next.get(record.name)
-        if known is None or (known.version, known.decided_ms) != (record.version, decided_ms):
-            known = self._find(record, decided_ms)
-            self._next[record.name] = known
+    def _known(self, service: CronService) -> _Next:
+        known = self._next.get(service.name)
+        if known is None or (known.version, known.decided_ms) != (service.version, service.decided_ms):
+            known = self._find(service)
+            self._next[service.name] = known
         return known
 
-    def _find(self, record: ServiceRecord, decided_ms: int) -> _Next:
-        due_ms, problem = None, ""
+    def _find(self, service: CronService) -> _Next:
+        due_ms, problem, decided_ms = None, "", service.decided_ms or 0
         self._looks -= 1
         try:
-            due_ms = due_after(record.spec, decided_ms)
+            due_ms = due_after(service.spec, decided_ms)
         except WrongSchedule as error:
             # Whoever made the service could read it: this machine has no data of its time zone, or other data.
             problem = str(error)
-            self._host.context.log.warning("cannot tell when a service is due service=%s: %s", record.name, problem)
-        return _Next(version=record.version, decided_ms=decided_ms, due_ms=due_ms, problem=problem)
+            self._host.context.log.warning(
+                "cannot tell when a service is due service=%s: %s", service.name, problem
+            )
+        return _Next(version=service.version, decided_ms=decided_ms, due_ms=due_ms, problem=problem)
 
     def view(self, record: ServiceRecord) -> dict[str, Any]:
         """When it is due next, and why not; ready for JSON."""
         decided_ms = None if record.cron is None else record.cron.decided_ms
-        if decided_ms is None or not record.spec.replicas:
-            return {"next_run": None}
-        due = self._known(record, decided_ms)
         value: dict[str, Any] = {"next_run": None}
+        if decided_ms is None or not record.spec.replicas:
+            return value
+        due = self._known(CronService(record.name, record.version, record.spec, decided_ms))
         if due.due_ms is not None:
             value["next_run"] = shown(due.due_ms, record.spec.time_zone)
         return value | ({"problem": due.problem} if due.problem else {})

@@ -26,6 +26,7 @@ from ..messages import (
 from ..raft import sessions
 from ..raft.events import Accepted, Propose, Refused
 from ..scheduling.choosing import Scores
+from ..scheduling.preempting import plan_preemption
 from ..scheduling.reconcile import plan_call
 from ..scheduling.repairs import Repairs
 from ..state import commands
@@ -38,6 +39,7 @@ from ..state.commands import (
     MoveNodes,
     PassTime,
     PlaceTasks,
+    Plan,
     ReportTasks,
     SetNodeStatus,
     Told,
@@ -99,6 +101,10 @@ class ControlLoop:
         self._told = 0
         self._clock_began_ms: int | None = None
         self._proposal = 0
+        self._repair: Plan | None = None
+        """The last repair that was proposed since the last tick."""
+        self._rests = False
+        """It would be proposed again: repairs wait for the next tick."""
         self._until: int | None = None
         self._reports: dict[str, Report] = {}
         self._proposed_reports: dict[str, Report] = {}
@@ -133,6 +139,9 @@ class ControlLoop:
         host = self._host
         self._ticks += 1
         self._tells_all = True
+        if self._rests:
+            self._repairs, self._rests = Repairs(), False
+        self._repair = None
         self._liveness.tick(host.context.now_ns())
         self._repairs.look_again(host.state)
         if self._ticks % BEAT_EVERY_TICKS == 0:
@@ -285,7 +294,14 @@ class ControlLoop:
         if head is not None:
             return self._work(head)
         plan, goes_on = self._repairs.next_plan(state, now_ms, self._scores)
+        if plan is None and not goes_on:
+            plan = plan_preemption(state, now_ms)
+        if plan is not None and plan == self._repair:
+            # It changed nothing: the state would not have it. The same again at once would meet the same answer.
+            self._rests = True
+            return None
         if plan is not None:
+            self._repair = plan
             return PlaceTasks(term=self.term, made_at=state.applied_index, plan=plan)
         if goes_on:
             self._host.look_again()
@@ -432,9 +448,7 @@ class ControlLoop:
             return
         table = host.state.node_table()
         children = _children(host.state)
-        draining: tuple[str, ...] = ()
-        if table.draining.any():
-            draining = tuple([record.name for record in nodes if record.availability == "drain"])
+        draining = host.state.draining()
         drained = tuple([name for name in draining if not host.state.tasks_of(name)])
         basis = (table.roster, membership, clusters, children, drained)
         if self._view is not None and basis == self._view_basis:

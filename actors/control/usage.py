@@ -30,11 +30,17 @@ WORK_A_TICK = 100
 """Nodes asked, and running replicas of services counted, in one tick: 5,000 nodes and 1,000 services take 6 s."""
 
 
-class Used(msgspec.Struct, frozen=True, kw_only=True):
+class Used(msgspec.Struct, kw_only=True):
     """What a service's replicas use together, by metric, and how many of them were measured."""
 
-    replicas: int
-    totals: dict[str, float]
+    replicas: int = 0
+    totals: dict[str, float] = {}
+
+    def add(self, used: ServiceUsage) -> None:
+        """One more node's."""
+        self.replicas += used.replicas
+        for metric, total in used.totals:
+            self.totals[metric] = self.totals.get(metric, 0.0) + total
 
     @property
     def means(self) -> dict[str, float]:
@@ -45,7 +51,7 @@ class Used(msgspec.Struct, frozen=True, kw_only=True):
         means = self.means
         return {
             metric: {"mean": round(means[metric], 6), "total": round(total, 6), "replicas": self.replicas}
-            for metric, total in self.totals.items()
+            for metric, total in sorted(self.totals.items())
         }
 
 
@@ -74,15 +80,16 @@ class Usage:
     def _forget_all(self) -> None:
         self.has_ended = True
         """Whether everybody has answered in this round, or has had the time to."""
-        self._began_ns = -1 << 62
+        self.began_ns = -1 << 62
         self._to_ask: deque[str] = deque()
         self._awaited: dict[str, None] = {}
         self._sharing: dict[str, int] = {}
-        self._measured: dict[str, int] = {}
         self._is_extra = False
         """Whether this round was begun early."""
-        self._by_node: dict[str, tuple[int, tuple[ServiceUsage, ...]]] = {}
-        self._by_service: dict[str, dict[str, tuple[int, ServiceUsage]]] = {}
+        # Sums by service, of this round so far and of the one before; nothing is ever taken off a sum.
+        self._sums: dict[str, Used] = {}
+        self._sums_before: dict[str, Used] = {}
+        self._by_node: dict[str, UsageReport] = {}
 
     def tick(self, round_s: float) -> None:
         """Time passed: begin a round that is due, or go on with one."""
@@ -91,26 +98,27 @@ class Usage:
             self._forget_all()
             return
         now_ns = self._host.context.now_ns()
-        says_little = not self._measured or any(self.is_more(service) for service in self._measured)
+        says_little = not self._sums or any(self.is_more(service) for service in self._sums)
         is_extra = says_little and not self._is_extra
         wait_s = min(ANSWER_S, round_s) if is_extra else round_s
-        is_due = now_ns - self._began_ns >= wait_s * 1e9 - TICK_MS * NS_PER_MS / 2
+        is_due = now_ns - self.began_ns >= wait_s * 1e9 - TICK_MS * NS_PER_MS / 2
         if self.has_ended and is_due:
             self._is_extra = is_extra
             self._begin(now_ns)
         self._ask()
-        is_late = now_ns - self._began_ns >= ANSWER_S * 1e9
+        is_late = now_ns - self.began_ns >= ANSWER_S * 1e9
         if not self._to_ask and (not self._awaited or is_late):
             self.has_ended = True
 
     def _begin(self, now_ns: int) -> None:
         self.round += 1
-        self.has_ended, self._began_ns = False, now_ns
-        self._sharing, self._measured, self._awaited = {}, {}, {}
+        self.has_ended, self.began_ns = False, now_ns
+        self._sums_before, self._sums = self._sums, {}
+        self._sharing, self._awaited = {}, {}
         ready = [record.name for record in self._host.state.nodes() if record.status == "ready"]
         self._to_ask = deque(ready)
-        for node in [node for node, (round, _) in self._by_node.items() if round < self.round - 1]:
-            self._forget(node)
+        for node in [node for node, report in self._by_node.items() if report.round < self.round - 1]:
+            del self._by_node[node]
 
     def _ask(self) -> None:
         """The next nodes: what they run that uses something, and with how many it shares its demand."""
@@ -137,35 +145,20 @@ class Usage:
         if report.round != self.round or report.node not in self._awaited:
             return
         del self._awaited[report.node]
-        self._forget(report.node)
-        self._by_node[report.node] = (report.round, report.services)
+        self._by_node[report.node] = report
         for used in report.services:
-            self._by_service.setdefault(used.service, {})[report.node] = (report.round, used)
-            self._measured[used.service] = self._measured.get(used.service, 0) + used.replicas
+            if used.service not in self._sums:
+                self._sums[used.service] = Used()
+            self._sums[used.service].add(used)
 
     def is_more(self, service: str) -> bool:
         """Whether more replicas answered in this round than were known to run when it began: they do not add up."""
-        return self._measured.get(service, 0) > self._sharing.get(service, 0)
+        measured = self._sums.get(service)
+        return measured is not None and measured.replicas > self._sharing.get(service, 0)
 
-    def _forget(self, node: str) -> None:
-        for used in self._by_node.pop(node, (0, ()))[1]:
-            rows = self._by_service[used.service]
-            rows.pop(node, None)
-            if not rows:
-                del self._by_service[used.service]
-
-    def of_service(self, service: str, *, this_round: bool = False) -> Used | None:
-        """What a service's replicas use by the newest answers, or by those of this round alone; None where nobody has
-        said anything."""
-        rows = self._by_service.get(service, {}).values()
-        newest = [used for round, used in rows if round == self.round or not this_round]
-        if not newest:
-            return None
-        totals: dict[str, float] = {}
-        for used in newest:
-            for metric, total in used.totals:
-                totals[metric] = totals.get(metric, 0.0) + total
-        return Used(replicas=sum(used.replicas for used in newest), totals=dict(sorted(totals.items())))
+    def of_service(self, service: str) -> Used | None:
+        """What a service's replicas use, by the last round that has ended; None where nobody has said anything."""
+        return (self._sums if self.has_ended else self._sums_before).get(service)
 
     def show_in(self, services: list[dict[str, Any]]) -> None:
         """Add what is used to the services of an answer."""
@@ -176,7 +169,8 @@ class Usage:
 
     def of_node(self, node: str) -> dict[str, float]:
         """What everything on a node uses, by the newest answer."""
-        return total_of(self._by_node.get(node, (0, ()))[1])
+        report = self._by_node.get(node)
+        return {} if report is None else total_of(report.services)
 
 
 def total_of(services: tuple[ServiceUsage, ...]) -> dict[str, float]:

@@ -10,6 +10,7 @@
 #   services.py     services, tasks and nodes as resources: read from the leader, changed by commands
 #   stacks.py       stacks: services that are deployed together
 #   plans.py        what would happen if
+#   settings.py     what is so for the cluster as a whole
 #   cables.py       which links are up, and how well they carry
 #   addresses.py    which node an address means, and the address of a new one
 #   ports.py        the ports that nodes listen on
@@ -30,6 +31,7 @@ from .ports import NodePorts, Ports
 from .questions import Answers, Expired, Questions
 from .rebalancing import Rebalancing
 from .services import Services
+from .settings import ClusterWide
 from .stacks import Stacks
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "Cables",
     "Calls",
     "Claims",
+    "ClusterWide",
     "Courier",
     "Expired",
     "Home",

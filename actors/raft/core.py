@@ -24,6 +24,7 @@ from .events import (
     ChangeMembership,
     DeadlineReached,
     Event,
+    ForgetLeader,
     ForwardedProposal,
     ForwardedReply,
     HardState,
@@ -623,4 +624,5 @@ _FROM_HERE: dict[type, Callable[[Raft, Any], None]] = {
     RemoveMember: changing.on_remove_member,
     ChangeMembership: changing.on_change_membership,
     TransferLeadership: changing.on_transfer,
+    ForgetLeader: elections.on_forget_leader,
 }

@@ -6,6 +6,7 @@ from .events import (
     NEVER_NS,
     Append,
     AppendReply,
+    ForgetLeader,
     InstallSnapshot,
     PreVoteReply,
     PreVoteRequest,
@@ -37,6 +38,12 @@ def first_deadline(raft: "Raft") -> int:
         return raft.now_ns
     redraw_deadline(raft)
     return raft.timer_ns
+
+
+def on_forget_leader(raft: "Raft", _: ForgetLeader) -> None:
+    """Only who follows has somebody to forget; a lease is kept to its end, whatever is heard of the leader."""
+    if raft.leader not in (None, raft.member) and not raft.config.lease_reads:
+        know_leader(raft, None)
 
 
 def on_silence(raft: "Raft") -> None:

@@ -271,6 +271,12 @@ class TransferLeadership(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ref: int = 0
 
 
+class ForgetLeader(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A hint that the leader is gone (its connection was closed, say): its follower may now grant another one its vote
+    before the leader's silence would have shown it. Nothing else changes, its own deadline neither; a leader, a
+    candidate, and whoever keeps leases ignore it."""
+
+
 Event = (
     PeerMessage
     | DeadlineReached
@@ -285,6 +291,7 @@ Event = (
     | RemoveMember
     | ChangeMembership
     | TransferLeadership
+    | ForgetLeader
 )
 
 

@@ -55,8 +55,11 @@ class ConditionVerbs(Stage):
         condition = _condition(wanted, expected)
         shown = _shown(condition)
 
+        cluster = self.cluster
+
         def why() -> str | None:
-            return None if self._why_not(condition) is not None else f"{shown} holds, and never should"
+            with self.acting_in(cluster):
+                return None if self._why_not(condition) is not None else f"{shown} holds, and never should"
 
         number = self.watch.demand("never", why)
         held = Fault(lambda: self.watch.release(number))
@@ -67,7 +70,13 @@ class ConditionVerbs(Stage):
     def always(self, wanted: Wanted | None = None, **expected: Any) -> Fault:
         """From now on it must hold, until the answer is undone."""
         condition = _condition(wanted, expected)
-        number = self.watch.demand("always", lambda: self._why_not(condition))
+        cluster = self.cluster
+
+        def why() -> str | None:
+            with self.acting_in(cluster):
+                return self._why_not(condition)
+
+        number = self.watch.demand("always", why)
         return Fault(lambda: self.watch.release(number))
 
     def log(self, text: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from ..messages import ChangeStack, DescribeStack, cluster_actor
 from ..system import ActorError
 from .quantities import ns_of
-from .stage import CLUSTER, Stage, StepFailed
+from .stage import Stage, StepFailed
 
 __all__ = ["DeployVerbs"]
 
@@ -36,7 +36,7 @@ class DeployVerbs(Stage):
     def _stack(self, name: str, until_ns: int) -> dict[str, Any] | None:
         """How far it is; None where nobody can say at the moment."""
         try:
-            promise = self.system.ask_later(cluster_actor(CLUSTER), DescribeStack(stack=name))
+            promise = self.system.ask_later(cluster_actor(self.cluster), DescribeStack(stack=name))
         except ActorError:
             return None
         if not self.pass_until(until_ns, lambda: promise.kept) or promise.error is not None:

@@ -7,7 +7,7 @@ from typing import Any
 from ..messages import DescribeRebalance, RebalanceRequest, cluster_actor
 from ..system import ActorError
 from .quantities import ns_of
-from .stage import CLUSTER, Stage, StepFailed
+from .stage import Stage, StepFailed
 
 __all__ = ["EveningVerbs"]
 
@@ -43,7 +43,7 @@ class EveningVerbs(Stage):
     def _last_rebalance(self, until_ns: int) -> dict[str, Any] | None:
         """How far it is; None where nobody can say at the moment."""
         try:
-            promise = self.system.ask_later(cluster_actor(CLUSTER), DescribeRebalance())
+            promise = self.system.ask_later(cluster_actor(self.cluster), DescribeRebalance())
         except ActorError:
             return None
         if not self.pass_until(until_ns, lambda: promise.kept) or promise.error is not None:

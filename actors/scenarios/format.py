@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from .quantities import Duration, Share
+from .quantities import Duration, Moment, Share
 
 __all__ = [
-    "FAULTS", "GROUPS", "MODIFIERS", "NAME", "SHAPES", "VERBS", "Chaos", "ClockFault", "ClusterShape", "Delay",
-    "Deployment", "DiskFault", "DiskShape", "Expectation", "LinkShape", "NewNode", "RaftShape", "Read", "Rebalance",
-    "Repeat", "Scenario", "Shares", "Step", "Submission", "Target", "Verb",
+    "FAULTS", "FOR_ALL", "GROUPS", "MODIFIERS", "NAME", "SHAPES", "VERBS", "Chaos", "ClockFault", "ClusterShape",
+    "Delay", "Deployment", "DiskFault", "DiskShape", "Expectation", "LinkShape", "NewNode", "RaftShape", "Read",
+    "Rebalance", "Repeat", "Scenario", "Shares", "Step", "Submission", "Target", "Verb",
 ]  # fmt: skip
 
 GROUPS = ("leader", "follower", "one", "minority", "majority", "all", "random")
@@ -88,6 +88,8 @@ class ClusterShape(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True,
     disks: DiskShape | None = None
     links: LinkShape = LinkShape()
     raft: RaftShape = RaftShape()
+    wall_clock: Moment = "2026-01-01T00:00Z"
+    """What the calendar says at the start, for services that run by a schedule; on the live clock it is what it is."""
 
 
 class Delay(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -190,7 +192,7 @@ class Repeat(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
 
 
 class Verb(msgspec.Struct, frozen=True):
-    """One action: the type of its argument, the modifiers it takes beside at, name and repeat, what it does."""
+    """One action: the type of its argument, the modifiers it takes beside those of all, what it does."""
 
     argument: Any
     modifiers: tuple[str, ...]
@@ -258,10 +260,13 @@ MODIFIERS: dict[str, Any] = {
     "within": Duration,
     "name": str,
     "repeat": Annotated[int, Meta(ge=1, le=10_000)] | Repeat,
+    "in": Annotated[str, Meta(description="The nested cluster that this is done to, such as 0.inner; else cluster 0.")],
 }
+FOR_ALL = ("at", "name", "repeat", "in")
+"""The modifiers that every verb takes."""
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True, rename={"for_": "for"}, omit_defaults=True):
+class Step(msgspec.Struct, frozen=True, kw_only=True, rename={"for_": "for", "in_": "in"}, omit_defaults=True):
     """One action with its modifiers; `line` and `column` say where it stands in its file."""
 
     verb: str
@@ -274,6 +279,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, rename={"for_": "for"}, om
     within: str | None = None
     name: str | None = None
     repeat: int | Repeat = 1
+    in_: str | None = None
     condition: Any = None
     """The compiled condition of eventually, never and expect."""
 

@@ -48,8 +48,8 @@ class Ground(Protocol):
         """Let time pass until a point of it, or until `stop()`, asked whenever something may have changed. Whether it
         was `stop` that ended it."""
 
-    def view(self) -> View:
-        """The cluster now."""
+    def view(self, cluster: str = "0") -> View:
+        """A cluster now."""
 
     def close(self) -> None: ...
 
@@ -63,7 +63,7 @@ class VirtualGround:
         )
         self._virtual = virtual
         self.recorder = Recorder(virtual)
-        self._inside = Inside(virtual, kinds=self.recorder.kinds)
+        self._insides: dict[str, Inside] = {}
         self._alarm = alarm
 
     def run(self, until_ns: int, stop: Callable[[], bool] | None) -> bool:
@@ -85,8 +85,10 @@ class VirtualGround:
                 break
         return False
 
-    def view(self) -> View:
-        return self._inside
+    def view(self, cluster: str = "0") -> View:
+        if cluster not in self._insides:
+            self._insides[cluster] = Inside(self._virtual, cluster, kinds=self.recorder.kinds)
+        return self._insides[cluster]
 
     def close(self) -> None:
         self.system.close()
@@ -112,11 +114,11 @@ class LiveGround:
             self._changed.wait(max(0.0, min(POLL_S, left_s)))
         return stop is not None and stop()
 
-    def view(self) -> View:
+    def view(self, cluster: str = "0") -> View:
         """What the front door answers; while it does not, a cluster in which nobody answers."""
         nothing: dict[str, Any] = {"nodes": [], "leader": None, "services": [], "connections": {}}
         try:
-            answer = self.system.ask(cluster_actor("0"), DescribeCluster(limit=1000), 5.0)
+            answer = self.system.ask(cluster_actor(cluster), DescribeCluster(limit=1000), 5.0)
         except ActorError:
             answer = nothing
         return Picture(answer, self.system.now_ns / 1e9, self.recorder.kinds)

@@ -13,7 +13,7 @@ import msgspec
 from ..messages import LinkPolicy, SetConnections, SetLinkPolicyRequest
 from .format import SHAPES
 from .quantities import ns_of, share_of
-from .stage import Fault, Stage, StepFailed
+from .stage import CLUSTER, Fault, Stage, StepFailed
 
 __all__ = ["LinkVerbs"]
 
@@ -26,8 +26,17 @@ class LinkVerbs(Stage):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._cut_by: dict[Pair, dict[int, None]] = {}
-        self._layers: dict[Pair, dict[int, dict[str, Any]]] = {}
+        # By cluster, each.
+        self._cuts: dict[str, dict[Pair, dict[int, None]]] = {}
+        self._slowed: dict[str, dict[Pair, dict[int, dict[str, Any]]]] = {}
+
+    @property
+    def _cut_by(self) -> dict[Pair, dict[int, None]]:
+        return self._cuts.setdefault(self.cluster, {})
+
+    @property
+    def _layers(self) -> dict[Pair, dict[int, dict[str, Any]]]:
+        return self._slowed.setdefault(self.cluster, {})
 
     def cut(self, links: Links, *, for_: str | float | None = None) -> Fault:
         """Drop what is on these links, and whatever comes."""
@@ -142,7 +151,8 @@ class LinkVerbs(Stage):
     def _set_policies(self, pairs: list[Pair]) -> None:
         names = self.names()
         for pair in pairs:
-            policy: LinkPolicy = self.settings.link
+            # What a nested cluster's links ride on is slow enough by itself.
+            policy: LinkPolicy = self.settings.link if self.cluster == CLUSTER else LinkPolicy()
             for changed in self._layers.get(pair, {}).values():
                 policy = msgspec.structs.replace(policy, **changed)
             if pair[0] in names and pair[1] in names:

@@ -22,7 +22,7 @@ from ..messages import (
 from ..storage.simulated import DiskFaults, SimulatedStorage
 from ..system import ActorError, NoSuchActor
 from .quantities import ns_of, share_of
-from .stage import CLUSTER, Fault, Stage, StepFailed
+from .stage import Fault, Stage, StepFailed
 
 __all__ = ["MemberVerbs"]
 
@@ -36,10 +36,27 @@ class MemberVerbs(Stage):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._down_by: dict[str, dict[int, None]] = {}
-        self._paused_by: dict[str, dict[int, None]] = {}
-        self._disk_layers: dict[str, dict[int, dict[str, Any]]] = {}
-        self._wrong_clocks: dict[str, None] = {}
+        # By cluster, each.
+        self._downs: dict[str, dict[str, dict[int, None]]] = {}
+        self._pauses: dict[str, dict[str, dict[int, None]]] = {}
+        self._disks: dict[str, dict[str, dict[int, dict[str, Any]]]] = {}
+        self._clocks: dict[str, dict[str, None]] = {}
+
+    @property
+    def _down_by(self) -> dict[str, dict[int, None]]:
+        return self._downs.setdefault(self.cluster, {})
+
+    @property
+    def _paused_by(self) -> dict[str, dict[int, None]]:
+        return self._pauses.setdefault(self.cluster, {})
+
+    @property
+    def _disk_layers(self) -> dict[str, dict[int, dict[str, Any]]]:
+        return self._disks.setdefault(self.cluster, {})
+
+    @property
+    def _wrong_clocks(self) -> dict[str, None]:
+        return self._clocks.setdefault(self.cluster, {})
 
     # -- crashing
 
@@ -72,13 +89,13 @@ class MemberVerbs(Stage):
         self.emit("node-crashed", name=node)
         for actor in _ACTORS:
             try:
-                self.system.kill(actor(CLUSTER, node))
+                self.system.kill(actor(self.cluster, node))
             except NoSuchActor:
                 continue
 
     def _start(self, node: str) -> None:
         self.emit("node-started", name=node)
-        self.system.send(cluster_actor(CLUSTER), StartNode(node=node))
+        self.system.send(cluster_actor(self.cluster), StartNode(node=node))
 
     def pause(self, target: Target, *, for_: str | float | None = None) -> Fault:
         """Nodes handle nothing, and what comes waits: as when a process is stopped, or collects garbage."""
@@ -111,7 +128,7 @@ class MemberVerbs(Stage):
     def _tell_all(self, node: str, what: Callable[[str], None]) -> None:
         for actor in _ACTORS:
             try:
-                what(actor(CLUSTER, node))
+                what(actor(self.cluster, node))
             except NoSuchActor:
                 continue
 
@@ -165,14 +182,14 @@ class MemberVerbs(Stage):
         for node in nodes:
             if node in names:
                 request = UpdateNodeRequest(node=node, body={"availability": availability})
-                self.system.send(cluster_actor(CLUSTER), request)
+                self.system.send(cluster_actor(self.cluster), request)
 
     def transfer(self, target: Target, *, within: str | float = "5s") -> None:
         """Hand the leadership to a node. Raises StepFailed where it does not lead in time."""
         nodes = self.nodes_of(target)
         if len(nodes) != 1:
             raise StepFailed(f"transfer: the leadership goes to one node, not to {', '.join(nodes)}")
-        self.system.send(cluster_actor(CLUSTER), TransferRequest(target=nodes[0]))
+        self.system.send(cluster_actor(self.cluster), TransferRequest(target=nodes[0]))
         within_ns = ns_of(within)
         if not self.pass_until(self.now_ns + within_ns, lambda: self.view.leader == nodes[0]):
             raise StepFailed(f"transfer: {nodes[0]} does not lead within {within_ns / 1e9:g} s")
@@ -211,7 +228,7 @@ class MemberVerbs(Stage):
             if flip_bit:
                 self._tell_disk(node, Decay())
         for node in nodes if lose_power else ():
-            self.system.send(disk_actor(CLUSTER, node), LosePower())
+            self.system.send(disk_actor(self.cluster, node), LosePower())
 
         def undo() -> None:
             for node in nodes:
@@ -224,7 +241,7 @@ class MemberVerbs(Stage):
         faults = self.settings.disks or DiskFaults()
         for changed in self._disk_layers.get(node, {}).values():
             faults = msgspec.structs.replace(faults, **changed)
-        if self.system.is_alive(disk_actor(CLUSTER, node)):
+        if self.system.is_alive(disk_actor(self.cluster, node)):
             self._tell_disk(node, SetDiskFaults(faults=faults))
         elif (front := self.inside.front) is not None and node in front._nodes:
             storage = front._home.storage(node)  # a node that is down finds its disk so when it starts
@@ -234,7 +251,7 @@ class MemberVerbs(Stage):
     def _tell_disk(self, node: str, message: Any) -> None:
         """In force when this returns; the disk of a node that is down has none to tell."""
         try:
-            self.system.ask(disk_actor(CLUSTER, node), message)
+            self.system.ask(disk_actor(self.cluster, node), message)
         except ActorError:
             return
 
@@ -254,7 +271,7 @@ class MemberVerbs(Stage):
         leap_ns = 0 if leap is None else ns_of(leap)
         for node in nodes:
             for actor in _ACTORS:
-                self.system.set_clock(actor(CLUSTER, node), leap_ns=leap_ns, rate=rate or 1.0)
+                self.system.set_clock(actor(self.cluster, node), leap_ns=leap_ns, rate=rate or 1.0)
         self._wrong_clocks.update(dict.fromkeys(nodes))
 
         def undo() -> None:
@@ -266,7 +283,7 @@ class MemberVerbs(Stage):
     def _set_right(self, node: str) -> None:
         self._wrong_clocks.pop(node, None)
         for actor in _ACTORS:
-            self.system.set_clock(actor(CLUSTER, node), rate=1.0)
+            self.system.set_clock(actor(self.cluster, node), rate=1.0)
 
     # -- at the end
 

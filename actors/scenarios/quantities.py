@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from msgspec import Meta
 
-__all__ = ["Duration", "Share", "ns_of", "share_of", "text_of"]
+__all__ = ["Duration", "Moment", "Share", "epoch_ns_of", "ns_of", "share_of", "text_of"]
 
 _UNITS = {
     "ns": 1,
@@ -19,6 +20,7 @@ _UNITS = {
 }
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)")
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
+_MOMENT = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?Z"
 
 Duration = Annotated[
     str,
@@ -36,6 +38,24 @@ Share = Annotated[
         extra={"means": "a share from 0% to 100%, such as 5%"},
     ),
 ]
+
+Moment = Annotated[
+    str,
+    Meta(
+        pattern=f"^{_MOMENT}$",
+        description="A date and time in UTC: 2026-03-28T23:59Z.",
+        extra={"means": "a date and time in UTC, such as 2026-03-28T23:59Z"},
+    ),
+]
+
+
+def epoch_ns_of(moment: str) -> int:
+    """Nanoseconds since 1970 of `2026-03-28T23:59Z`; a day that a month lacks lies in the next. Raises ValueError."""
+    if re.fullmatch(_MOMENT, moment) is None:
+        raise ValueError(f"{moment!r} is not a moment; write it as 2026-03-28T23:59Z")
+    day = timedelta(days=int(moment[8:10]) - 1)
+    begun = datetime.fromisoformat(f"{moment[:8]}01{moment[10:-1]}+00:00") + day
+    return int((begun - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * 1_000_000_000
 
 
 def ns_of(time: str | float) -> int:

@@ -18,6 +18,7 @@ from .document import Document, Path, WrongScenario, nearest
 from .expressions import Expression, WrongExpression
 from .format import (
     FAULTS,
+    FOR_ALL,
     GROUPS,
     MODIFIERS,
     NAME,
@@ -66,6 +67,7 @@ class _Reader:
         self.document = document
         self.nodes: list[str] = []
         self.has_disks = False
+        self.knows_nodes = True
 
     def read(self) -> Scenario:
         value = self.document.value
@@ -178,6 +180,8 @@ class _Reader:
             return None
         verb = verbs[0]
         words = self._modifiers(value, verb, path)
+        # Which nodes a nested cluster has is known when it is there.
+        self.knows_nodes = words.get("in_", "0") == "0"
         argument = self._convert(value[verb], VERBS[verb].argument, (*path, verb))
         line, column = self.document.place((*path, verb), key=True)
         if argument is _WRONG:
@@ -196,7 +200,7 @@ class _Reader:
         )
 
     def _modifiers(self, value: dict[str, Any], verb: str, path: Path) -> dict[str, Any]:
-        allowed = ("at", "name", "repeat", *VERBS[verb].modifiers)
+        allowed = (*FOR_ALL, *VERBS[verb].modifiers)
         words: dict[str, Any] = {}
         for word, kind in MODIFIERS.items():
             if word not in value:
@@ -210,7 +214,7 @@ class _Reader:
                 continue
             converted = self._convert(value[word], kind, (*path, word))
             if converted is not _WRONG:
-                words["for_" if word == "for" else word] = converted
+                words[{"for": "for_", "in": "in_"}.get(word, word)] = converted
         return words
 
     def _meaning(self, verb: str, argument: Any, path: Path) -> Any:
@@ -269,12 +273,12 @@ class _Reader:
     # -- names
 
     def _node(self, name: str, path: Path, *, key: bool = False) -> None:
-        if name not in self.nodes:
+        if self.knows_nodes and name not in self.nodes:
             self._wrong(path, f"no node {name!r}{nearest(name, self.nodes)}", key=key)
 
     def _target(self, value: Any, path: Path) -> None:
         for at, name in enumerate(value) if isinstance(value, list) else [(None, value)]:
-            if name not in self.nodes and name not in GROUPS:
+            if self.knows_nodes and name not in self.nodes and name not in GROUPS:
                 here = path if at is None else (*path, at)
                 self._wrong(here, f"no node {name!r}{nearest(name, (*GROUPS, *self.nodes))}")
 
@@ -282,7 +286,7 @@ class _Reader:
         for at, text in enumerate(value) if isinstance(value, list) else [(None, value)]:
             here = path if at is None else (*path, at)
             for name in re.split(r"->|-", text):
-                if name.strip() not in (*self.nodes, *GROUPS):
+                if self.knows_nodes and name.strip() not in (*self.nodes, *GROUPS):
                     self._wrong(
                         here, f"no node {name.strip()!r}{nearest(name.strip(), (*GROUPS, *self.nodes))}"
                     )

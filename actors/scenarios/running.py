@@ -90,6 +90,11 @@ def _check_outside(scenario: Scenario) -> None:
         for step in scenario.steps
         if step.verb in _INSIDE
     ]
+    wrong += [
+        Mistake(file=scenario.file, line=step.line, column=step.column, message=f"what is done in {step.in_} {why}")
+        for step in scenario.steps
+        if step.in_ is not None and step.verb not in _INSIDE
+    ]
     if scenario.chaos is not None and (inside := [verb for verb in scenario.chaos.faults if verb in _INSIDE]):
         wrong.append(Mistake(file=scenario.file, line=1, column=1, message=f"chaos: {', '.join(inside)} {why}"))
     if wrong:
@@ -166,7 +171,8 @@ class _Run:
         for time_no in range(repeat.times):
             began_ns = sim.now_ns
             sim.emit("scenario-step", step=step.number, verb=step.verb, what=str(step))
-            _carry_out(sim, step)
+            with sim.acting_in(step.in_ or sim.cluster):
+                _carry_out(sim, step)
             if time_no + 1 == repeat.times:
                 break
             if repeat.every is not None:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from .checkers import CHECKERS
-from .format import MODIFIERS, VERBS, Chaos, ClusterShape
+from .format import FOR_ALL, MODIFIERS, VERBS, Chaos, ClusterShape
 
 __all__ = ["json_schema"]
 
@@ -49,7 +49,7 @@ def json_schema() -> dict[str, Any]:
 
 def _step(name: str, argument: dict[str, Any], modifiers: dict[str, dict[str, Any]]) -> dict[str, Any]:
     verb = VERBS[name]
-    allowed = ("at", "name", "repeat", *verb.modifiers)
+    allowed = (*FOR_ALL, *verb.modifiers)
     return {
         "type": "object",
         "required": [name],

@@ -12,7 +12,7 @@ from .client import CLIENT, Client, ReadService
 from .conditions import summary
 from .histories import Operation
 from .quantities import ns_of
-from .stage import CLUSTER, Stage, StepFailed
+from .stage import Stage, StepFailed
 
 __all__ = ["ServiceVerbs"]
 
@@ -90,9 +90,11 @@ class ServiceVerbs(Stage):
     def begin_write(self, values: dict[str, int], client: str, limit_s: float) -> Callable[[], bool]:
         """Write without waiting; call the answer to hear whether it is confirmed. Noted in the history either way."""
         body = {"containers": [{"name": key, "replicas": value} for key, value in values.items()]}
-        start = self.history.moment(self.now)
+        # This cluster's, wherever verbs act when the answer comes.
+        history = self.history
+        start = history.moment(self.now)
         noted = [
-            self.history.note(Operation(client=client, key=key, kind="put", argument=str(value), start=start))
+            history.note(Operation(client=client, key=key, kind="put", argument=str(value), start=start))
             for key, value in values.items()
         ]
         try:
@@ -104,12 +106,12 @@ class ServiceVerbs(Stage):
             if settled.error is not None:
                 return
             call = str(settled.value["service_id"])
-            self.history.accepted[call] = body
+            history.accepted[call] = body
             if settled.value["status"] == "executed":
-                self.history.executed[call] = None
-                end = self.history.moment(self.now)
+                history.executed[call] = None
+                end = history.moment(self.now)
                 for at in noted:
-                    self.history.settle(at, end)
+                    history.settle(at, end)
 
         promise.on_settled(heard)
         return lambda: promise.kept and promise.error is None and promise.value["status"] == "executed"
@@ -144,23 +146,24 @@ class ServiceVerbs(Stage):
         """Read without waiting; noted in the history when the answer comes."""
         if not self.system.is_alive(CLIENT):
             self.system.spawn(Client, CLIENT)
-        start = self.history.moment(self.now)
+        history = self.history
+        start = history.moment(self.now)
         try:
-            promise = self.system.ask_later(CLIENT, ReadService(cluster=CLUSTER, node=node, service=key))
+            promise = self.system.ask_later(CLIENT, ReadService(cluster=self.cluster, node=node, service=key))
         except ActorError:
             return None
 
         def heard(settled: Promise) -> None:
             if settled.error is None:
                 result = None if settled.value is None else str(settled.value)
-                self.history.note(
+                history.note(
                     Operation(
                         client=client,
                         key=key,
                         kind="get",
                         result=result,
                         start=start,
-                        end=self.history.moment(self.now),
+                        end=history.moment(self.now),
                     )
                 )
 
@@ -170,15 +173,16 @@ class ServiceVerbs(Stage):
     def _post(self, body: dict[str, Any], wait_s: float | None) -> Promise:
         try:
             promise = self.system.ask_later(
-                cluster_actor(CLUSTER), SubmitServiceCall(body=body, wait_s=wait_s)
+                cluster_actor(self.cluster), SubmitServiceCall(body=body, wait_s=wait_s)
             )
         except ActorError as error:
             raise StepFailed(f"submit: {error}") from None
-        self.history.open_calls += 1
+        history = self.history
+        history.open_calls += 1
 
         def answered(settled: Promise) -> None:
             if settled.error is None:
-                self.history.open_calls -= 1
+                history.open_calls -= 1
 
         promise.on_settled(answered)
         return promise

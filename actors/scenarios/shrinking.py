@@ -149,5 +149,5 @@ def as_yaml(scenario: Scenario, seed: int, about: str = "") -> str:
 
 def _step(step: Step) -> dict[str, Any]:
     words = msgspec.to_builtins(msgspec.structs.replace(step, condition=None))
-    kept = {word: words[word] for word in ("at", "for", "within", "name", "repeat") if word in words}
+    kept = {word: words[word] for word in ("at", "for", "within", "name", "repeat", "in") if word in words}
     return {step.verb: msgspec.to_builtins(step.argument)} | kept

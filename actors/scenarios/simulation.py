@@ -21,6 +21,7 @@ from .links import LinkVerbs
 from .members import MemberVerbs
 from .quantities import ns_of
 from .services import ServiceVerbs
+from .stage import CLUSTER
 
 __all__ = ["Simulation"]
 
@@ -29,9 +30,11 @@ class Simulation(LinkVerbs, MemberVerbs, ServiceVerbs, DeployVerbs, EveningVerbs
     """A started cluster with every verb of a scenario file as a method."""
 
     def calm(self) -> None:
-        """End every fault: heal links, start and resume nodes, make disks good."""
-        self.mend()
-        self.heal("all")
+        """End every fault in every cluster: heal links, start and resume nodes, make disks good."""
+        for cluster in self.clusters():
+            with self.acting_in(cluster):
+                self.mend()
+                self.heal("all")
 
     def settle(self, within: str | float = "60s") -> None:
         """End every fault, and wait until the cluster is as it should be. Raises ScenarioFailed ("converges")."""
@@ -46,7 +49,10 @@ class Simulation(LinkVerbs, MemberVerbs, ServiceVerbs, DeployVerbs, EveningVerbs
             self.wait(0.1)
 
     def why_unsettled(self) -> str | None:
-        """Why the cluster is not as it should be; None when it is."""
-        if self.is_live:
-            return why_unsettled_from_outside(self.view)
-        return why_unsettled(self.inside)
+        """Why the clusters are not as they should be; None when they are."""
+        for cluster in self.clusters():
+            with self.acting_in(cluster):
+                why = why_unsettled_from_outside(self.view) if self.is_live else why_unsettled(self.inside)
+            if why is not None:
+                return why if cluster == CLUSTER else f"{cluster}: {why}"
+        return None

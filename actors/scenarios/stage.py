@@ -1,10 +1,11 @@
-"""The stage: one cluster on one clock, what passes and what is undone there. The verbs are in links.py, members.py,
-services.py and conditions.py; `Simulation` (simulation.py) has them all.
+"""The stage: one cluster, and those nested in it, on one clock; what passes and what is undone there. The verbs are in
+links.py, members.py, services.py and conditions.py; `Simulation` (simulation.py) has them all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from heapq import heappop, heappush
 from random import Random
 from types import TracebackType
@@ -21,7 +22,7 @@ from .format import GROUPS, ClusterShape
 from .ground import Ground, LiveGround, VirtualGround
 from .histories import History
 from .inside import Inside
-from .quantities import ns_of, share_of
+from .quantities import epoch_ns_of, ns_of, share_of
 from .views import View
 from .watch import Watch
 
@@ -83,7 +84,7 @@ class Stage:
         self.door = door
         self.seed = seed
         self.is_live = clock == "live"
-        self.history = History()
+        self._histories: dict[str, History] = {}
         self.random = Random(f"scenario/{seed}")
         """Decides what is left open: which node is `one`, which halves."""
         self.watch: Watch
@@ -91,15 +92,18 @@ class Stage:
         if clock == "live":
             ground = LiveGround(seed, self._alarm)
         else:
-            ground = VirtualGround(seed, self._alarm, shuffle_seed=shuffle_seed)
+            epoch_ns = epoch_ns_of(shape.wall_clock)
+            ground = VirtualGround(seed, self._alarm, shuffle_seed=shuffle_seed, epoch_ns=epoch_ns)
         self.ground = ground
         self.system = ground.system
-        self.inside = Inside(self.system, CLUSTER)
+        self.cluster = CLUSTER
+        """Where verbs act and conditions look now; see `acting_in`."""
+        self._insides = {CLUSTER: Inside(self.system, CLUSTER)}
         self.watch = Watch(
             always,
             self.inside,
             ground.recorder,
-            self.history,
+            self.history_of,
             is_live=self.is_live,
             is_outside=door is not None,
         )
@@ -200,9 +204,9 @@ class Stage:
         self.pass_until(self.now_ns + ns_of(time))
 
     def later(self, delay_ns: int, action: Callable[[], None]) -> None:
-        """Do something when that time has passed."""
+        """Do something when that time has passed, where verbs act now."""
         self._count += 1
-        heappush(self._agenda, (self.now_ns + delay_ns, self._count, action))
+        heappush(self._agenda, (self.now_ns + delay_ns, self._count, self._here(action)))
 
     def fault(self, verb: str, of: list[str], undo: Callable[[], None], for_: str | float | None) -> Fault:
         """A fault that is in force now, of these nodes or links; with `for_` it is undone by itself."""
@@ -212,7 +216,7 @@ class Stage:
             undo()
             self.emit("fault-ended", verb=verb, of=of)
 
-        made = Fault(undone)
+        made = Fault(self._here(undone))
         if self.door is not None:
             self._faults.append(made)
         if for_ is not None:
@@ -223,12 +227,56 @@ class Stage:
         self._count += 1
         return self._count
 
+    # -- nested clusters
+
+    @contextmanager
+    def acting_in(self, cluster: str) -> Iterator[Self]:
+        """Within this block verbs act on that cluster, `0.inner`, and conditions look at it."""
+        before, self.cluster = self.cluster, cluster
+        try:
+            yield self
+        finally:
+            self.cluster = before
+
+    def _here(self, action: Callable[[], None]) -> Callable[[], None]:
+        """The action, done where verbs act now, whenever that is."""
+        cluster = self.cluster
+
+        def done() -> None:
+            with self.acting_in(cluster):
+                action()
+
+        return done
+
+    def clusters(self) -> list[str]:
+        """Cluster 0 and those nested in it, as far as they are there now."""
+        if self.door is not None:
+            return [CLUSTER]
+        found: tuple[str, ...] = self.system.ask(ORCHESTRATOR, ListClusters(), ANSWER_S)
+        return [cluster for cluster in found if cluster == CLUSTER or cluster.startswith(f"{CLUSTER}.")]
+
+    @property
+    def inside(self) -> Inside:
+        """The cluster from inside."""
+        if self.cluster not in self._insides:
+            self._insides[self.cluster] = Inside(self.system, self.cluster)
+        return self._insides[self.cluster]
+
+    def history_of(self, cluster: str) -> History:
+        """What clients asked of a cluster, and heard."""
+        return self._histories.setdefault(cluster, History())
+
+    @property
+    def history(self) -> History:
+        """What clients asked of the cluster where verbs act now, and heard."""
+        return self.history_of(self.cluster)
+
     # -- seeing and asking
 
     @property
     def view(self) -> View:
         """The cluster now: what conditions see."""
-        return self.ground.view()
+        return self.ground.view(self.cluster)
 
     @property
     def events(self) -> list[Event]:
@@ -241,7 +289,7 @@ class Stage:
 
     def emit(self, kind: str, **data: Any) -> None:
         """Write into the event log."""
-        self.system.events.emit(kind, cluster=CLUSTER, **data)
+        self.system.events.emit(kind, cluster=self.cluster, **data)
 
     def names(self) -> list[str]:
         """The nodes, in order of joining."""
@@ -252,7 +300,7 @@ class Stage:
     def ask(self, message: Any, what: str, within: str | float = ANSWER_S) -> Any:
         """Ask the cluster's front door. Raises StepFailed where it refuses or does not answer in time."""
         try:
-            promise = self.system.ask_later(cluster_actor(CLUSTER), message)
+            promise = self.system.ask_later(cluster_actor(self.cluster), message)
         except ActorError as error:
             raise StepFailed(f"{what}: {error}") from None
         return self.answer(promise, what, within)

@@ -37,7 +37,13 @@ class Watch:
     program (`is_outside`) nothing is seen but its answers and its events."""
 
     def __init__(
-        self, names: Iterable[str], inside: Inside, recorder: Recorder, history: History, *, is_live: bool,
+        self,
+        names: Iterable[str],
+        inside: Inside,
+        recorder: Recorder,
+        history_of: Callable[[str], History],
+        *,
+        is_live: bool,
         is_outside: bool = False,
     ) -> None:
         self.broken: Broken | None = None
@@ -49,30 +55,66 @@ class Watch:
         self._recorder = recorder
         self._is_live = is_live
         self._lock = RLock()
-        self._changed: dict[str, None] = {}
+        self._changed: dict[tuple[str, str], None] = {}
         self._conditions: dict[int, tuple[str, Condition]] = {}
         self._next = 0
         self._has_ended = False
         self.checkers: list[Checker] = []
-        for name in names:
+        self._history_of = history_of
+        self._names = list(names)
+        self._insides = {inside.cluster: inside}
+        for name in self._names:
             checker = CHECKERS[name]
             if (is_live and not checker.for_live_too) or (is_outside and not checker.from_outside_too):
                 self.not_watched.append(name)
             else:
-                self.checkers.append(CHECKERS[name](inside, history))
-        self._stepped = self._those_with("stepped")
-        self._looked = self._those_with("looked")
-        self._passed = self._those_with("passed")
-        self._happened = self._those_with("happened")
+                self.checkers.append(CHECKERS[name](inside, history_of(inside.cluster)))
+        self._wire()
         inside.system.events.subscribe(self._heard)
 
-    def _those_with(self, method: str) -> list[Any]:
+    def _wire(self) -> None:
+        """Who is shown what, after the checkers have changed."""
+        self._stepped = self._by_cluster("stepped")
+        self._stepped_anywhere = self._those_with("stepped", [c for c in self.checkers if c.of_all_clusters])
+        self._looked = self._by_cluster("looked")
+        self._passed = self._those_with("passed", self.checkers)
+        self._happened = self._those_with("happened", self.checkers)
+
+    def _by_cluster(self, method: str) -> dict[str, list[Any]]:
+        return {
+            cluster: self._those_with(
+                method, [c for c in self.checkers if c.of_all_clusters or c.inside.cluster == cluster]
+            )
+            for cluster in self._insides
+        }
+
+    def _those_with(self, method: str, checkers: list[Checker]) -> list[Any]:
         """The bound methods of those checkers that have one of their own."""
         return [
             getattr(checker, method)
-            for checker in self.checkers
+            for checker in checkers
             if getattr(type(checker), method) is not getattr(Checker, method)
         ]
+
+    def _follow_clusters(self, event: Event) -> None:
+        """A nested cluster is watched from its start to its end, by checkers of its own."""
+        cluster = event.cluster
+        if cluster is None or not cluster.startswith(f"{self._inside.cluster}."):
+            return
+        if event.kind == "cluster-started":
+            inside = self._insides[cluster] = Inside(self._inside.system, cluster)
+            self.checkers += [
+                CHECKERS[name](inside, self._history_of(cluster))
+                for name in self._names
+                if name not in self.not_watched and not CHECKERS[name].of_all_clusters
+            ]
+        elif event.kind == "cluster-stopped":
+            self._insides.pop(cluster, None)
+            self.checkers = [c for c in self.checkers if c.inside.cluster != cluster]
+            self._changed = {key: None for key in self._changed if key[0] != cluster}
+        else:
+            return
+        self._wire()
 
     # -- what is seen
 
@@ -85,18 +127,19 @@ class Watch:
             try:
                 if not self._is_live:
                     self.look()
-                for stepped in self._stepped:
+                for stepped in self._stepped.get(core.cluster, self._stepped_anywhere):
                     stepped(core, event, ready)
             except AssertionError as error:
                 self.note(error)
             if ready.apply is not None or ready.install is not None:
-                self._changed[core.member] = None
+                self._changed[core.cluster, core.member] = None
 
     def look(self) -> None:
         """Look at the states that changed, and at the conditions. Raises PromiseBroken."""
         if self._changed and self._looked:
-            for member in self._changed:
-                node = self._inside.member(member)
+            for cluster, member in self._changed:
+                inside = self._insides.get(cluster)
+                node = None if inside is None else inside.member(member)
                 if node is not None and node.applied:
                     self._look_at(node)
         self._changed = {}
@@ -110,7 +153,7 @@ class Watch:
                 raise PromiseBroken(name, why)
 
     def _look_at(self, node: Node) -> None:
-        for looked in self._looked:
+        for looked in self._looked[node.cluster]:
             looked(node)
 
     def passed(self, t_ns: int) -> None:
@@ -138,6 +181,7 @@ class Watch:
             return
         with self._lock:
             try:
+                self._follow_clusters(event)
                 for happened in self._happened:
                     happened(event)
             except AssertionError as error:

@@ -9,7 +9,7 @@ What a plan may spend is bounded, in steps that are counted and not measured, so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 import numpy as np
@@ -19,7 +19,7 @@ from ..state.machine import ClusterState
 from ..state.needs import PORT, SLOTS, UNLIMITED, Needs, needs_of
 from ..state.nodes import Room
 from ..state.runs import Ints, Mask
-from ..state.specs import ServiceSpec
+from ..state.specs import Placement, ServiceSpec
 from .affinity import tiers, weights
 from .demand import KINDS
 from .fleet import Fleet, Reservation
@@ -72,7 +72,12 @@ class Scores:
 class Chooser:
     """Chooses for one plan; `room` is what the plan has left, and loses what is chosen."""
 
-    def __init__(self, state: ClusterState, room: Room, scores: Scores | None = None) -> None:
+    def __init__(
+        self, state: ClusterState, room: Room, scores: Scores | None = None, specs: Iterable[ServiceSpec] = ()
+    ) -> None:
+        """specs: of the services that are planned, for whom somebody likes to be near."""
+        self._watched = dict.fromkeys(near.service for spec in specs for near in spec.placement.affinities)
+        self._hopeless: dict[tuple[Needs, Placement], None] = {}
         self._state = state
         self._room = room
         self._scores = scores or Scores()
@@ -83,6 +88,15 @@ class Chooser:
         self._in_step: tuple[str, ...] | None = None
         self._knowing: tuple[tuple[str, ...], ...] = ()
         self._started: dict[str, Ints] = {}
+
+    def is_hopeless(self, spec: ServiceSpec, needs: Needs) -> bool:
+        """Whether this plan has found no room already for a replica that takes as much, with the same rules: there is
+        only less and less of it while replicas start."""
+        return bool(self._hopeless) and (needs, spec.placement) in self._hopeless
+
+    def has_no_room(self, spec: ServiceSpec, needs: Needs) -> None:
+        """There is no node for it."""
+        self._hopeless[needs, spec.placement] = None
 
     @property
     def is_spent(self) -> bool:
@@ -119,7 +133,8 @@ class Chooser:
 
     def has_started(self, name: str, counts: Ints) -> None:
         """Somebody else placed so many of a service on each node: others may like to be where they are."""
-        self._started[name] = self._started.get(name, 0) + counts
+        if name in self._watched:
+            self._started[name] = self._started.get(name, 0) + counts
         self._in_step = None
 
     def everywhere(self, name: str, needs: Needs, nodes: Ints) -> Chosen:

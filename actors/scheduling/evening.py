@@ -20,6 +20,7 @@ from ..state.machine import ClusterState
 from ..state.needs import PORT, SLOTS, needs_of
 from ..state.records import ServiceRecord, WantedThere
 from ..state.runs import Ints, Mask, distinct
+from .choosing import is_plain
 from .layout import Layout
 from .reassignment import UNLIMITED, Reassignment
 from .rebalance_plan import FINENESS
@@ -108,7 +109,9 @@ class _Fleet:
         self._of = {number: state.service_by_number(number) for number in distinct(self.service)}
         self.movable: Mask = np.zeros(self.ids.size, dtype=bool)
         for number, record in self._of.items():
-            if record.spec.mode == "replicated" and (record.update is None or record.update.completed_ms is not None):
+            # A node of a nested cluster would leave that cluster, and another one join.
+            is_free = record.spec.mode == "replicated" and is_plain(record.spec) and record.spec.cluster is None
+            if is_free and (record.update is None or record.update.completed_ms is not None):
                 # Another template, or another size, would be more than a move.
                 as_new = [kind for kind in distinct(self.needs) if state.needs(kind) == needs_of(record.spec)]
                 is_new = (wanted.versions == record.template) & np.isin(self.needs, as_new)

@@ -137,7 +137,7 @@ def plan_targets(
     if not targets:
         return Plan()
     room = state.room()
-    chooser = Chooser(state, room, scores)
+    chooser = Chooser(state, room, scores, [target.spec for target in targets])
     parts: list[tuple[Target, _Running, Ints, Ints]] = []
     for target in targets:
         running = _running(state, target.name)
@@ -146,6 +146,8 @@ def plan_targets(
         limits.runs -= len(stops) + len(retires)
         parts.append((target, running, stops, retires))
         yield
+    # Who waits longest among equals is first: targets come in order of creation.
+    parts.sort(key=lambda part: -part[0].spec.priority)
     services: list[ServicePlan] = []
     for target, running, stops, retires in parts:
         starts = _starts(state, target, running, room, chooser, limits, now_ms)
@@ -268,8 +270,12 @@ def _starts(
     if is_spent or limits.runs <= 0 or limits.tasks <= 0:
         limits.left_out.append(target.name)
         return np.zeros((0, 3), dtype=np.int64)
+    if chooser.is_hopeless(target.spec, target.needs):
+        return np.zeros((0, 3), dtype=np.int64)
     again, closed = _ended_slots(state, target, running, now_ms)
     most = _most(state, target, running, room)
+    if not target.spec.placement.max_replicas_per_node and not most.any():
+        chooser.has_no_room(target.spec, target.needs)
     if target.spec.is_global:
         return _starts_everywhere(target, running, chooser, most, closed, limits.runs)
     alive = running.alive()
@@ -293,6 +299,12 @@ def _starts(
     room.take(target.needs, taken)
     chooser.has_started(target.name, taken)
     return runs
+
+
+def starts_in(state: ClusterState, target: Target, room: Room, now_ms: int) -> Ints:
+    """As `_starts`, in a room that the caller has made: for preemption."""
+    running = _running(state, target.name)
+    return _starts(state, target, running, room, Chooser(state, room), Limits(), now_ms)
 
 
 def _starts_everywhere(

@@ -41,7 +41,9 @@ class Repairs:
         if self._left <= 0:
             return None, False
         some, limits = self._some(state), Limits(SLICE_RUNS, SLICE_TASKS)
-        plan = finished(plan_targets(state, list(some.values()), now_ms, limits, scores))
+        # By age, wherever the turn began: among equals the oldest is placed first.
+        targets = [some[number] for number in sorted(some)]
+        plan = finished(plan_targets(state, targets, now_ms, limits, scores))
         left_out = [number for number, target in some.items() if target.name in limits.left_out]
         if left_out:
             self._next = left_out[0]

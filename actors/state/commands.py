@@ -58,7 +58,8 @@ class ServicePlan(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     starts: runs of (first slot, count, node number), little-endian int32. stops: runs of (first slot, count).
     retires: runs of (first task id, count), int64: tasks that end although their slot is wanted; a start in the same
     plan may take their place. All stops and retires come before all starts. devices: for each run of starts, which GPU
-    devices each of its tasks holds, bit by bit, int64; left out where the service asks for none.
+    devices each of its tasks holds, bit by bit, int64; left out where the service asks for none. preempted_by: the
+    service for which `retires` make room.
     """
 
     service: str
@@ -66,6 +67,7 @@ class ServicePlan(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     stops: bytes = b""
     retires: bytes = b""
     devices: bytes = b""
+    preempted_by: str = ""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -286,6 +288,12 @@ class StopRebalance(msgspec.Struct, frozen=True, kw_only=True, array_like=True, 
     """Begin no more moves."""
 
 
+class ChangeSettings(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="change-settings"):
+    """What is so for the whole cluster (`settings.py`); None leaves it as it is."""
+
+    preemption: bool | None = None
+
+
 class Told(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="told"):
     """The events of all entries up to this one are in the event log: no leader needs to tell them again."""
 
@@ -334,6 +342,7 @@ Command = (
     | StartRebalance
     | GoOnRebalance
     | StopRebalance
+    | ChangeSettings
     | Told
     | CreateCluster
     | ReplaceCluster

@@ -170,6 +170,16 @@ class ClusterState(Reading):
             change.emit("tasks-reported", name=command.node, states=reached)
         return Outcome(services=failed)
 
+    def _change_settings(self, change: Change, command: c.ChangeSettings) -> Outcome:
+        known = self._replicas.settings
+        preemption = known.preemption if command.preemption is None else command.preemption
+        settings = msgspec.structs.replace(known, preemption=preemption)
+        if settings == known:
+            return Outcome(duplicate=True)
+        self._replicas.settings = settings
+        change.emit("settings-changed", preemption=preemption)
+        return Outcome(services=True)
+
     # further clusters
 
     def _create_cluster(self, change: Change, command: c.CreateCluster) -> Outcome:
@@ -273,6 +283,7 @@ _CARRIED_OUT: dict[type[c.Command], Callable[[ClusterState, Change, int, Any], O
         rebalancing.go_on(state._replicas, change, term, command)
     ),
     c.StopRebalance: lambda state, change, term, command: rebalancing.stop(state._replicas, change),
+    c.ChangeSettings: lambda state, change, term, command: state._change_settings(change, command),
     c.Told: lambda state, change, term, command: state._take_told(change, command),
     c.CreateCluster: lambda state, change, term, command: state._create_cluster(change, command),
     c.ReplaceCluster: lambda state, change, term, command: (

@@ -81,6 +81,10 @@ class Room:
         for device, taken in enumerate(gpus.taken_by(nodes, masks, needs.gpu_milli, shape)):
             self._free[self._names.index(gpus.device_resource(device))] -= taken
 
+    def at(self, nodes: Ints) -> Room:
+        """A copy of these nodes alone, numbered from 0; it knows no devices."""
+        return Room(list(self._names), self._free[:, nodes], self.open[nodes])
+
     def copy(self) -> Room:
         return Room(list(self._names), self._free.copy(), self.open, self.devices)
 

@@ -14,13 +14,15 @@ MAX_SLOT = 2 * MAX_REPLICAS
 
 class ParsedPlan(msgspec.Struct, frozen=True):
     """One service's part: starts are rows (first slot, count, node number), stops (first slot, count), retires (first
-    task id, count); devices one mask for each row of starts, or nothing."""
+    task id, count); devices one mask for each row of starts, or nothing; preempted_by whom the retires make room for.
+    """
 
     service: str
     starts: Ints
     stops: Ints
     retires: Ints
     devices: Ints
+    preempted_by: str = ""
 
 
 def parse(plan: Plan) -> tuple[ParsedPlan, ...] | None:
@@ -36,7 +38,7 @@ def parse(plan: Plan) -> tuple[ParsedPlan, ...] | None:
         devices = np.frombuffer(part.devices, dtype=REPORT).astype(np.int64)
         if not (_is_sound(starts) and _is_sound(stops)) or overlap(retires[:, 0], retires[:, 1]):
             return None
-        parts.append(ParsedPlan(part.service, starts, stops, retires, devices))
+        parts.append(ParsedPlan(part.service, starts, stops, retires, devices, part.preempted_by))
     return tuple(parts)
 
 

@@ -22,6 +22,7 @@ from .records import (
     Assignments,
     CallRecord,
     ClusterRecord,
+    CronService,
     NestedRecord,
     NodeRecord,
     Pending,
@@ -34,6 +35,7 @@ from .records import (
 from .replicas import Replicas
 from .runs import Ints, Mask, collect, distinct
 from .services import Service, ServiceTable
+from .settings import Settings
 from .specs import Reservations, ServiceSpec, UpdatePolicy
 from .task_states import TaskState
 from .tasks import Column, Rows, TaskTable
@@ -61,6 +63,12 @@ class Reading:
     def nodes(self) -> tuple[NodeRecord, ...]:
         """Present nodes in order of joining."""
         return self._replicas.nodes.present()
+
+    def draining(self) -> tuple[str, ...]:
+        """The names of nodes that are to give up what they have, in order of joining."""
+        # Most of the time there are none, and the leader asks in every round.
+        table = self._replicas.nodes
+        return table.names(np.flatnonzero(table.draining).tolist()) if table.draining.any() else ()
 
     def node(self, name: str) -> NodeRecord | None:
         return self._replicas.nodes.find(name)
@@ -250,9 +258,12 @@ class Reading:
         found = self._replicas.services.autoscaled()
         return {service.name: service.spec.autoscale.every_s for service in found if service.spec.autoscale}
 
-    def crons(self) -> tuple[ServiceRecord, ...]:
+    def crons(self) -> list[CronService]:
         """Services that run by a schedule, in order of creation."""
-        return tuple([service.record() for service in self._replicas.services.crons()])
+        return [
+            CronService(service.name, service.version, service.spec, service.cron.decided_ms if service.cron else None)
+            for service in self._replicas.services.crons()
+        ]
 
     def has_loads(self) -> bool:
         """Whether any replica uses something that is worth a question."""
@@ -425,6 +436,10 @@ class Reading:
             replicas=service.replicas,
             reason=why_waiting(service, self._replicas),
         )
+
+    def settings(self) -> Settings:
+        """What is agreed on for the cluster as a whole."""
+        return self._replicas.settings
 
     def rebalance(self) -> Rebalance | None:
         """The last rebalance, whether it goes on or has ended."""

@@ -22,7 +22,7 @@ from .replicas import Replicas
 from .task_states import TaskState
 from .waiting import held
 
-STEPS_AT_ONCE = 64
+STEPS_AT_ONCE = 8
 """Moves that one entry carries further, so that no handler takes long."""
 _PASSING = ("too few free slots", "too little ", "port ", "most replicas a node reached")
 """Obstacles that another move may clear away."""

@@ -88,6 +88,15 @@ class CronStatus(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     missed: int = 0
 
 
+class CronService(msgspec.Struct, frozen=True):
+    """A service that runs by a schedule, and up to when that is decided (ms since 1970)."""
+
+    name: str
+    version: int
+    spec: ServiceSpec
+    decided_ms: int | None
+
+
 class ServiceRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A service: what is desired, and how much of it there is. Pending replicas are on no ready node.
 

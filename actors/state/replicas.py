@@ -19,6 +19,7 @@ from .plans import ParsedPlan
 from .records import NodeRecord
 from .runs import Ints, Mask, collect, distinct, expand
 from .services import Service, ServiceTable, at_a_time
+from .settings import PRIORITY_GAP, Settings
 from .specs import Placement, Simulated
 from .task_states import NUMBERS, TaskState
 from .tasks import Rows, TaskTable
@@ -47,6 +48,9 @@ class Replicas:
         """The cluster's own time, by the last leader that told it."""
         self.rebalance: Rebalance | None = None
         """The last one, whether it goes on or has ended (`rebalancing.py`)."""
+        self.settings = Settings()
+        self.preempted: dict[int, str] = {}
+        """By its number, which service took the room of one that waits."""
         self._suspects: dict[int, None] = {}
 
     # plans
@@ -58,7 +62,7 @@ class Replicas:
             if service is not None and part.stops.size:
                 self._stop(change, service, part.stops)
             if service is not None and part.retires.size:
-                self._retire(change, service, part.retires)
+                self._retire(change, service, part.retires, part.preempted_by)
         for part in plan:
             service = self.services.find(part.service)
             if service is not None and part.starts.size:
@@ -74,12 +78,23 @@ class Replicas:
         surplus = max(0, service.placed + service.lost - service.replicas)
         self._release(change, found[:surplus], "tasks-stopped")
 
-    def _retire(self, change: Change, service: Service, retires: Ints) -> None:
+    def _retire(self, change: Change, service: Service, retires: Ints, preempted_by: str) -> None:
         """End these tasks; their slots are wanted still. Ids are never used again, so that a late plan does no harm."""
         low, many = self.tasks.between(retires[:, 0], retires[:, 1])
         rows = expand(low, many)
-        rows = rows[self.tasks.service[rows] == service.number]
-        self._release(change, self.wanted(rows), "tasks-stopped")
+        rows = self.wanted(rows[self.tasks.service[rows] == service.number])
+        if not preempted_by:
+            self._release(change, rows, "tasks-stopped")
+        elif rows.size and self._may_preempt(preempted_by, service):
+            self.preempted[service.number] = preempted_by
+            self._release(change, rows, "tasks-preempted", by=preempted_by)
+
+    def _may_preempt(self, name: str, victim: Service) -> bool:
+        """Whether one that waits may still take the room of this service."""
+        by = self.services.find(name)
+        if by is None or not by.pending or not self.settings.preemption:
+            return False
+        return by.spec.priority >= victim.spec.priority + PRIORITY_GAP
 
     def _start(self, change: Change, service: Service, starts: Ints, devices: Ints) -> None:
         """Start tasks in these slots on these nodes; what no longer fits stays pending."""
@@ -326,6 +341,10 @@ class Replicas:
                     there = np.flatnonzero(self.nodes.open & self.nodes.allowed(service.spec.placement))
                     service.set_restarts(restarts.only(service.restarts, there + 1))
                 self.services.settle(service)
+        for number in sorted(self.preempted):
+            service = self.services.all.get(number)
+            if service is None or service.is_removed or not service.pending:
+                del self.preempted[number]
         for number in self.services.leaving():
             if not self.tasks.of_service(number).size:
                 self.services.forget(number)
@@ -406,11 +425,11 @@ class Replicas:
         numbers = np.flatnonzero(counts)
         return tuple(zip(self.nodes.names(numbers.tolist()), counts[numbers].tolist(), strict=True))
 
-    def _release(self, change: Change, rows: Rows, kind: str) -> None:
+    def _release(self, change: Change, rows: Rows, kind: str, **more: str) -> None:
         """No longer wanted: the slots are free at once; a task that no agent has seen is forgotten."""
         if not rows.size:
             return
-        self._tell_tasks(change, rows, kind)
+        self._tell_tasks(change, rows, kind, **more)
         self.count(rows, -1)
         self.tasks.desired[rows] = TaskState.SHUTDOWN
         self.tasks.updated[rows] = self.clock_ms
@@ -431,7 +450,7 @@ class Replicas:
             return np.zeros(rows.size, dtype=bool)
         return _are_among(self.tasks.service[rows], np.array(nested, dtype=np.int64))
 
-    def _tell_tasks(self, change: Change, rows: Rows, kind: str) -> None:
+    def _tell_tasks(self, change: Change, rows: Rows, kind: str, **more: str) -> None:
         """One event a service, with runs [node, first slot, last slot]."""
         tasks = self.tasks
         change.touch(distinct(tasks.node[rows]))
@@ -441,7 +460,8 @@ class Replicas:
             told = tuple(
                 (self.nodes.records[node].name, first, first + count - 1) for first, count, node in runs
             )
-            change.emit(kind, service=self.services.all[number].name, replicas=int(mine.size), runs=told)
+            name = self.services.all[number].name
+            change.emit(kind, service=name, replicas=int(mine.size), runs=told, **more)
 
 
 def _are_among(numbers: Ints, others: Ints) -> Mask:

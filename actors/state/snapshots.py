@@ -14,6 +14,7 @@ from .nodes import NodeTable
 from .records import ClusterRecord, Happening, NodeRecord
 from .replicas import Replicas
 from .services import Service, ServiceTable
+from .settings import Settings
 from .specs import Reservations, ServiceSpec, tidied
 from .tasks import COLUMNS, TaskTable
 from .untold import Untold
@@ -49,6 +50,8 @@ class _Snapshot(msgspec.Struct, kw_only=True):
     untold: tuple[Happening, ...]
     told: int
     rebalance: Rebalance | None = None
+    settings: Settings = Settings()
+    preempted: tuple[tuple[int, str], ...] = ()
 
 
 class _Service2(msgspec.Struct, kw_only=True, array_like=True):
@@ -122,6 +125,8 @@ def write(
             untold=untold.dump(),
             told=untold.floor,
             rebalance=replicas.rebalance,
+            settings=replicas.settings,
+            preempted=tuple(sorted(replicas.preempted.items())),
         )
     )
 
@@ -166,7 +171,8 @@ def _restored(saved: _Snapshot) -> Restored:
     nodes = NodeTable(saved.nodes, versions, saved.resources)
     services = ServiceTable(saved.services, saved.next_service)
     replicas = Replicas(nodes, services, tasks, NeedsTable(saved.needs), saved.clock_ms)
-    replicas.rebalance = saved.rebalance
+    replicas.rebalance, replicas.settings = saved.rebalance, saved.settings
+    replicas.preempted = dict(saved.preempted)
     replicas.recount()
     return Restored(
         applied_index=saved.applied_index,

@@ -115,6 +115,7 @@ def _faults(spec: ServiceSpec, body: Mapping[str, Any]) -> Iterator[InvalidCall]
     kept, place = spec.reservations, spec.placement
     yield from _ranges(
         ("$.replicas", spec.replicas, 0, MAX_REPLICAS),
+        ("$.priority", spec.priority, 0, 100),
         ("$.reservations.slots", kept.slots, 1, MAX_REPLICAS),
         ("$.reservations.cpu_milli", kept.cpu_milli, 0, MAX_CAPACITY),
         ("$.reservations.memory_mib", kept.memory_mib, 0, MAX_CAPACITY),

@@ -200,6 +200,9 @@ class ServiceSpec(_Spec, frozen=True, kw_only=True):
     simulate: Simulated = Simulated()
     update: UpdatePolicy = UpdatePolicy()
     rollback: UpdatePolicy = UpdatePolicy()
+    priority: int = 50
+    """0 to 100: of what waits the highest is placed first, and where the cluster allows it (`settings.py`), it takes
+    the room of what is lower by ten or more."""
     force_update: int = 0
     """Another number replaces the replicas though nothing else has changed."""
     autoscale: Autoscale | None = None

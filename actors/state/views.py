@@ -175,6 +175,8 @@ def describe_command(data: bytes) -> View:
             view |= {"services": [part.service for part in plan.services[:20]]}
         case commands.ReportTasks(node=node):
             view |= {"node": node}
+        case commands.ChangeSettings(preemption=preemption):
+            view |= {"preemption": preemption}
         case commands.StartRebalance(moves=moves):
             view |= {"moves": len(moves)}
         case commands.Told(index=index):

@@ -17,6 +17,11 @@ def why_waiting(service: Service, replicas: Replicas) -> str:
     """A sentence for the replicas of a service that wait; empty when none does."""
     if not service.pending:
         return ""
+    by = replicas.preempted.get(service.number)
+    return (f"preempted by {by}; " if by else "") + _why(service, replicas)
+
+
+def _why(service: Service, replicas: Replicas) -> str:
     others = unmet(service, replicas)
     if others:
         return f"not started yet: it waits for {', and for '.join(others)}"

@@ -62,10 +62,10 @@ def test_what_is_reported_makes_no_entry_in_the_log_and_is_forgotten_with_the_re
     yard.run(60)
     assert yard.node(yard.leader()).raft.last_index == before
     usage = yard.node(yard.leader()).loop.usage
-    assert (len(usage._by_node), len(usage._by_service)) == (5, 1)
+    assert (len(usage._by_node), len(usage._sums)) == (5, 1)
     put(yard, replicas=1)
     yard.run(60)
-    assert (usage._by_node, usage._by_service) == ({}, {})
+    assert (usage._by_node, usage._sums) == ({}, {})
     assert "usage" not in service(yard)
     assert not any("usage" in node["stats"] for node in yard.picture()["nodes"])
 
@@ -116,7 +116,7 @@ def test_replicas_that_begin_to_run_while_they_are_measured_are_not_taken_for_a_
         put(yard, replicas=4, autoscale=AUTO, simulate={"demand": {"requests": 200}})
         yard.run(20)
         usage = yard.node(yard.leader()).loop.usage
-        yard.run((usage._began_ns / 1e9 + 15 - yard.now) - before_ms / 1_000)
+        yard.run((usage.began_ns / 1e9 + 15 - yard.now) - before_ms / 1_000)
         patch(yard, replicas=8, simulate={"demand": {"requests": 400}})
         yard.run(40)
         assert scaled(yard) == []

@@ -1,4 +1,7 @@
-"""Random faults in clusters of clusters: whatever the order, they become what they should be, and lose no service."""
+"""Random faults in clusters of clusters: whatever the order, they become what they should be, and lose no service.
+
+RAFTYARD_SEED begins with that seed; RAFTYARD_CAMPAIGN=full tells many.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from nested_yard import INNER, Nest
 from raftyard.actors.errors import RaftyardError
 from raftyard.actors.messages import (
     ORCHESTRATOR,
+    RebalanceRequest,
     StartNode,
     UpdateNodeRequest,
     agent_actor,
@@ -19,7 +23,6 @@ from raftyard.actors.messages import (
 )
 from raftyard.actors.system import ActorError, Virtual
 
-SEEDS = range(int(os.environ.get("NESTED_FROM", "0")), int(os.environ.get("NESTED_TO", "6")))
 STEPS = 12
 DEEP = "0.inner.deep"
 
@@ -35,7 +38,7 @@ class Chaos:
 
     def play(self) -> None:
         kinds = (self.crash, self.kill, self.cut_parent, self.cut_child)
-        kinds += (self.scale, self.drain, self.front, self.template)
+        kinds += (self.scale, self.drain, self.front, self.template, self.rebalance)
         for _ in range(STEPS):
             fault = self.random.choice(kinds)
             self.told.append(f"{self.nest.now:.2f} {fault.__name__}")
@@ -81,14 +84,19 @@ class Chaos:
         self.nest.run(self.random.random() * 5)
         self.ask(UpdateNodeRequest(node=node, body={"availability": "active"}))
 
+    def rebalance(self) -> None:
+        cluster = self.random.choice(("0", INNER))
+        if self.nest.front(cluster) is not None:
+            self.ask(RebalanceRequest(max_moves=10, max_parallel=2), cluster)
+
     def front(self) -> None:
         fronts = [cluster_actor(cluster) for cluster in ("0", INNER, DEEP)]
         self.nest.crash(self.random.choice((*fronts, ORCHESTRATOR)))
         self.nest.run(1.0)
 
-    def ask(self, message: object) -> None:
+    def ask(self, message: object, cluster: str = "0") -> None:
         try:
-            self.nest.ask(message)
+            self.nest.ask(message, cluster)
         except (RaftyardError, ActorError) as error:
             self.told.append(f"  {type(message).__name__}: {error}")
 
@@ -99,8 +107,8 @@ class Chaos:
             self.told.append(f"  {cluster} {service} {body}: {error}")
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_clusters_of_clusters_become_what_they_should_be_and_keep_their_services(seed: int):
+def story(seed: int) -> None:
+    """Three levels, a service in each of the nested ones, a dozen faults; then peace, and all must be as before."""
     with Nest(Virtual(seed=seed, raise_crashes=True), capacity=100) as nest:
         nest.settle()
         nest.nest(4, slots=40)
@@ -123,3 +131,20 @@ def test_clusters_of_clusters_become_what_they_should_be_and_keep_their_services
         except BaseException:
             print(f"seed {seed}", *chaos.told, sep="\n")
             raise
+
+
+def seeds(count: int) -> range:
+    base = int(os.environ.get("RAFTYARD_SEED", "0"))
+    return range(base, base + count)
+
+
+@pytest.mark.parametrize("seed", seeds(4))
+def test_clusters_of_clusters_become_what_they_should_be_and_keep_their_services(seed: int):
+    story(seed)
+
+
+@pytest.mark.campaign
+def test_clusters_of_clusters_keep_their_services_in_many_stories():
+    for seed in seeds(1000 if os.environ.get("RAFTYARD_CAMPAIGN") == "full" else 40):
+        print(f"seed {seed}")
+        story(seed)

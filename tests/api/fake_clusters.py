@@ -215,6 +215,14 @@ class FakeClusters:
         facts = {"id": node, "availability": "active", "status": "ready", "labels": {}, "resources": {}, "taken": {}}
         return facts | body
 
+    def settings(self, cluster: str) -> Answer:
+        self._known(cluster)
+        return {"preemption": False}
+
+    def change_settings(self, cluster: str, body: Any) -> Answer:
+        self.asked.append(("change_settings", cluster, body))
+        return self.settings(cluster) | body
+
     def rebalance(self, cluster: str, order: RebalanceOrder) -> Answer:
         self._known(cluster)
         self.asked.append(("rebalance", cluster, order))

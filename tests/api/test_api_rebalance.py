@@ -41,3 +41,9 @@ def test_a_wrong_order_is_answered_with_its_path(ask, body, path):
 def test_one_can_be_watched_and_stopped(ask):
     assert ask("GET", REBALANCE).json == {"state": "none", "moves": []}
     assert ask("DELETE", REBALANCE).status_code == 409
+
+
+def test_settings_are_read_and_changed(ask, clusters):
+    assert ask("GET", "/clusters/0/settings").json == {"preemption": False}
+    assert ask("PATCH", "/clusters/0/settings", {"preemption": True}).json == {"preemption": True}
+    assert clusters.asked[-1] == ("change_settings", "0", {"preemption": True})

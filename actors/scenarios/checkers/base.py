@@ -24,7 +24,7 @@ class PromiseBroken(AssertionError):
 
 
 class Checker:
-    """One promise about one cluster; a subclass overrides what it wants to see.
+    """One promise about a cluster; a subclass overrides what it wants to see.
 
     On the live clock only `stepped` (of one member at a time), `happened` and `ended` are called, and only for checkers
     that are `for_live_too`.
@@ -36,6 +36,8 @@ class Checker:
     for_live_too: ClassVar[bool] = False
     from_outside_too: ClassVar[bool] = False
     """Whether events and histories are all that it needs."""
+    of_all_clusters: ClassVar[bool] = False
+    """One watches all clusters; else there is one for each, and it is shown what concerns its own."""
 
     def __init__(self, inside: Inside, history: History) -> None:
         self.inside = inside

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...raft.core import Raft
 from ...raft.events import BecameLeader, Ready
+from ...system import Event
 from ..histories import History
 from ..inside import Inside
 from .base import Checker
@@ -20,6 +21,7 @@ class CommittedNeverLost(Checker):
     name = "committed-never-lost"
     promise = "an entry that was committed is in the log of every later leader, and nobody applies another in its place"
     for_live_too = True
+    of_all_clusters = True
 
     def __init__(self, inside: Inside, history: History) -> None:
         super().__init__(inside, history)
@@ -36,6 +38,11 @@ class CommittedNeverLost(Checker):
         for change in ready.changes:
             if type(change) is BecameLeader:
                 self._check_leader(entries, core, change.term)
+
+    def happened(self, event: Event) -> None:
+        if event.kind == "cluster-stopped" and event.cluster is not None:
+            # One of the same id begins anew.
+            self._entries.pop(event.cluster, None)
 
     def _compare(
         self, entries: dict[int, tuple[int, bytes, str]], index: int, term: int, payload: bytes, member: str

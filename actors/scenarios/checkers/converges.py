@@ -87,9 +87,13 @@ def _why_replicas(state: ClusterState) -> str | None:
     """Replicas wait for nothing but a node that would take them, and say so; updates, for nothing but room."""
     if state.pending_calls():
         return f"calls wait: {[call.id for call in state.pending_calls()]}"
+    rebalance = state.rebalance()
+    if rebalance is not None and rebalance.is_under_way:
+        return f"a rebalance goes on: {rebalance.count('moved')} of {len(rebalance.moves)} moved"
     for service in state.services():
         told = explain(state, service.name)
-        if told is not None and any(why.endswith("slots free") for _, why in told.nodes):
+        has_room = told is not None and any(why.endswith("slots free") for _, why in told.nodes)
+        if has_room and not state.unmet(service.name):
             return f"{service} waits, and there is room: {told}"
         lost = 0 if service.spec.is_global else service.lost
         is_updating = service.update is not None and service.update.is_active

@@ -13,6 +13,9 @@ from typing import Any
 
 from ..histories import Operation
 
+FEW = 16
+"""So many operations are few enough to try all their orders."""
+
 Model = Callable[[Any, Operation], tuple[Any, Any]]
 """(state, operation) -> (state after it, the answer it must have had). States are hashable; None is the first."""
 
@@ -48,8 +51,9 @@ def is_linearizable(operations: list[Operation], model: Model = register) -> boo
     return stuck(operations, model) is None
 
 
-def stuck(operations: list[Operation], model: Model) -> list[Operation] | None:
-    """None when there is an order; else the longest order that was found before nothing fitted any more."""
+def stuck(operations: list[Operation], model: Model, *, is_shown: bool = False) -> list[Operation] | None:
+    """None when there is an order; else the longest order that was found before nothing fitted any more. One that is
+    shown to people goes on as far as it can, also where nothing could come of it."""
     operations = sorted(operations, key=lambda operation: operation.start)
     if not operations:
         return None
@@ -58,7 +62,8 @@ def stuck(operations: list[Operation], model: Model) -> list[Operation] | None:
     best: list[int] = []
     tried: set[tuple[int, Any]] = {(0, None)}
     # A stack of (what may come next, the state before it); the operations done are those of `order`.
-    stack = [(_candidates(operations, 0), None)]
+    worthwhile = _all_of if is_shown else _Register.of(operations, model)
+    stack = [(worthwhile(_candidates(operations, 0), 0, None), None)]
     done = 0
     while stack:
         candidates, state = stack[-1]
@@ -74,7 +79,7 @@ def stuck(operations: list[Operation], model: Model) -> list[Operation] | None:
                 tried.add((done | 1 << at, after))
                 done |= 1 << at
                 order.append(at)
-                stack.append((_candidates(operations, done), after))
+                stack.append((worthwhile(_candidates(operations, done), done, after), after))
                 moved = True
                 break
         if moved:
@@ -85,6 +90,54 @@ def stuck(operations: list[Operation], model: Model) -> list[Operation] | None:
             if order:
                 done &= ~(1 << order.pop())
     return [operations[at] for at in best]
+
+
+def _all_of(candidates: list[int], done: int, state: Any) -> list[int]:
+    return candidates
+
+
+class _Register:
+    """What need not be tried on a register to which nobody writes a value twice. Without it, writes that go on at the
+    same time cost as much as all their orders."""
+
+    @classmethod
+    def of(
+        cls, operations: list[Operation], model: Model
+    ) -> Callable[[list[int], int, Any], list[int]]:
+        """What is left of candidates, with what is done and the state; all of them where the rules do not hold."""
+        written = [operation.argument for operation in operations if operation.kind == "put"]
+        is_plain = all(operation.kind in ("get", "put") for operation in operations)
+        if model is not register or not is_plain or len(set(written)) < len(written):
+            return _all_of
+        return cls(operations).left
+
+    def __init__(self, operations: list[Operation]) -> None:
+        self._operations = operations
+        self._readers: dict[Any, int] = {}
+        """By value, those that read it, as bits."""
+        for at, operation in enumerate(operations):
+            if operation.kind == "get":
+                self._readers[operation.result] = self._readers.get(operation.result, 0) | 1 << at
+
+    def left(self, candidates: list[int], done: int, state: Any) -> list[int]:
+        operations, readers = self._operations, self._readers
+        puts = []
+        for at in candidates:
+            operation = operations[at]
+            if operation.kind == "put":
+                puts.append(at)
+            elif operation.result == state:
+                return [at]  # it changes nothing, so now is as good a time as any
+        if readers.get(state, 0) & ~done:
+            return []  # somebody still has to read this value, and it would never come again
+        left = []
+        for at in puts:
+            if readers.get(operations[at].argument, 0) & ~done:
+                left.append(at)
+            elif operations[at].end is not None:
+                return [at]  # nobody reads it, and nobody needs what it overwrites
+            # else it may as well never have come about
+        return left
 
 
 def _candidates(operations: list[Operation], done: int) -> list[int]:
@@ -136,7 +189,7 @@ def _is_seen(operation: Operation, others: list[Operation]) -> bool:
 
 def explained(operations: list[Operation], model: Model = register) -> str:
     """The operations as called, how far an order goes, and what does not fit after it."""
-    order = stuck(operations, model) or []
+    order = stuck(operations, model, is_shown=len(operations) <= FEW) or []
     state = None
     for operation in order:
         state, _ = model(state, operation)

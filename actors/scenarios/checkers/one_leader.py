@@ -21,6 +21,7 @@ class AtMostOneLeaderPerTerm(Checker):
     promise = "a term never has two leaders"
     for_live_too = True
     from_outside_too = True
+    of_all_clusters = True
 
     def __init__(self, inside: Inside, history: History) -> None:
         super().__init__(inside, history)
@@ -34,6 +35,9 @@ class AtMostOneLeaderPerTerm(Checker):
     def happened(self, event: Event) -> None:
         if event.kind == "leader-elected" and event.term is not None and event.node is not None:
             self._leads(str(event.cluster), event.term, event.node)
+        elif event.kind == "cluster-stopped":
+            # One of the same id begins anew, with term 1.
+            self._leaders = {key: who for key, who in self._leaders.items() if key[0] != event.cluster}
 
     def _leads(self, cluster: str, term: int, node: str) -> None:
         first = self._leaders.setdefault((cluster, term), node)

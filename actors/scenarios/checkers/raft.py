@@ -76,6 +76,7 @@ class RaftInvariants(Checker):
 
     name = "raft"
     promise = "every invariant of Raft holds in every cluster, and equal logs give equal states"
+    of_all_clusters = True
 
     def __init__(self, inside: Inside, history: History) -> None:
         super().__init__(inside, history)

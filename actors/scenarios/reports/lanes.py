@@ -48,7 +48,7 @@ _ENDS = {
 
 
 def lanes_of(events: Iterable[Event], cluster: str = CLUSTER) -> Lanes:
-    """The lanes of one cluster, from its events in their order."""
+    """The lanes of one cluster and of those nested in it, from their events in their order."""
     open_spans: dict[tuple[str, str], tuple[int, int | None]] = {}
     spans: list[Span] = []
     nodes: dict[str, None] = {}
@@ -63,7 +63,7 @@ def lanes_of(events: Iterable[Event], cluster: str = CLUSTER) -> Lanes:
 
     for event in events:
         end_ns = max(end_ns, event.t_ns)
-        if event.cluster not in (cluster, None):
+        if event.cluster not in (cluster, None) and not str(event.cluster).startswith(f"{cluster}."):
             continue
         of = str(event.data.get("name") or event.node or "")
         if event.kind in ("node-added", "leader-elected", "node-crashed", "link-cut") and of:

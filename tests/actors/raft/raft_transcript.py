@@ -43,6 +43,7 @@ from raftyard.actors.raft.events import (
     ChangeMembership,
     DeadlineReached,
     Event,
+    ForgetLeader,
     HardState,
     InstallSnapshot,
     LeaderKnown,
@@ -224,6 +225,9 @@ class Stage:
 
     def do_transfer(self, name: str, target: str | None = None) -> None:
         self.step(name, TransferLeadership(target=target))
+
+    def do_forget(self, name: str) -> None:
+        self.step(name, ForgetLeader())
 
     def do_add(self, name: str, member: str) -> None:
         self.step(name, AddLearner(member=member))

@@ -8,7 +8,7 @@ import pytest
 from scenario_texts import ISOLATION, scenario
 
 from raftyard.actors.scenarios import CHECKERS, WrongScenario, json_schema, read_scenario, read_scenario_file
-from raftyard.actors.scenarios.format import MODIFIERS, VERBS
+from raftyard.actors.scenarios.format import FOR_ALL, MODIFIERS, VERBS
 
 
 def mistakes(text: str) -> list[str]:
@@ -164,6 +164,6 @@ def test_the_json_schema_has_every_verb_with_its_modifiers_and_every_promise():
     steps = schema["properties"]["steps"]["items"]["oneOf"]
     assert [step["required"] for step in steps] == [[verb] for verb in VERBS]
     for step, (name, verb) in zip(steps, VERBS.items(), strict=True):
-        assert set(step["properties"]) == {name, "at", "name", "repeat", *verb.modifiers}
+        assert set(step["properties"]) == {name, *FOR_ALL, *verb.modifiers}
     assert schema["properties"]["always"]["items"]["anyOf"][0]["enum"] == list(CHECKERS)
     assert {word for verb in VERBS.values() for word in verb.modifiers} < set(MODIFIERS)

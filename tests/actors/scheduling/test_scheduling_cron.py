@@ -176,7 +176,7 @@ def test_a_removed_one_and_one_that_is_no_cron_are_never_due():
     assert loop.do(command).code == "unknown-service"
     loop.put(replicas=1)
     assert loop.do(command).code == "stale-version"
-    assert loop.state.crons() == ()
+    assert loop.state.crons() == []
 
 
 def test_a_run_and_what_is_decided_are_in_the_snapshot():
@@ -188,7 +188,7 @@ def test_a_run_and_what_is_decided_are_in_the_snapshot():
     other.restore(loop.state.snapshot())
     assert other.service("web") == loop.state.service("web")
     assert other.digest() == loop.state.digest()
-    assert [record.name for record in other.crons()] == ["web"]
+    assert [one.name for one in other.crons()] == ["web"]
 
 
 @pytest.mark.parametrize(

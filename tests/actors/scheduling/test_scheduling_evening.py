@@ -113,6 +113,15 @@ def test_what_holds_a_gpu_stays_with_it_and_the_rest_moves():
     assert plan.cost_after == 0.0
 
 
+@pytest.mark.parametrize(
+    "placement",
+    [{"profile": "binpack"}, {"affinities": [{"constraint": "node.name == n0", "weight": 50}]}],
+)
+def test_what_is_where_it_is_for_another_reason_than_evenness_stays(placement):
+    loop = grown(placement=placement)
+    assert even_plan(loop.state, 100).moves == ()
+
+
 def test_replicas_of_a_service_that_is_being_updated_stay():
     loop = grown(image="a")
     loop.put("web", replicas=100, image="b")
@@ -129,6 +138,15 @@ def test_most_replicas_a_node_and_ports_are_kept():
     done = carry_out(loop, plan)
     assert done.count("moved") == len(plan.moves) == 4
     assert all(max(loop.state.load_distribution(f"s{number}").values()) == 1 for number in range(8))
+
+
+def test_no_more_of_a_service_come_to_one_node_than_it_may_have():
+    loop = ControlLoop(3, 10)
+    loop.put("web", replicas=6, placement={"max_replicas_per_node": 2})
+    loop.settle()
+    loop.add("n3", 40)  # its share would be four
+    plan = even_plan(loop.state, 100)
+    assert carry_out(loop, plan).count("moved") == len(plan.moves) == 2
 
 
 def test_what_is_spread_over_zones_moves_within_its_zone():

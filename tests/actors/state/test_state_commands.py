@@ -46,6 +46,7 @@ EVERY_COMMAND = (
     ),
     c.GoOnRebalance(term=1),
     c.StopRebalance(),
+    c.ChangeSettings(preemption=True),
     c.Told(index=7),
     c.CreateCluster(id="1", nodes=(c.ClusterNode(name="n", host="h", port=1, capacity=2),)),
     c.ReplaceCluster(id="1", nodes=()),
