@@ -81,7 +81,9 @@ class Server:
     def start(self) -> None:
         """Start to answer. Ports may be opened before; clients then wait."""
         self._dispatcher.set_thread_count(self._threads)
-        self._loop_thread.start()
+        # Whoever opens a port just now does it on a thread of its own: the loop must not see a listener half made.
+        with self._lock:
+            self._loop_thread.start()
 
     def open(self, port: int, tag: object = None) -> int:
         """Listen on `port` too; 0 takes a free one. Returns the port; requests to it carry `tag` in environ[TAG].

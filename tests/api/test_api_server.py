@@ -98,6 +98,29 @@ def test_a_closed_port_listens_no_more_and_can_be_opened_again(server):
     assert get(kept) == f"{kept} None"
 
 
+def test_the_loop_begins_only_when_a_port_that_is_being_opened_is_open(gate, monkeypatch):
+    """Else it finds a listener half made, and ends with it."""
+    server = Server(gate)
+    listen, is_in_the_middle, may_go_on = server._listen, threading.Event(), threading.Event()
+
+    def slow_listen(sock, tag):
+        is_in_the_middle.set()
+        assert may_go_on.wait(20)
+        return listen(sock, tag)
+
+    monkeypatch.setattr(server, "_listen", slow_listen)
+    with ThreadPoolExecutor() as others:
+        opening = others.submit(server.open, 0, "a")
+        assert is_in_the_middle.wait(20)
+        starting = others.submit(server.start)
+        assert not wait([starting], timeout=0.1).done, "the loop turns while a port is half open"
+        may_go_on.set()
+        port = opening.result(20)
+        starting.result(20)
+    assert get(port) == f"{port} a"
+    server.stop()
+
+
 def test_closing_a_port_that_is_not_open_does_nothing(server):
     server.close(1)
 
