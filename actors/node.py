@@ -58,6 +58,7 @@ from .raft.sessions import Applied
 from .state import commands, views
 from .state.machine import ClusterState
 from .state.records import Outcome
+from .state.untold import spelled_out
 from .storage.base import Storage
 
 __all__ = ["Node"]
@@ -98,7 +99,7 @@ class _Machine:
     def snapshot(self) -> bytes:
         return self.state.snapshot()
 
-    def snapshot_slices(self) -> Generator[None, None, bytes]:
+    def snapshot_slices(self) -> Generator[None, None, bytearray]:
         return self.state.snapshot_slices()
 
     def restore(self, data: bytes) -> None:
@@ -263,10 +264,12 @@ class Node(Member):
         untold = self.state.untold
         if untold.last <= after or self.loop is None:
             return
+        records = self.state.node_table().records
         for happening in untold.since(after):
+            told = spelled_out(happening, records)
             self.context.send(
                 self.front_door,
-                Happened(node=self.node, term=self.loop.term, happening=happening, is_again=is_again),
+                Happened(node=self.node, term=self.loop.term, happening=told, is_again=is_again),
             )
         self._told_index = untold.last
 

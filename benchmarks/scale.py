@@ -11,11 +11,13 @@ import multiprocessing
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import Any
 
 from raftyard.actors.messages import LinkPolicy, node_actor
 
 from . import Options, UsageError, number, talk
+from ._scale_plot import check_drawing, draw
 from ._yard import Handlers, LargeCluster, peak_rss_mb
 
 REPLICAS = 1_000
@@ -24,24 +26,45 @@ SLOTS = 1_000
 """A node has: what runs out first is none of its resources."""
 ON_A_NODE = 200
 STEADY_S = 10.0
+SIZES = ((250, 50), (500, 100), (1_000, 200), (2_500, 500), (5_000, 1_000), (6_100, 2_000))
+"""Nodes and services of the picture."""
 PARTS = ("c1m", "c2m", "steady", "node_loss", "handlers")
 
 
 def run(options: Options) -> dict[str, Any]:
-    """`--parts c1m,steady`: some of c1m, c2m, steady, node_loss, handlers. `--shrink 100`: a hundredth of all sizes."""
+    """`--parts c1m,steady`: some of c1m, c2m, steady, node_loss, handlers. `--shrink 100`: a hundredth of all sizes.
+    `--plot FILE`: the cost by size, also as a picture."""
     shrink = number(options, "shrink", 1)
     named = options.get("parts", ",".join(PARTS))
     wanted = named.split(",") if isinstance(named, str) else []
     for part in wanted:
         if part not in PARTS:
             raise UsageError(f"--parts {part}: there are {', '.join(PARTS)}")
+    plot = options.get("plot")
+    if plot is not None:
+        if not isinstance(plot, str):
+            raise UsageError("--plot: expected a file, such as --plot docs/scale.png")
+        check_drawing()
     if not wanted:
         raise UsageError("--parts: expected names with commas, such as --parts c1m,steady")
     report: dict[str, Any] = {"runs": 1} | dict.fromkeys(PARTS)
     for part in wanted:
         report[part] = in_fresh_process(_measured(part), shrink)
         talk(f"scale: {part} {report[part]}")
+    if plot is not None:
+        report["by_size"] = by_size(shrink)
+        draw(report["by_size"], plot)
     return report
+
+
+def by_size(shrink: int) -> list[dict[str, Any]]:
+    """The same shape in other sizes, 200 replicas a node and five voters each, and C2M's."""
+    found = []
+    for nodes, services in SIZES:
+        measured = in_fresh_process(partial(placed, nodes // shrink, services // shrink), REPLICAS)
+        found.append({"nodes": nodes // shrink} | measured)
+        talk(f"scale: by size {found[-1]}")
+    return found
 
 
 def in_fresh_process(measure: Callable[[int], Any], shrink: int) -> Any:
@@ -74,7 +97,7 @@ def placed(nodes: int, services: int, replicas: int) -> dict[str, Any]:
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     return {
         "placed": cluster.placed_told - before,
-        "cpu_s": round(cpu, 1),
+        "cpu_s": round(cpu, 2),
         "wall_s": round(wall, 1),
         "peak_rss_mb": peak_rss_mb(),
     }

@@ -37,10 +37,11 @@ from ..state.commands import (
     FailCall,
     GoOnRebalance,
     MoveNodes,
+    NodeReport,
     PassTime,
     PlaceTasks,
     Plan,
-    ReportTasks,
+    ReportNodes,
     SetNodeStatus,
     Told,
 )
@@ -174,6 +175,8 @@ class ControlLoop:
             self._reports[report.node] = msgspec.structs.replace(report, updates=updates)
             self._host.look_again()
         else:
+            # Whatever it says is known: so it is in the log.
+            self._settled[report.node] = report.version
             self._heed(report)
 
     def _heed(self, report: Report) -> None:
@@ -259,8 +262,17 @@ class ControlLoop:
             return changes
         missing: list[Command] = []
         self._take_reports()
-        for name, report in self._proposed_reports.items():
-            missing.append(ReportTasks(node=name, incarnation=report.incarnation, updates=report.updates))
+        if self._proposed_reports:
+            missing.append(
+                ReportNodes(
+                    reports=tuple(
+                        [
+                            NodeReport(node=node, incarnation=report.incarnation, updates=report.updates)
+                            for node, report in self._proposed_reports.items()
+                        ]
+                    )
+                )
+            )
         now_ms = self.clock_ms()
         plan = self._plan(now_ms)
         self._is_placing = plan is not None

@@ -13,16 +13,21 @@ __all__ = ["updates_of"]
 
 
 def updates_of(report: Report, state: ClusterState) -> bytes:
-    """The report's updates as in the command `ReportTasks`, and SHUTDOWN for what is gone without a word.
+    """The report's updates as in the command `ReportTasks`, without what is known, and SHUTDOWN for what is gone
+    without a word.
 
     An agent that was lost cannot tell what it once ran. One that has reached the present version names all that it
     has, so the rest has ended.
     """
-    leaving = state.leaving(report.node)
-    if not leaving.size or report.version != state.assignments_version(report.node):
-        return report.updates
     named = unpack(report.updates, 3, REPORT)
     if named is None:
-        return report.updates
+        return b""
+    record = state.node(report.node)
+    # An agent of a new life is news by itself: all that it says goes into the log.
+    is_anew = record is None or report.incarnation > record.incarnation
+    news = report.updates if is_anew else pack(state.news_in(report.node, named), REPORT)
+    leaving = state.leaving(report.node)
+    if not leaving.size or report.version != state.assignments_version(report.node):
+        return news
     gone = np.setdiff1d(leaving, expand(named[:, 0], named[:, 1]))
-    return report.updates + pack(collect(gone, np.full(gone.size, int(TaskState.SHUTDOWN))), REPORT)
+    return news + pack(collect(gone, np.full(gone.size, int(TaskState.SHUTDOWN))), REPORT)

@@ -26,6 +26,7 @@ from ..state.forks import run_everything
 from ..state.machine import ClusterState
 from ..state.records import Outcome, StateEvent
 from ..state.runs import PLAN, REPORT, Ints
+from ..state.untold import runs_of
 from .reconcile import call_slices, repair_slices
 
 MOST_STEPS = 1_000
@@ -66,7 +67,6 @@ class Forecast:
         self._began_ms = self.now_ms = now_ms
         """How late it is when the last step is done."""
         self._step: dict[str, list[int]] = {}
-        self._nodes = {record.name: record.number for record in state.node_table().records}
 
     def do(self, command: Command) -> Outcome:
         """Carry out one command; what it starts and stops is counted."""
@@ -137,8 +137,8 @@ class Forecast:
             return
         tally = self.tallies.setdefault(event.data["service"], Tally(self.state.node_table().ready.size))
         column = tally.starts if event.kind == "tasks-placed" else tally.stops
-        for node, first, last in event.data["runs"]:
-            column[self._nodes[node]] += last - first + 1
+        for node, first, last in runs_of(event):
+            column[node] += last - first + 1
         step = self._step.setdefault(event.data["service"], [0, 0])
         step[event.kind != "tasks-placed"] += event.data["replicas"]
 

@@ -29,6 +29,10 @@ def spread(free: Ints, count: int, slots_per_replica: int = 1, most: Ints | None
     count = min(count, int(limit.sum()))
     if count <= 0:
         return np.zeros(free.size, dtype=np.int64)
+    if count == 1:
+        alone = np.zeros(free.size, dtype=np.int64)
+        alone[np.argmax(np.where(limit > 0, free, np.int64(-1)))] = 1
+        return alone
 
     def taken(level: int) -> Ints:
         """Replicas that land on each node while it has at least `level` slots free."""

@@ -348,6 +348,8 @@ def _open_slots(running: _Running, again: Ints, closed: Ints, count: int) -> Int
     """The slots of lost replicas, lowest first, those that start again, and then the lowest that nobody has."""
     first = np.concatenate((running.slots[running.is_lost], again))[:count]
     missing = count - first.size
+    if not missing:
+        return first
     not_these = np.concatenate((running.slots, again, closed))
     numbers = np.arange(1, not_these.size + missing + 1)
     unused = numbers[~np.isin(numbers, not_these)][:missing]

@@ -20,3 +20,7 @@ class Change:
 
     def emit(self, kind: str, **data: object) -> None:
         self.events.append(StateEvent(kind=kind, data=data))
+
+    def emit_runs(self, kind: str, runs: bytes, **data: object) -> None:
+        """With its runs, as `StateEvent` has them."""
+        self.events.append(StateEvent(kind=kind, data=data, runs=runs))

@@ -257,6 +257,21 @@ class ReportTasks(msgspec.Struct, frozen=True, kw_only=True, array_like=True, ta
     updates: bytes
 
 
+class NodeReport(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What one node's agent saw, as in `ReportTasks`."""
+
+    node: str
+    incarnation: int
+    updates: bytes
+
+
+class ReportNodes(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="report-nodes"):
+    """What the agents of several nodes saw, each node once: as a `ReportTasks` each, at a fraction of the cost. One
+    that would be refused is left out."""
+
+    reports: tuple[NodeReport, ...]
+
+
 class RebalanceMove(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Task `task`, which is the replica in `slot` of `service`, moves from one node to another, by their numbers."""
 
@@ -339,6 +354,7 @@ Command = (
     | FailCall
     | PlaceTasks
     | ReportTasks
+    | ReportNodes
     | StartRebalance
     | GoOnRebalance
     | StopRebalance

@@ -14,7 +14,7 @@ from .machine import ClusterState
 from .nodes import NodeTable
 from .replicas import Replicas
 from .services import ServiceTable
-from .snapshots import LARGE_COLUMN
+from .snapshots import LARGE
 from .task_states import TaskState
 from .tasks import TaskTable
 from .untold import Untold
@@ -80,7 +80,7 @@ def _tasks(before: TaskTable) -> Generator[None, None, TaskTable]:
     made._data = {}
     for name, column in before._data.items():
         made._data[name] = column.copy()
-        if column.nbytes > LARGE_COLUMN:
+        if column.nbytes > LARGE:
             yield
     # An index's arrays are never written to.
     made._by_service, made._by_node = copy.copy(before._by_service), copy.copy(before._by_node)

@@ -58,6 +58,8 @@ def newest(data: bytes, limit: int) -> tuple[Past, ...]:
 
 def faulty_nodes(data: bytes, version: int, now_ms: int, nodes: int) -> Mask:
     """bool[nodes]: where tasks of this version failed five times in five minutes: those come last."""
+    if not data:
+        return np.zeros(nodes, dtype=bool)
     rows = rows_of(data)
     recent = (rows[:, VERSION] == version) & (rows[:, AT] > now_ms - FAULTY_FOR_MS)
     failed = recent & (rows[:, STATE] >= TaskState.FAILED)

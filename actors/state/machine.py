@@ -32,7 +32,7 @@ from .plans import parse
 from .reading import Reading
 from .records import ClusterRecord, Outcome
 from .replicas import Replicas
-from .runs import REPORT, unpack
+from .runs import REPORT, Ints, unpack
 from .scaling import scale_service
 from .service_commands import set_by_call
 from .services import Service
@@ -151,23 +151,42 @@ class ClusterState(Reading):
         return Outcome(services=bool(change.nodes))
 
     def _report_tasks(self, change: Change, command: c.ReportTasks) -> Outcome:
-        number = self._replicas.nodes.number(command.node)
+        number, updates = self._heard_of(command)
+        if isinstance(updates, Outcome):
+            return updates
+        return self._carry_forward(change, np.full(len(updates), number), updates)
+
+    def _report_nodes(self, change: Change, command: c.ReportNodes) -> Outcome:
+        heard = [self._heard_of(report) for report in command.reports]
+        taken = [(number, updates) for number, updates in heard if not isinstance(updates, Outcome)]
+        if not taken:
+            return Outcome(duplicate=True)
+        numbers = np.repeat([number for number, _ in taken], [len(updates) for _, updates in taken])
+        return self._carry_forward(change, numbers, np.concatenate([updates for _, updates in taken]))
+
+    def _heard_of(self, report: c.ReportTasks | c.NodeReport) -> tuple[int, Ints | Outcome]:
+        """(the node's number, the rows of its report or why it does not count); a node may begin a new life with it."""
+        number = self._replicas.nodes.number(report.node)
         if number is None:
-            return no_such_node(self._replicas, command.node)
+            return -1, no_such_node(self._replicas, report.node)
         known = self._replicas.nodes.records[number].incarnation
-        if command.incarnation < known:
-            started = f"{command.node} runs in incarnation {known}"
-            return refused(
-                "stale-incarnation", f"{started}; this report is of incarnation {command.incarnation}"
+        if report.incarnation < known:
+            started = f"{report.node} runs in incarnation {known}"
+            return number, refused(
+                "stale-incarnation", f"{started}; this report is of incarnation {report.incarnation}"
             )
-        updates = unpack(command.updates, 3, REPORT)
+        updates = unpack(report.updates, 3, REPORT)
         if updates is None:
-            return refused("malformed", f"the report of {command.node} cannot be read")
-        if command.incarnation > known:
-            self._replicas.node_restarted(number, command.incarnation)
-        reached, failed = self._replicas.report(change, number, updates)
-        if reached:
-            change.emit("tasks-reported", name=command.node, states=reached)
+            return number, refused("malformed", f"the report of {report.node} cannot be read")
+        if report.incarnation > known:
+            self._replicas.node_restarted(number, report.incarnation)
+        return number, updates
+
+    def _carry_forward(self, change: Change, numbers: Ints, updates: Ints) -> Outcome:
+        reached, failed = self._replicas.report(change, numbers, updates)
+        records = self._replicas.nodes.records
+        for number, states in reached.items():
+            change.emit("tasks-reported", name=records[number].name, states=states)
         return Outcome(services=failed)
 
     def _change_settings(self, change: Change, command: c.ChangeSettings) -> Outcome:
@@ -209,7 +228,7 @@ class ClusterState(Reading):
             except StopIteration as end:
                 return bytes(end.value)
 
-    def snapshot_slices(self) -> Generator[None, None, bytes]:
+    def snapshot_slices(self) -> Generator[None, None, bytearray]:
         """The same bit by bit: yields after a few milliseconds of work where there are many tasks, and returns it."""
         return (
             yield from snapshots.write(
@@ -239,6 +258,7 @@ class ClusterState(Reading):
 # a small command itself; and every member applies every command.
 _CARRIED_OUT: dict[type[c.Command], Callable[[ClusterState, Change, int, Any], Outcome]] = {
     c.ReportTasks: lambda state, change, term, command: state._report_tasks(change, command),
+    c.ReportNodes: lambda state, change, term, command: state._report_nodes(change, command),
     c.PlaceTasks: lambda state, change, term, command: state._place_tasks(change, term, command),
     c.PassTime: lambda state, change, term, command: state._pass_time(change, term, command),
     c.SubmitCall: lambda state, change, term, command: state._submit_call(change, command.call),

@@ -33,7 +33,7 @@ from .records import (
     WantedThere,
 )
 from .replicas import Replicas
-from .runs import Ints, Mask, collect, distinct
+from .runs import Ints, Mask, collect, distinct, expand
 from .services import Service, ServiceTable
 from .settings import Settings
 from .specs import Reservations, ServiceSpec, UpdatePolicy
@@ -367,6 +367,16 @@ class Reading:
         rows = self._replicas.tasks.of_node(number)
         ids: Ints = self._replicas.tasks.id[rows[self._replicas.tasks.desired[rows] > TaskState.RUNNING]]
         return ids
+
+    def news_in(self, node: str, updates: Ints) -> Ints:
+        """Those rows (first task id, count, state) of a node's report that tell anything new of one of its tasks."""
+        number, t = self._replicas.nodes.number(node), self._replicas.tasks
+        low, many = t.between(updates[:, 0], updates[:, 1])
+        rows = expand(low, many)
+        is_new = (t.node[rows] == number) & (np.repeat(updates[:, 2], many) > t.state[rows])
+        of = np.repeat(np.arange(len(updates)), many)
+        news: Ints = updates[np.bincount(of[is_new], minlength=len(updates)) > 0]
+        return news
 
     def assignments_version(self, node: str) -> int:
         """The log index at which a node's assignments last changed; 0 for an unknown one. Costs nothing."""

@@ -269,10 +269,15 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StateEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """A line for the event log; `data` is ready for JSON. One event may cover ranges of slots."""
+    """A line for the event log; `data` is ready for JSON. One event may cover ranges of slots.
+
+    runs: (node number, first slot, last slot) as bytes (`runs.py`): every member keeps them until somebody has been
+    told, so they become lists in `data` only where they are told (`untold.py`).
+    """
 
     kind: str
     data: dict[str, Any]
+    runs: bytes = b""
 
 
 class Happening(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

@@ -17,7 +17,8 @@ from .needs import Needs, NeedsTable
 from .nodes import NodeTable
 from .plans import ParsedPlan
 from .records import NodeRecord
-from .runs import Ints, Mask, collect, distinct, expand
+from .replacing import replace_lost
+from .runs import PLAN, Ints, Mask, collect, distinct, expand
 from .services import Service, ServiceTable, at_a_time
 from .settings import PRIORITY_GAP, Settings
 from .specs import Placement, Simulated
@@ -63,6 +64,8 @@ class Replicas:
                 self._stop(change, service, part.stops)
             if service is not None and part.retires.size:
                 self._retire(change, service, part.retires, part.preempted_by)
+        if replace_lost(self, change, plan):
+            return
         for part in plan:
             service = self.services.find(part.service)
             if service is not None and part.starts.size:
@@ -187,12 +190,14 @@ class Replicas:
 
     # reports
 
-    def report(self, change: Change, number: int, updates: Ints) -> tuple[dict[str, int], bool]:
-        """Carry a node's tasks forward to the states told, as rows (first task id, count, state).
+    def report(
+        self, change: Change, numbers: Ints, updates: Ints
+    ) -> tuple[dict[int, dict[str, int]], bool]:
+        """Carry tasks forward to the states told, as rows (first task id, count, state), each by a node, by its number.
 
-        How many reached each state, by its name; and whether one ended that should have run on.
+        How many reached each state, by its name, of each node; and whether one ended that should have run on.
         """
-        rows, states = self._newer_states(number, updates)
+        rows, states = self._newer_states(numbers, updates)
         before = {"state": self.tasks.state[rows], "since": self.tasks.updated[rows]}
         self.tasks.state[rows] = states
         self.tasks.updated[rows] = self.clock_ms
@@ -209,11 +214,9 @@ class Replicas:
             updates_of_service.count_failures(service, change, failures, self.clock_ms)
             self.tell_load(change, service, load)
             self.suspect((service_number,))
+        reached = _counted(self.tasks.node[rows].astype(np.int64), states)
         self._forget_tasks(change, ended)
-        reached = np.bincount(states)
-        return {TaskState(n).name: int(reached[n]) for n in np.flatnonzero(reached).tolist()}, bool(
-            failed.size
-        )
+        return reached, bool(failed.size)
 
     def _early(self, service: Service, rows: Rows, states: Ints, since: Ints) -> int:
         """How many of these are failures of the update: they ended before they ran, or soon after."""
@@ -257,13 +260,15 @@ class Replicas:
                 )
             )
 
-    def _newer_states(self, number: int, updates: Ints) -> tuple[Rows, Ints]:
-        """The node's own tasks that a report carries forward, each once, with the furthest state told."""
-        usable = np.array([state in NUMBERS for state in updates[:, 2].tolist()], dtype=bool)
+    def _newer_states(self, numbers: Ints, updates: Ints) -> tuple[Rows, Ints]:
+        """The nodes' own tasks that their reports carry forward, each once, with the furthest state told."""
+        told = updates[:, 2]
+        usable = (told >= 0) & (told < _IS_STATE.size)
+        usable[usable] = _IS_STATE[told[usable]]
         first, count, state = updates[usable].T
         low, many = self.tasks.between(first, count)
-        rows, states = expand(low, many), np.repeat(state, many)
-        forward = (self.tasks.node[rows] == number) & (states > self.tasks.state[rows])
+        rows, states, numbers = expand(low, many), np.repeat(state, many), np.repeat(numbers[usable], many)
+        forward = (self.tasks.node[rows] == numbers) & (states > self.tasks.state[rows])
         rows, states = rows[forward], states[forward]
         order = np.lexsort((states, rows))
         rows, states = rows[order], states[order]
@@ -434,10 +439,13 @@ class Replicas:
         return tuple(zip(self.nodes.names(numbers.tolist()), counts[numbers].tolist(), strict=True))
 
     def _release(self, change: Change, rows: Rows, kind: str, **more: str) -> None:
+        """No longer wanted, and told so."""
+        if rows.size:
+            self._tell_tasks(change, rows, kind, **more)
+            self.give_up(rows)
+
+    def give_up(self, rows: Rows) -> None:
         """No longer wanted: the slots are free at once; a task that no agent has seen is forgotten."""
-        if not rows.size:
-            return
-        self._tell_tasks(change, rows, kind, **more)
         self.count(rows, -1)
         self.tasks.desired[rows] = TaskState.SHUTDOWN
         self.tasks.updated[rows] = self.clock_ms
@@ -459,17 +467,45 @@ class Replicas:
         return _are_among(self.tasks.service[rows], np.array(nested, dtype=np.int64))
 
     def _tell_tasks(self, change: Change, rows: Rows, kind: str, **more: str) -> None:
-        """One event a service, with runs [node, first slot, last slot]."""
-        tasks = self.tasks
-        change.touch(distinct(tasks.node[rows]))
-        for number in distinct(tasks.service[rows]):
-            mine = rows[tasks.service[rows] == number]
-            runs = collect(tasks.slot[mine].astype(np.int64), tasks.node[mine].astype(np.int64)).tolist()
-            told = tuple(
-                (self.nodes.records[node].name, first, first + count - 1) for first, count, node in runs
-            )
+        """One event a service, with its runs."""
+        change.touch(distinct(self.tasks.node[rows]))
+        for number, many, runs in self.runs_by_service(rows):
             name = self.services.all[number].name
-            change.emit(kind, service=name, replicas=int(mine.size), runs=told, **more)
+            change.emit_runs(kind, runs, service=name, replicas=many, **more)
+
+    def runs_by_service(self, rows: Rows) -> list[tuple[int, int, bytes]]:
+        """(service, how many, runs as in `StateEvent`) of these tasks, by service; of each in the order given."""
+        if not rows.size:
+            return []
+        tasks = self.tasks
+        services = tasks.service[rows].astype(np.int64)
+        if np.any(services != services[0]):
+            order = np.argsort(services, kind="stable")
+            rows, services = rows[order], services[order]
+        found = collect(tasks.slot[rows].astype(np.int64), tasks.node[rows].astype(np.int64), services)
+        packed = np.column_stack((found[:, 2], found[:, 0], found[:, 0] + found[:, 1] - 1)).astype(PLAN)
+        starts = np.flatnonzero(np.diff(found[:, 3], prepend=-1))
+        many = np.add.reduceat(found[:, 1], starts).tolist()
+        ends = [*starts[1:].tolist(), len(found)]
+        return [
+            (number, count, packed[first:end].tobytes())
+            for number, count, first, end in zip(found[starts, 3].tolist(), many, starts.tolist(), ends, strict=True)
+        ]
+
+
+_IS_STATE = np.zeros(max(NUMBERS) + 1, dtype=bool)
+"""bool[number]: whether a task's state has it."""
+_IS_STATE[sorted(NUMBERS)] = True
+
+
+def _counted(nodes: Ints, states: Ints) -> dict[int, dict[str, int]]:
+    """How many are in each state, by its name, of each node."""
+    keys, counts = np.unique(nodes * _IS_STATE.size + states, return_counts=True)
+    found: dict[int, dict[str, int]] = {}
+    for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
+        node, state = divmod(key, _IS_STATE.size)
+        found.setdefault(node, {})[TaskState(state).name] = count
+    return found
 
 
 def _are_among(numbers: Ints, others: Ints) -> Mask:

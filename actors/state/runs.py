@@ -46,6 +46,8 @@ def expand(first: Ints, count: Ints) -> Ints:
 
 def overlap(first: Ints, count: Ints) -> bool:
     """Whether any number is covered twice."""
+    if first.size < 2:
+        return False
     order = np.argsort(first, kind="stable")
     return bool(np.any((first + count)[order][:-1] > first[order][1:]))
 

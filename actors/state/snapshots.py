@@ -6,6 +6,7 @@ from collections.abc import Generator
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from .call_queue import CallQueue, QueuedCall
 from .moves import Rebalance
@@ -17,12 +18,14 @@ from .services import Service, ServiceTable
 from .settings import Settings
 from .specs import Reservations, ServiceSpec, tidied
 from .tasks import COLUMNS, TaskTable
-from .untold import Untold
+from .untold import Untold, packed
 
 SNAPSHOT_FORMAT = 3
 """Format 1 had no untold events: what was not told when it was written stays so. Formats 1 and 2 knew no specs."""
-LARGE_COLUMN = 1 << 18
-"""Bytes that take long enough to copy for a pause after them."""
+LARGE = 1 << 18
+"""Bytes that take long enough for a pause after them."""
+
+Numbers = npt.NDArray[np.int32]
 
 
 class SnapshotError(ValueError):
@@ -98,52 +101,92 @@ def write(
     queue: CallQueue,
     clusters: tuple[ClusterRecord, ...],
     untold: Untold,
-) -> Generator[None, None, bytes]:
+) -> Generator[None, None, bytearray]:
     """Yields after a few milliseconds of work where there are many tasks, and returns the bytes."""
-    nodes, tasks, services = replicas.nodes, replicas.tasks, replicas.services
-    columns = {}
-    for name in tasks.column_names():
-        columns[name] = tasks.column(name) if name != "needs" else b""
-        if len(columns[name]) > LARGE_COLUMN:
-            yield
-    used, columns["needs"] = _needs_in_use(replicas)
-    return msgspec.msgpack.encode(
-        _Snapshot(
-            format=SNAPSHOT_FORMAT,
-            applied_index=applied_index,
-            clock_ms=replicas.clock_ms,
-            nodes=tuple(nodes.records),
-            node_versions=nodes.versions.astype("<i8").tobytes(),
-            resources=nodes.declared_resources(),
-            services=tuple(services.all.values()),
-            next_service=services.next_number,
-            needs=used,
-            tasks=columns,
-            next_task=tasks.next_id,
-            calls=queue.dump(),
-            clusters=clusters,
-            untold=untold.dump(),
-            told=untold.floor,
-            rebalance=replicas.rebalance,
-            settings=replicas.settings,
-            preempted=tuple(sorted(replicas.preempted.items())),
-        )
+    nodes, services = replicas.nodes, replicas.services
+    used, becomes = _needs_in_use(replicas)
+    yield
+    saved = _Snapshot(
+        format=SNAPSHOT_FORMAT,
+        applied_index=applied_index,
+        clock_ms=replicas.clock_ms,
+        nodes=tuple(nodes.records),
+        node_versions=nodes.versions.astype("<i8").tobytes(),
+        resources=nodes.declared_resources(),
+        services=tuple(services.all.values()),
+        next_service=services.next_number,
+        needs=used,
+        tasks={},
+        next_task=replicas.tasks.next_id,
+        calls=queue.dump(),
+        clusters=clusters,
+        untold=untold.dump(),
+        told=untold.floor,
+        rebalance=replicas.rebalance,
+        settings=replicas.settings,
+        preempted=tuple(sorted(replicas.preempted.items())),
     )
+    # Written field by field, as msgspec would write the whole, which for two million tasks takes long.
+    out, fields = bytearray(), _Snapshot.__struct_fields__
+    out += _map_head(len(fields))
+    for name in fields:
+        _encoder.encode_into(name, out, -1)
+        if name == "tasks":
+            yield from _write_tasks(replicas.tasks, becomes, out)
+            continue
+        before = len(out)
+        _encoder.encode_into(getattr(saved, name), out, -1)
+        if len(out) - before > LARGE:
+            yield
+    return out
 
 
-def _needs_in_use(replicas: Replicas) -> tuple[tuple[Needs, ...], bytes]:
-    """The needs that any task has, in an order of their own, and the column of their numbers: equal states give equal
-    bytes, whatever was needed before."""
-    numbers = np.frombuffer(replicas.tasks.column("needs"), dtype="<i4")
-    used = np.flatnonzero(np.bincount(numbers)).tolist() if numbers.size else []
+_encoder = msgspec.msgpack.Encoder()
+
+
+def _write_tasks(tasks: TaskTable, becomes: Numbers | None, out: bytearray) -> Generator[None, None, None]:
+    names = tasks.column_names()
+    out += _map_head(len(names))
+    sizes = {name: np.dtype(dtype).itemsize for name, dtype in COLUMNS}
+    for name in names:
+        _encoder.encode_into(name, out, -1)
+        out += _binary_head(len(tasks) * sizes[name])
+        for block in tasks.column_blocks(name):
+            if name == "needs" and becomes is not None:
+                out += becomes[np.frombuffer(block, dtype="<i4")].tobytes()
+            else:
+                out += block
+            if len(block) > LARGE:
+                yield
+
+
+def _needs_in_use(replicas: Replicas) -> tuple[tuple[Needs, ...], Numbers | None]:
+    """The needs that any task has, in an order of their own, and the number that each has there, None where it is the
+    one it has: equal states give equal bytes, whatever was needed before."""
+    counts = np.zeros(len(replicas.needs.all), dtype=np.int64)
+    for block in replicas.tasks.column_blocks("needs"):
+        counts += np.bincount(np.frombuffer(block, dtype="<i4"), minlength=counts.size)
+    used = np.flatnonzero(counts).tolist()
     ordered = sorted(used, key=lambda number: msgspec.structs.astuple(replicas.needs.all[number]))
-    if ordered == list(range(len(ordered))):
-        column = numbers
-    else:
-        becomes = np.zeros(len(replicas.needs.all), dtype="<i4")
+    becomes: Numbers | None = None
+    if ordered != list(range(len(ordered))):
+        becomes = np.zeros(counts.size, dtype="<i4")
         becomes[ordered] = np.arange(len(ordered))
-        column = becomes[numbers]
-    return tuple([replicas.needs.all[number] for number in ordered]), column.tobytes()
+    return tuple([replicas.needs.all[number] for number in ordered]), becomes
+
+
+def _map_head(fields: int) -> bytes:
+    """How msgpack begins a map of so many entries."""
+    return bytes([0x80 | fields]) if fields < 16 else b"\xde" + fields.to_bytes(2, "big")
+
+
+def _binary_head(size: int) -> bytes:
+    """How msgpack begins a byte string of this size."""
+    if size < 1 << 8:
+        return b"\xc4" + size.to_bytes(1, "big")
+    if size < 1 << 16:
+        return b"\xc5" + size.to_bytes(2, "big")
+    return b"\xc6" + size.to_bytes(4, "big")
 
 
 def read(data: bytes) -> Restored:
@@ -179,7 +222,7 @@ def _restored(saved: _Snapshot) -> Restored:
         replicas=replicas,
         queue=CallQueue(saved.calls),
         clusters=saved.clusters,
-        untold=Untold(saved.untold, saved.told),
+        untold=Untold(tuple([packed(happening, saved.nodes) for happening in saved.untold]), saved.told),
     )
 
 

@@ -8,6 +8,7 @@ or of a node.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ COLUMNS: tuple[tuple[str, str], ...] = (
     ("state", "<u2"),
     ("desired", "<u2"),
 )
+BLOCK_ROWS = 1 << 17
 HOLE = -1
 SPARE_ROWS = 1024
 """Holes that are not worth closing up, and rows that the smallest table with a task has room for."""
@@ -122,7 +124,16 @@ class TaskTable:
     def __len__(self) -> int:
         return self._end - self._holes
 
-    def add(self, *, service: int, slots: Ints, nodes: Ints, needs: int | Ints, version: int, now_ms: int) -> Rows:
+    def add(
+        self,
+        *,
+        service: int | Ints,
+        slots: Ints,
+        nodes: Ints,
+        needs: int | Ints,
+        version: int | Ints,
+        now_ms: int,
+    ) -> Rows:
         """New tasks, assigned and wanted running; their ids follow one another in the order given."""
         start, end = self._end, self._end + slots.size
         self._grow(end)
@@ -190,8 +201,17 @@ class TaskTable:
 
     def column(self, name: str) -> bytes:
         """One of `columns`."""
-        kept: bytes = self._data[name][: self._end][self.service != HOLE].tobytes()
-        return kept
+        return b"".join(self.column_blocks(name))
+
+    def column_blocks(self, name: str) -> Iterator[memoryview]:
+        """The same in pieces of at most BLOCK_ROWS tasks."""
+        column = self._data[name]
+        for start in range(0, self._end, BLOCK_ROWS):
+            end = min(start + BLOCK_ROWS, self._end)
+            block = column[start:end]
+            if self._holes:
+                block = block[self.service[start:end] != HOLE]
+            yield block.data.cast("B") if block.size else memoryview(b"")
 
     def load(self, columns: dict[str, bytes], next_id: int) -> None:
         """Replace all tasks by what `columns` returned."""

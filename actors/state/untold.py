@@ -8,9 +8,13 @@ state, and in every snapshot, until the log says that they were told.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
-from .records import Happening, StateEvent
+import msgspec
+import numpy as np
+
+from .records import Happening, NodeRecord, StateEvent
+from .runs import PLAN, pack
 
 LIMIT = 4096
 """Entries whose events are kept while nobody is there to be told; then the oldest go, and the gap is told."""
@@ -53,3 +57,39 @@ class Untold:
     def dump(self) -> tuple[Happening, ...]:
         """As the constructor takes it."""
         return tuple(self._kept)
+
+
+def runs_of(event: StateEvent) -> list[list[int]]:
+    """[node number, first slot, last slot] each, of an event that is not spelled out."""
+    rows: list[list[int]] = np.frombuffer(event.runs, dtype=PLAN).reshape(-1, 3).tolist()
+    return rows
+
+
+def spelled_out(happening: Happening, nodes: Sequence[NodeRecord]) -> Happening:
+    """The same with its runs as lists [node, first slot, last slot], ready for JSON. `nodes` are by number."""
+    if not any(event.runs for event in happening.events):
+        return happening
+    events = [_spelled_out(event, nodes) if event.runs else event for event in happening.events]
+    return msgspec.structs.replace(happening, events=tuple(events))
+
+
+def _spelled_out(event: StateEvent, nodes: Sequence[NodeRecord]) -> StateEvent:
+    told = [(nodes[node].name, first, last) for node, first, last in runs_of(event)]
+    return StateEvent(kind=event.kind, data=event.data | {"runs": tuple(told)})
+
+
+def packed(happening: Happening, nodes: Sequence[NodeRecord]) -> Happening:
+    """The reverse, for what snapshots of before had spelled out."""
+    if not any("runs" in event.data for event in happening.events):
+        return happening
+    numbers = {record.name: record.number for record in nodes}
+    events = [_packed(event, numbers) if "runs" in event.data else event for event in happening.events]
+    return msgspec.structs.replace(happening, events=tuple(events))
+
+
+def _packed(event: StateEvent, numbers: Mapping[str, int]) -> StateEvent:
+    if any(name not in numbers for name, _, _ in event.data["runs"]):
+        return event
+    rows = [(numbers[name], first, last) for name, first, last in event.data["runs"]]
+    data = {name: value for name, value in event.data.items() if name != "runs"}
+    return StateEvent(kind=event.kind, data=data, runs=pack(rows, PLAN))

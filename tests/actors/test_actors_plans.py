@@ -105,7 +105,7 @@ def test_several_plans_are_made_one_after_the_other(yard: Yard):
 
 def test_the_cluster_goes_on_while_a_plan_is_made(yard: Yard, monkeypatch):
     """Nothing is applied while the state is copied, bit by bit; all of it is afterwards."""
-    monkeypatch.setattr("raftyard.actors.state.forks.LARGE_COLUMN", 0)
+    monkeypatch.setattr("raftyard.actors.state.forks.LARGE", 0)
     put(yard, "web", replicas=3)
     yard.settle()
     planned = yard.later(DescribePlan(body={"drain": ["node_0"]}))

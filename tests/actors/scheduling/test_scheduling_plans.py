@@ -20,6 +20,7 @@ from raftyard.actors.scheduling.wishes import (
 from raftyard.actors.state import commands as c
 from raftyard.actors.state.forks import fork
 from raftyard.actors.state.spec_reading import read_spec
+from raftyard.actors.state.untold import runs_of
 
 SEED = int(os.environ.get("RAFTYARD_SEED", "1"))
 
@@ -212,7 +213,8 @@ def everything_goes_well(storm):
     def note(outcome):
         for event in outcome.events:
             if event.kind in ("tasks-placed", "tasks-stopped", "tasks-lost"):
-                for node, first, last in event.data["runs"]:
+                for number, first, last in runs_of(event):
+                    node = storm.state.node_table().records[number].name
                     pair = counts.setdefault((event.data["service"], node), [0, 0])
                     pair[event.kind != "tasks-placed"] += last - first + 1
 

@@ -37,6 +37,7 @@ EVERY_COMMAND = (
     c.FailCall(call_id="a", term=1, reason="no"),
     c.PlaceTasks(term=1, made_at=3, plan=PLACED),
     c.ReportTasks(node="n", incarnation=1, updates=report_updates([(1, 512)])),
+    c.ReportNodes(reports=(c.NodeReport(node="n", incarnation=1, updates=report_updates([(1, 512)])),)),
     c.StartRebalance(
         made_at=3,
         max_parallel=2,
