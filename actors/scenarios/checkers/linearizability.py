@@ -114,7 +114,7 @@ class _Register:
     def __init__(self, operations: list[Operation]) -> None:
         self._operations = operations
         self._readers: dict[Any, int] = {}
-        """By value, those that read it, as bits. What a read without an answer saw, nobody knows."""
+        """By value, those that read it, as bits; nobody knows what a read that was not answered has read."""
         for at, operation in enumerate(operations):
             if operation.kind == "get" and operation.end is not None:
                 self._readers[operation.result] = self._readers.get(operation.result, 0) | 1 << at
