@@ -126,6 +126,8 @@ class Member(Actor):
         self.applied = 0
         self.entry_term = 0
         self._storage = storage
+        self._save: Callable[[Persist], None] = self._send_to_disk if isinstance(storage, str) else storage.save
+        """Gives a write to the storage: one that answers at once has saved it when this returns."""
         self._after_durable: deque[tuple[int, tuple[PeerMessage, ...]]] = deque()
         self._machine = machine
         self._sessions = Sessions(machine)
@@ -142,9 +144,6 @@ class Member(Actor):
         self._next_ref = 1
         self._committed: deque[Apply] = deque()
         self._applying = False
-        self._follow_up: deque[Event] = deque()
-        """What was done at once and the core has not heard of, in the order in which it was done."""
-        self._stepping = False
         self._saving: deque[Event] = deque()
         """What the core hears when the snapshots that are being written are durable."""
         self._taking: Generator[None, None, bytes] | None = None
@@ -195,6 +194,7 @@ class Member(Actor):
             random=self.context.random,
             restored=restored,
             now_ns=self.context.now_ns(),
+            saves_at_once=not isinstance(self._storage, str),
         )
         self.is_running = True
         self._arm(self.raft.deadline_ns)
@@ -265,66 +265,59 @@ class Member(Actor):
     # -- the core --------------------------------------------------------------------------------------------
 
     def step(self, event: Event) -> None:
-        """Hand one event to the core and carry out what it says, until nothing is left to do.
-
-        What a storage has done at once is stepped when all that the core had said before is carried out, in the order
-        in which it was given to the storage: the order that a Disk's answers have.
-        """
-        is_outermost, self._stepping = not self._stepping, True
-        while True:
-            ready = self.raft.step(self.context.now_ns(), event)
-            if self._observe is not None:
-                self._observe(self.raft, event, ready)
-            self._carry_out(ready)
-            if not is_outermost:
-                return
-            if not self._follow_up:
-                self._stepping = False
-                return
-            event = self._follow_up.popleft()
+        """Hand one event to the core and carry out what it says."""
+        ready = self.raft.step(self.context.now_ns(), event)
+        if self._observe is not None:
+            self._observe(self.raft, event, ready)
+        self._carry_out(ready)
 
     def _carry_out(self, ready: Ready) -> None:
         """In the order that `Ready` promises."""
-        if ready.install is not None:
+        tells = ready.tells
+        if tells and ready.install is not None:
             self._install(ready.install)
+        persist = ready.persist
+        if persist is not None:
+            self._save(persist)
         if ready.send:
             self._to_peers(ready.send)
-        if ready.persist is not None:
-            self._save(ready.persist, ready.send_after_durable)
+        if persist is not None and ready.send_after_durable:
+            self._after_durable.append((persist.done.sequence, ready.send_after_durable))
+        if tells:
+            self._tell(ready)
+        if ready.apply is not None:
+            self._committed.append(ready.apply)
+            if not self._applying:
+                self._apply_slice()
+        if tells:
+            self._tell_after_applying(ready)
+        if ready.deadline_ns < self._timer_ns:
+            self._arm(ready.deadline_ns)
+
+    def _tell(self, ready: Ready) -> None:
+        """Whom it concerns hears before the entries take effect: what they lead to may need it."""
         if ready.changes:
             self._tell_changes(ready.changes)
         if ready.refused:
             self._tell_refused(ready.refused)
         if ready.accepted:
             self.on_accepted(ready.accepted)
-        if ready.apply is not None:
-            self._committed.append(ready.apply)
-            if not self._applying:
-                self._apply_slice()
-        if ready.changes:
-            self._tell_end(ready.changes)
-        if ready.reads:
-            for read in ready.reads:
-                self._note_read(read)
-            if not self._answering:
-                self._answer_reads()
+
+    def _tell_after_applying(self, ready: Ready) -> None:
+        """Reads want what was just applied; a leader that commits its own removal is the one who tells of it."""
+        for change in ready.changes:
+            if isinstance(change, SteppedDown):
+                self.on_stepped_down(change.term, change.reason)
+        for read in ready.reads:
+            self._note_read(read)
+        if ready.reads and not self._answering:
+            self._answer_reads()
         if ready.chunks:
             self._read_chunks(ready.chunks)
-        if ready.deadline_ns < self._timer_ns:
-            self._arm(ready.deadline_ns)
 
-    def _save(self, persist: Persist, after: tuple[PeerMessage, ...]) -> None:
-        """Give it to the storage; its completion is the Disk's answer, or follows where it is durable already."""
-        storage = self._storage
-        if isinstance(storage, str):
-            self.context.send(storage, Save(life=self.context.incarnation, persist=persist))
-            if after:
-                self._after_durable.append((persist.done.sequence, after))
-            return
-        storage.save(persist)
-        if after:
-            self._to_peers(after)
-        self._follow_up.append(persist.done)
+    def _send_to_disk(self, persist: Persist) -> None:
+        assert isinstance(self._storage, str), "the Disk's name"
+        self.context.send(self._storage, Save(life=self.context.incarnation, persist=persist))
 
     def _written(self, message: Written) -> None:
         """The Disk has synced: let go what waited for it, in order."""
@@ -344,12 +337,6 @@ class Member(Actor):
                     self.on_leader_known(term, leader)
                 case MembershipChanged():
                     self.on_membership_changed()
-
-    def _tell_end(self, changes: tuple[Any, ...]) -> None:
-        """After what was applied: a leader that commits its own removal is the one who tells of it."""
-        for change in changes:
-            if isinstance(change, SteppedDown):
-                self.on_stepped_down(change.term, change.reason)
 
     # -- deadlines -------------------------------------------------------------------------------------------
 
@@ -425,12 +412,15 @@ class Member(Actor):
     # -- proposals -------------------------------------------------------------------------------------------
 
     def _submit(self, message: Submit) -> None:
-        """Queue a command; all that wait when the flush comes round are one proposal."""
+        """Queue a command; all that wait when the flush comes round are one proposal. Where nothing waits it is now."""
         self._queued.append(message)
         if len(self._queued) == 1:
-            self.context.send(self.context.name, _Flush())
+            if self.context.depth:
+                self.context.send(self.context.name, _Flush())
+            else:
+                self._flush()
 
-    def _flush(self, _: _Flush) -> None:
+    def _flush(self, _: _Flush | None = None) -> None:
         """In proposals of a bounded size: the core refuses what is too much, but takes one proposal whole or not."""
         queued, self._queued = self._queued, []
         batch: list[Submit] = []
@@ -447,15 +437,17 @@ class Member(Actor):
             self._propose(batch)
 
     def _propose(self, batch: list[Submit]) -> None:
-        keys = tuple((message.session, message.sequence) for message in batch)
-        for message, key in zip(batch, keys, strict=True):
-            self._waiting[key] = message.reply_to
+        keys = tuple([(message.session, message.sequence) for message in batch])
+        for message in batch:
+            self._waiting[message.session, message.sequence] = message.reply_to
         while len(self._waiting) > WAITING_LIMIT:
             # Their clients ask again: a command that was applied meanwhile is answered from the session.
             self._waiting.pop(next(iter(self._waiting)))
         payloads = tuple(
-            sessions.encode(message.session, message.sequence, message.command, message.acknowledged)
-            for message in batch
+            [
+                sessions.encode(message.session, message.sequence, message.command, message.acknowledged)
+                for message in batch
+            ]
         )
         ref = self.new_ref()
         self._proposals[ref] = keys
@@ -513,26 +505,28 @@ class Member(Actor):
     def _apply_slice(self) -> None:
         if self._taking is not None or self._is_held:
             return  # A snapshot or a copy is of one moment; it ends by coming here again.
-        budget = APPLY_SLICE
+        committed, budget = self._committed, APPLY_SLICE
         full = self._bytes_applied + APPLY_SLICE_BYTES
-        while self._committed and budget > 0 and self._bytes_applied < full:
-            chunk = self._committed[0]
-            done = self.applied + 1 - chunk.first_index
-            end = min(done + budget, len(chunk.payloads))
-            for offset in range(done, end):
-                self._apply_entry(chunk.first_index + offset, chunk.terms[offset], chunk.payloads[offset])
+        while committed and budget > 0 and self._bytes_applied < full:
+            chunk = committed[0]
+            first = self.applied + 1
+            terms, payloads = chunk.terms, chunk.payloads
+            if first != chunk.first_index or len(payloads) > budget:
+                done = first - chunk.first_index
+                terms, payloads = terms[done : done + budget], payloads[done : done + budget]
+            for term, payload in zip(terms, payloads):  # noqa: B905 (columns of one length)
+                self._apply_entry(self.applied + 1, term, payload)
                 if self._bytes_applied >= full:
-                    end = offset + 1
                     break
-            budget -= end - done
-            if end == len(chunk.payloads):
-                self._committed.popleft()
+            budget -= self.applied + 1 - first
+            if self.applied + 1 == chunk.first_index + len(chunk.payloads):
+                committed.popleft()
         self.on_slice_applied()
         if self._ready_reads:
             self._answer_reads()
         if self._is_snapshot_due():
             self._take_snapshot()
-        if self._committed and self._taking is None:
+        if committed and self._taking is None:
             self._applying = True
             self.context.send(self.context.name, _ApplyMore())
 
@@ -621,6 +615,11 @@ class Member(Actor):
         if message.life == self.context.incarnation and self._saving:
             self.step(self._saving.popleft())
 
+    def _did_at_once(self, answer: SnapshotSaved | SnapshotRead) -> None:
+        """What a storage did within the handler is told as a Disk tells it, when all is carried out that the core has
+        said before. A full mailbox is no hindrance."""
+        self.context.after_ns(0, answer)
+
     def _read_chunks(self, wanted: tuple[SnapshotChunkRequest, ...]) -> None:
         """Only storage holds a snapshot; of what is sent there is as much in memory as may be under way."""
         storage = self._storage
@@ -628,7 +627,7 @@ class Member(Actor):
             if isinstance(storage, str):
                 self.context.send(storage, ReadSnapshot(life=self.context.incarnation, wanted=one))
             elif (found := storage.read_snapshot(one.index, one.offset, one.size)) is not None:
-                self._follow_up.append(chunk_of(one, *found))
+                self._did_at_once(SnapshotRead(life=self.context.incarnation, chunk=chunk_of(one, *found)))
 
     def _snapshot_read(self, message: SnapshotRead) -> None:
         if message.life == self.context.incarnation:
@@ -644,7 +643,8 @@ class Member(Actor):
             index=snapshot.index, term=snapshot.term, incarnation=self.raft.incarnation
         )
         if self._save_snapshot(snapshot, snapshot.index + 1, installed):
-            self._follow_up.append(installed)
+            self._saving.append(installed)
+            self._did_at_once(SnapshotSaved(life=self.context.incarnation, index=snapshot.index))
         self._answer_reads()
 
     def _become(self, snapshot: Snapshot) -> None:

@@ -63,19 +63,22 @@ class Trio:
 
     def run(self) -> None:
         queue, members, deadlines, leader = self.queue, self.members, self.deadlines, self.leader
+        now_ns = self.now_ns
         while queue:
             name, event = queue.popleft()
-            self.now_ns += STEP_NS
-            ready: Ready = members[name].step(self.now_ns, event)
+            now_ns += STEP_NS
+            ready: Ready = members[name].step(now_ns, event)
             for message in ready.send:
                 queue.append((message.to, message))
-            if ready.persist is not None:
+            persist = ready.persist
+            if persist is not None:
                 for message in ready.send_after_durable:
                     queue.append((message.to, message))
-                queue.append((name, ready.persist.done))
+                queue.append((name, persist.done))
             if ready.apply is not None and name == leader:
                 self.applied += len(ready.apply.terms)
             deadlines[name] = ready.deadline_ns
+        self.now_ns = now_ns
 
 
 def commits_per_cpu_s(batch: int, seed: int, cpu_s: float) -> float:

@@ -23,9 +23,9 @@ def updates_of(report: Report, state: ClusterState) -> bytes:
     if named is None:
         return b""
     record = state.node(report.node)
-    if record is None or report.incarnation > record.incarnation:
-        return report.updates
-    news = pack(state.news_in(report.node, named), REPORT)
+    # An agent of a new life is news by itself: all that it says goes into the log.
+    is_anew = record is None or report.incarnation > record.incarnation
+    news = report.updates if is_anew else pack(state.news_in(report.node, named), REPORT)
     leaving = state.leaving(report.node)
     if not leaving.size or report.version != state.assignments_version(report.node):
         return news

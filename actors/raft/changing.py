@@ -15,6 +15,7 @@ from .events import (
 )
 from .membership import Membership, encode_membership
 from .progress import Progress, ProgressState
+from .role import LEADER
 
 if TYPE_CHECKING:
     from .core import Raft
@@ -142,7 +143,7 @@ def enter(raft: "Raft", membership: Membership) -> None:
     """A membership comes into force, new or as the one before a change that was taken back."""
     raft.membership = membership
     raft.announce_membership()
-    if raft.role is roles.Role.LEADER:
+    if raft.role is LEADER:
         for member in membership.members:
             if member != raft.member and member not in raft.peers:
                 raft.peers[member] = Progress(raft.log.last_index + 1, raft.now_ns)
@@ -180,7 +181,7 @@ def on_transfer(raft: "Raft", event: TransferLeadership) -> None:
     raft.transfer_target = target
     raft.transfer_ref = event.ref
     raft.transfer_sent = False
-    raft.transfer_ns = raft.now_ns + raft.config.election_min_ms * 1_000_000
+    raft.give_up_ns = raft.now_ns + raft.config.election_min_ms * 1_000_000
     replication.send_heartbeat(raft, target, raft.peers[target])
     hand_over_if_ready(raft)
 
@@ -211,7 +212,7 @@ def hand_over_if_ready(raft: "Raft") -> None:
 def abort_transfer(raft: "Raft") -> None:
     """The target did not take over within an election timeout: this leader serves again."""
     raft.transfer_target = None
-    raft.transfer_ns = NEVER_NS
+    raft.give_up_ns = NEVER_NS
     roles.refuse(raft, raft.transfer_ref, "transfer timed out")
 
 

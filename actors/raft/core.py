@@ -61,7 +61,7 @@ from .log import Log
 from .membership import Membership, decode_membership
 from .progress import Progress
 from .reading import Reads
-from .roles import Role
+from .role import CANDIDATE, LEADER, Role
 
 __all__ = ["Raft", "RaftConfig", "Restored", "Role"]
 
@@ -85,9 +85,6 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """A fresh member. All first members start with the same lists; one in neither list waits to be added."""
         return Restored(membership=Membership(voters=tuple(voters), learners=tuple(learners)))
 
-
-# In CPython 3.11 to look up an enum's member costs ten times as much as a name, and several are asked about in a step.
-_LEADER, _CANDIDATE = Role.LEADER, Role.CANDIDATE
 
 NO_COLUMNS: tuple[int, tuple[int, ...], tuple[bytes, ...]] = (0, (), ())
 
@@ -115,7 +112,7 @@ class Raft:
         "snapshot", "base_membership", "incoming", "installing",
         # storage: what was handed out to persist, and how far it is durable
         "durable_index", "hard_dirty", "unsaved_from", "older", "newer", "pending", "sequence", "done_sequence",
-        "hard_sequence", "held",
+        "hard_sequence", "held", "saves_at_once",
         # followers and candidates
         "heard_leader_ns", "verified_index", "votes", "is_pre_voting", "ask_round",
         # leaders
@@ -124,7 +121,7 @@ class Raft:
         "transfer_target", "transfer_ref", "transfer_sent",
         "election_min_ns", "election_range_ns",
         # reads, and the times at which something is due
-        "reads", "timer_ns", "notice_ns", "transfer_ns",
+        "reads", "timer_ns", "notice_ns", "give_up_ns",
         # what this step wants done
         "out", "acks", "news", "install_out",
     )  # fmt: skip
@@ -139,7 +136,10 @@ class Raft:
         random: RandomStream,
         restored: Restored,
         now_ns: int,
+        saves_at_once: bool = False,
     ) -> None:
+        """`saves_at_once`: what a step wants persisted is durable before the caller does anything else that it says,
+        so it counts within that step, and its `done` need not be stepped."""
         self.member = member
         self.cluster = cluster
         self.incarnation = incarnation
@@ -177,6 +177,7 @@ class Raft:
         self.done_sequence = 0
         self.hard_sequence = 0
         self.held: list[tuple[int, PeerMessage]] = []
+        self.saves_at_once = saves_at_once
 
         # Before it stopped it may have heard a leader, whose lease it would break by voting for another.
         self.heard_leader_ns = now_ns if config.lease_reads else -NEVER_NS
@@ -200,7 +201,8 @@ class Raft:
         self.reads = Reads(incarnation)
         self.timer_ns = elections.first_deadline(self)
         self.notice_ns = NEVER_NS
-        self.transfer_ns = NEVER_NS
+        self.give_up_ns = NEVER_NS
+        """When somebody is no longer waited for: who should take over, or the leader that was asked for an index."""
 
         self.out: list[PeerMessage] = []
         self.acks: list[PeerMessage] = []
@@ -212,7 +214,7 @@ class Raft:
     @property
     def deadline_ns(self) -> int:
         """When time alone changes something."""
-        return min(self.timer_ns, self.notice_ns, self.transfer_ns, self.reads.deadline_ns)
+        return min(self.timer_ns, self.notice_ns, self.give_up_ns)
 
     @property
     def last_index(self) -> int:
@@ -228,12 +230,12 @@ class Raft:
 
     @property
     def is_leader(self) -> bool:
-        return self.role is _LEADER
+        return self.role is LEADER
 
     @property
     def has_committed_own_term(self) -> bool:
         """Whether this leader knows all that was committed before it (§6.4)."""
-        return self.role is _LEADER and self.commit_index >= self.term_start
+        return self.role is LEADER and self.commit_index >= self.term_start
 
     @property
     def is_transferring(self) -> bool:
@@ -245,7 +247,7 @@ class Raft:
 
     def progress(self, peer: str) -> Progress | None:
         """What this leader knows of a peer; None when it does not lead, or does not replicate to that peer."""
-        return self.peers.get(peer) if self.role is _LEADER else None
+        return self.peers.get(peer) if self.role is LEADER else None
 
     def is_caught_up(self, member: str) -> bool:
         """Whether a member lacks so little that it may become a voter."""
@@ -262,7 +264,7 @@ class Raft:
     @property
     def is_sending_snapshot(self) -> bool:
         """Whether a newer snapshot would make somebody who is being sent this one begin again."""
-        return self.role is _LEADER and snapshots.is_sending(self)
+        return self.role is LEADER and snapshots.is_sending(self)
 
     def membership_at(self, index: int) -> Membership:
         """What was in force after the entry at index, which is in the log or the last before it."""
@@ -410,7 +412,7 @@ class Raft:
         """The own log is on the disk up to index; a leader counts that."""
         if index > self.durable_index:
             self.durable_index = index
-            if self.role is _LEADER:
+            if self.role is LEADER:
                 self.own.match = index
                 replication.advance_commit(self)
 
@@ -423,11 +425,11 @@ class Raft:
         deadline = self.timer_ns
         if self.notice_ns < deadline:
             deadline = self.notice_ns
-        if self.transfer_ns < deadline:
-            deadline = self.transfer_ns
-        if self.reads.deadline_ns < deadline:
-            deadline = self.reads.deadline_ns
-        persist = self._persist() if self.unsaved_from or self.hard_dirty else None
+        if self.give_up_ns < deadline:
+            deadline = self.give_up_ns
+        persist = None
+        if self.unsaved_from or self.hard_dirty:
+            persist = self._persist_at_once() if self.saves_at_once else self._persist()
         apply = self._apply() if self.commit_index > self.handed_index else None
         now: tuple[PeerMessage, ...] = ()
         later: tuple[PeerMessage, ...] = ()
@@ -438,11 +440,24 @@ class Raft:
             else:
                 later = self._held_back(persist)
         if self.acks:
-            later += tuple(self.acks)
+            if self.saves_at_once:
+                now += tuple(self.acks)
+            else:
+                later += tuple(self.acks)
             self.acks.clear()
         if self.news:
             return self._telling_ready(persist, now, later, apply, deadline)
         return Ready(persist=persist, send=now, send_after_durable=later, apply=apply, deadline_ns=deadline)
+
+    def _persist_at_once(self) -> Persist:
+        """The caller saves before it sends or applies anything, so what this step writes counts within it."""
+        if self.role is CANDIDATE:
+            elections.count_own_vote(self)
+        while self.durable_index < self.log.last_index:
+            self.became_durable(self.log.last_index)
+        persist = self._persist()
+        self.done_sequence = self.sequence
+        return persist
 
     def _held_back(self, persist: Persist | None) -> tuple[PeerMessage, ...]:
         """The term of these is not durable: they wait for this step's write, or are held until an earlier one's end."""
@@ -470,6 +485,7 @@ class Raft:
                 apply=apply,
                 accepted=accepted,
                 deadline_ns=deadline_ns,
+                tells=True,
             )
         install, self.install_out = self.install_out, None
         return Ready(
@@ -484,6 +500,7 @@ class Raft:
             install=install,
             chunks=tuple([item for item in news if isinstance(item, SnapshotChunkRequest)]),
             deadline_ns=deadline_ns,
+            tells=True,
         )
 
     def _persist(self) -> Persist:
@@ -497,8 +514,11 @@ class Raft:
         last = log.last_index
         first = self.unsaved_from or last + 1
         self.unsaved_from = 0
-        self.pending.append([sequence, last])
-        terms, payloads = self._columns(first, last)
+        if not self.saves_at_once:
+            self.pending.append([sequence, last])
+        begin, terms, payloads = self.newer
+        if begin != first:
+            terms, payloads = log.entries(first, last + 1)
         done = StorageDone(term=log.last_term, index=last, sequence=sequence, incarnation=self.incarnation)
         return Persist(hard_state=hard_state, first_index=first, terms=terms, payloads=payloads, done=done)
 
@@ -545,26 +565,30 @@ def _on_storage_done(raft: Raft, event: StorageDone) -> None:
     """A write is durable, and all before it: acknowledge, count it, and let go what waited for it."""
     if event.sequence <= raft.done_sequence or event.incarnation != raft.incarnation:
         return
-    raft.done_sequence = event.sequence
+    raft.done_sequence = done = event.sequence
     pending = raft.pending
     index = pending.popleft()[1]
-    while pending and pending[0][0] <= event.sequence:
+    while pending and pending[0][0] <= done:
         index = pending.popleft()[1]
     if raft.held:
-        raft.out.extend([message for sequence, message in raft.held if sequence <= event.sequence])
-        raft.held = [item for item in raft.held if item[0] > event.sequence]
+        raft.out.extend([message for sequence, message in raft.held if sequence <= done])
+        raft.held = [item for item in raft.held if item[0] > done]
     if index > raft.durable_index:
         raft.became_durable(index)
-    if raft.role is _CANDIDATE:
+    if raft.role is CANDIDATE:
         elections.count_own_vote(raft)
 
 
 def _on_deadline(raft: Raft, event: DeadlineReached) -> None:
-    if raft.now_ns >= raft.reads.deadline_ns:
-        reading.give_up(raft)
-    if raft.role is _LEADER:
+    is_given_up = raft.now_ns >= raft.give_up_ns
+    if raft.role is LEADER:
+        if is_given_up:
+            changing.abort_transfer(raft)
         replication.on_leader_deadline(raft)
-    elif raft.now_ns >= raft.timer_ns:
+        return
+    if is_given_up:
+        reading.give_up(raft)
+    if raft.now_ns >= raft.timer_ns:
         elections.on_silence(raft)
 
 

@@ -14,8 +14,8 @@ from .events import (
     VoteReply,
     VoteRequest,
 )
+from .role import Role
 from .roles import (
-    Role,
     become_candidate,
     become_follower,
     become_leader,

@@ -19,10 +19,13 @@ NO_OP = b""
 MEMBERSHIP_PREFIX = b"\x00"
 """A payload that starts so is a membership change; applications never use it."""
 
+_FIRST_APPLICATION = b"\x01"
+"""The least of all that are not empty and start with a higher byte than a membership change."""
+
 
 def is_application(payload: bytes) -> bool:
     """Whether a payload is the application's: neither a leader's no-op nor a membership change."""
-    return payload[:1] > MEMBERSHIP_PREFIX
+    return payload >= _FIRST_APPLICATION
 
 
 class RandomStream(Protocol):
@@ -406,7 +409,9 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     7. chunks              read these pieces of the own snapshot; step a SnapshotChunk for each.
     8. deadline_ns         call `step(now, DeadlineReached())` no later than then; earlier does no harm.
 
-    Several writes may be joined into one: stepping the last one's `done` stands for all before it.
+    Several writes may be joined into one: stepping the last one's `done` stands for all before it. A member that was
+    made with `saves_at_once` counts its writes within the step: they are durable before 3., nothing waits for them, and
+    `done` is not stepped.
     """
 
     persist: Persist | None = None
@@ -420,3 +425,5 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     install: Snapshot | None = None
     chunks: tuple[SnapshotChunkRequest, ...] = ()
     deadline_ns: int
+    tells: bool = False
+    """Whether there is anything at all in 1., 6. and 7.; mostly there is not."""

@@ -8,23 +8,28 @@ from bisect import bisect_left
 from collections import deque
 from typing import Any, NoReturn
 
-from .core import Raft, Role
+from .core import Raft
 from .events import (
     AppendReply,
     BecameLeader,
     Event,
     HardState,
+    InstallSnapshot,
     MembershipChanged,
     Persist,
     Ready,
     Snapshot,
+    SnapshotInstalled,
+    SnapshotTaken,
     StorageDone,
     VoteReply,
     VoteRequest,
 )
 from .membership import Membership, decode_membership
+from .role import LEADER
 
-_LEADER = Role.LEADER  # its look-up costs more than most checks
+_OF_STORAGE = frozenset({StorageDone, SnapshotTaken, SnapshotInstalled, InstallSnapshot})
+"""Events that may move an end of the log, or what is durable or in a snapshot, without anything to save or apply."""
 
 
 class InvariantViolated(AssertionError):
@@ -79,13 +84,16 @@ class Invariants:
         if seen is None or seen.core is not core:
             seen = self._started(core, seen, ready)
         if type(event) is StorageDone:
-            self._became_durable(seen, core, event)
+            self._became_durable(seen, core, event.sequence)
         if core.term != seen.term:
             self._term_grew(seen, core)
-        if ready.install is not None:
+        if ready.tells and ready.install is not None:
             self._installed(seen, core, ready.install)
-        if ready.persist is not None:
-            self._wrote(seen, core, ready.persist, ready)
+        persist = ready.persist
+        if persist is not None:
+            self._wrote(seen, core, persist, ready)
+            if seen.writes and core.saves_at_once:
+                self._became_durable(seen, core, persist.done.sequence)
         if core.commit_index != seen.commit:
             self._commit_grew(seen, core)
         if ready.apply is not None:
@@ -94,12 +102,13 @@ class Invariants:
             self._sent(seen, core, ready)
         if ready.send_after_durable:
             self._sent_after_durable(seen, core, ready)
-        if ready.changes:
+        if ready.tells:
             self._changed(seen, core, ready)
-        if type(event) is AppendReply and core.role is _LEADER:
+        if type(event) is AppendReply and core.role is LEADER:
             self._heard_reply(core, event.sender)
-        seen.last = core.log.last_index
-        self._in_order(core)
+        if persist is not None or ready.apply is not None or type(event) in _OF_STORAGE:
+            seen.last = core.log.last_index
+            self._in_order(core)
 
     def forget(self, member: str) -> None:
         """The member's storage was wiped on purpose: it is somebody new."""
@@ -154,14 +163,14 @@ class Invariants:
             self._broken("durable entries survive", core.member, f"lost {index}")
         return seen
 
-    def _became_durable(self, seen: Seen, core: Raft, event: StorageDone) -> None:
+    def _became_durable(self, seen: Seen, core: Raft, sequence: int) -> None:
         writes = seen.writes
-        while writes and writes[0][0] <= event.sequence:
+        while writes and writes[0][0] <= sequence:
             _, seen.hard_state, messages = writes.pop(0)
             for message in messages:
                 self._check_vote(core, message)
         acks = seen.acks
-        while acks and acks[0][0] <= event.sequence:
+        while acks and acks[0][0] <= sequence:
             _, term, match = acks.popleft()
             if match > core.durable_index and term >= core.term:
                 self._broken("acknowledged is durable", core.member, f"{match}, not {core.durable_index}")
@@ -181,7 +190,7 @@ class Invariants:
                 self._broken("committed entries stay", core.member, f"{first} is overwritten")
             self._register(core, core.log.term_at(first - 1), first, persist.terms, persist.payloads)
             self._membership_is_the_logs(core)
-        if core.role is _LEADER and seen.led_term == core.term and first != seen.last + 1:
+        if core.role is LEADER and seen.led_term == core.term and first != seen.last + 1:
             # §3.6 Leader Append-Only.
             self._broken("a leader only appends", core.member, f"{first} after {seen.last}")
 
@@ -189,12 +198,15 @@ class Invariants:
         self, core: Raft, before: int, first: int, terms: tuple[int, ...], payloads: tuple[bytes, ...]
     ) -> None:
         """§3.5 Log Matching: one index and term, one entry with one history."""
-        entries = self.entries
-        for index, (term, payload) in enumerate(zip(terms, payloads, strict=True), first):
-            known = entries.setdefault((index, term), (before, payload))
-            if known[0] != before or known[1] != payload or term < before:
+        entries, index = self.entries, first
+        for term, payload in zip(terms, payloads):  # noqa: B905 (as long as each other: below)
+            entry = before, payload
+            if entries.setdefault((index, term), entry) != entry or term < before:
                 self._broken("log matching", core.member, f"another entry {index} of term {term}")
             before = term
+            index += 1
+        if len(terms) != len(payloads):
+            self._broken("an entry has a term and a payload", core.member, f"{len(terms)} and {len(payloads)}")
 
     def _membership_is_the_logs(self, core: Raft) -> None:
         """§4.1: in force is the last membership in the log; one that was overwritten is taken back."""
@@ -247,7 +259,7 @@ class Invariants:
             self._broken("commit only grows", core.member, f"{commit} after {seen.commit}")
         if commit > core.log.last_index:
             self._broken("commit within the log", core.member, f"{commit} > {core.last_index}")
-        if core.role is _LEADER:
+        if core.role is LEADER:
             if core.log.term_at(commit) != core.term:
                 self._broken("own term only", core.member, f"commits {commit}")
             if not self._is_on_quorum(core, commit):
@@ -264,11 +276,10 @@ class Invariants:
             and (seen.core.log.term_at(index) == term or seen.core.log.base_index >= index)
         ]
         membership = core.membership
-        return all(
-            2 * len([voter for voter in voters if voter in have]) > len(voters)
-            for voters in (membership.voters, membership.outgoing)
-            if voters
-        )
+        for voters in (membership.voters, membership.outgoing):
+            if voters and 2 * len([voter for voter in voters if voter in have]) <= len(voters):
+                return False
+        return True
 
     def _applied(self, seen: Seen, core: Raft, ready: Ready) -> None:
         """State Machine Safety: everybody applies the same entries in the same order, each once."""
@@ -280,18 +291,17 @@ class Invariants:
         seen.applied = last = first + len(terms) - 1
         if last > core.commit_index:
             self._broken("applied is committed", core.member, f"{last}")
-        known = self.committed_index
-        if first > known + 1:
-            self._broken("applied in order", core.member, f"{first} before {known}")
-        if last > known:
+        at = first - self.first_committed
+        shared = len(self.committed_terms) - at
+        if shared < 0:
+            self._broken("applied in order", core.member, f"{first} before {self.committed_index}")
+        if shared < len(terms):
             # Whoever commits an entry hands it out in the same step, so the first to apply it is of that term.
-            shared = known + 1 - first
             self.committed_terms.extend(terms[shared:])
             self.committed_payloads.extend(payloads[shared:])
             self.committed_in.extend([core.term] * (len(terms) - shared))
         # Compared with what it has just written, too, where it is the first: one rule for everybody.
-        at = first - self.first_committed
-        for term, payload in zip(terms, payloads, strict=True):
+        for term, payload in zip(terms, payloads):  # noqa: B905 (they are as long as each other, or some are missing)
             if term != self.committed_terms[at] or payload != self.committed_payloads[at]:
                 self._broken("state machine safety", core.member, f"applies other entries from {first}")
             at += 1
@@ -352,7 +362,7 @@ class Invariants:
         for change in ready.changes:
             if type(change) is BecameLeader:
                 self._became_leader(seen, core, change.term)
-            elif type(change) is MembershipChanged and core.role is _LEADER and len(core.memberships) > 1:
+            elif type(change) is MembershipChanged and core.role is LEADER and len(core.memberships) > 1:
                 self._changed_membership(core, core.memberships[-2], change.membership)
 
     def _changed_membership(self, core: Raft, before: Membership, after: Membership) -> None:

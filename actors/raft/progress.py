@@ -43,6 +43,7 @@ class Progress:
         "last_heard_ns",
         "round",
         "told_commit",
+        "told_ns",
         "inflight",
         "inflight_bytes",
         "window",
@@ -57,6 +58,8 @@ class Progress:
         self.round = 0
         """The newest confirmation round that it answered."""
         self.told_commit = 0
+        self.told_ns = now_ns
+        """When entries were last sent to it."""
         self.inflight: deque[tuple[int, int]] = deque()
         """(last index, bytes) of each message with entries that is not answered yet, oldest first."""
         self.inflight_bytes = 0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Reads:
     """The reads that wait. An asker is (member, its batch number), or (None, ref) for a read of our own."""
 
-    __slots__ = ("waiting", "confirming", "index", "round", "asked", "unasked", "batch", "deadline_ns")
+    __slots__ = ("waiting", "confirming", "index", "round", "asked", "unasked", "batch")
 
     def __init__(self, incarnation: int) -> None:
         self.waiting: list[tuple[str | None, int]] = []
@@ -31,7 +31,6 @@ class Reads:
         self.unasked: list[int] = []
         # No life of a member has numbers of another: an answer to an earlier life, long under way, answers nothing now.
         self.batch = incarnation << 32
-        self.deadline_ns = NEVER_NS
 
 
 class Lease:
@@ -163,7 +162,7 @@ def _ask_leader(raft: "Raft") -> None:
     assert raft.leader is not None, "a read is only asked of a leader"
     reads.asked, reads.unasked = tuple(reads.unasked), []
     reads.batch += 1
-    reads.deadline_ns = raft.now_ns + raft.config.election_max_ms * 1_000_000
+    raft.give_up_ns = raft.now_ns + raft.config.election_max_ms * 1_000_000
     raft.out.append(
         ReadIndexRequest(
             cluster=raft.cluster, sender=raft.member, to=raft.leader, term=raft.term, incarnation=raft.incarnation,
@@ -182,7 +181,7 @@ def on_read_index_reply(raft: "Raft", message: ReadIndexReply) -> None:
         raft.news.extend([ReadReady(ref=ref, index=message.index) for ref in reads.asked])
     else:
         _fail(raft, reads.asked, "not leader")
-    reads.asked, reads.deadline_ns = (), NEVER_NS
+    reads.asked, raft.give_up_ns = (), NEVER_NS
     if reads.unasked and raft.leader is not None:
         _ask_leader(raft)
 
@@ -195,7 +194,7 @@ def give_up(raft: "Raft") -> None:
 def fail_as_follower(raft: "Raft", reason: str) -> None:
     reads = raft.reads
     _fail(raft, reads.asked + tuple(reads.unasked), reason)
-    reads.asked, reads.unasked, reads.deadline_ns = (), [], NEVER_NS
+    reads.asked, reads.unasked, raft.give_up_ns = (), [], NEVER_NS
 
 
 def _fail(raft: "Raft", refs: tuple[int, ...], reason: str) -> None:

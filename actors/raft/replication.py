@@ -15,6 +15,7 @@ from .events import (
 )
 from .membership import InvalidMembership, decode_membership, reached_by_majority
 from .progress import Progress, ProgressState
+from .role import LEADER
 
 if TYPE_CHECKING:
     from .core import Raft
@@ -30,7 +31,7 @@ ENTRY_OVERHEAD = 64
 
 def on_propose(raft: "Raft", event: Propose) -> None:
     """A leader appends and sends at once, in parallel with its own write (§10.2.1); others send it on."""
-    if raft.role is not roles.Role.LEADER:
+    if raft.role is not LEADER:
         _send_on(raft, event)
         return
     payloads = event.payloads
@@ -46,7 +47,7 @@ def on_propose(raft: "Raft", event: Propose) -> None:
 def on_forwarded_proposal(raft: "Raft", message: ForwardedProposal) -> None:
     payloads = message.payloads
     cost = _cost(payloads)
-    reason = "not leader" if raft.role is not roles.Role.LEADER else _objection(raft, payloads, cost)
+    reason = "not leader" if raft.role is not LEADER else _objection(raft, payloads, cost)
     first = 0 if reason else append_own(raft, payloads, cost)
     raft.out.append(
         ForwardedReply(
@@ -107,7 +108,7 @@ def append_own(raft: "Raft", payloads: tuple[bytes, ...], cost: int) -> int:
     raft.uncommitted.append((raft.log.last_index, cost))
     raft.uncommitted_bytes += cost
     memberships = (first,) if raft.membership.index == first else ()
-    last = raft.log.last_index
+    last, now_ns = raft.log.last_index, raft.now_ns
     told = True
     for peer, progress in raft.peers.items():
         if (
@@ -119,6 +120,7 @@ def append_own(raft: "Raft", payloads: tuple[bytes, ...], cost: int) -> int:
             progress.inflight_bytes += cost
             progress.next = last + 1
             progress.told_commit = commit = raft.commit_index
+            progress.told_ns = now_ns
             raft.out.append(
                 Append(
                     cluster=raft.cluster, sender=raft.member, to=peer, term=raft.term,
@@ -201,6 +203,7 @@ def _send_entries(
     if progress.state is _REPLICATE:
         progress.next = last + 1
     progress.told_commit = commit = raft.commit_index
+    progress.told_ns = raft.now_ns
     raft.out.append(
         Append(
             cluster=raft.cluster, sender=raft.member, to=peer, term=raft.term, incarnation=raft.incarnation,
@@ -241,22 +244,39 @@ def broadcast_heartbeat(raft: "Raft") -> None:
     raft.notice_ns = NEVER_NS
 
 
+def _send_heartbeats(raft: "Raft") -> None:
+    """Heartbeats are for idle times (figure 3.1): whoever was sent entries a moment ago has heard this leader.
+
+    Leases are the exception, for they begin anew with each round.
+    """
+    if raft.config.lease_reads:
+        broadcast_heartbeat(raft)
+        return
+    since_ns = raft.now_ns - raft.config.heartbeat_ms * 500_000
+    is_told = True
+    for peer, progress in raft.peers.items():
+        if progress.told_ns < since_ns:
+            send_heartbeat(raft, peer, progress)
+        elif progress.told_commit < raft.commit_index:
+            is_told = False
+    if is_told:
+        raft.notice_ns = NEVER_NS
+
+
 def restart_heartbeat(raft: "Raft") -> None:
     raft.timer_ns = raft.now_ns + raft.config.heartbeat_ms * 1_000_000
 
 
 def on_leader_deadline(raft: "Raft") -> None:
-    """Heartbeats, check-quorum, news of a commit, a hand-over that takes too long."""
+    """Heartbeats, check-quorum, news of a commit."""
     now = raft.now_ns
-    if now >= raft.transfer_ns:
-        changing.abort_transfer(raft)
     if now >= raft.timer_ns:
         # A leader that was paused itself first lets its peers' answers in.
         overslept = now - raft.timer_ns > raft.config.election_min_ms * 1_000_000
         if raft.config.check_quorum and not overslept and not _has_quorum(raft):
             roles.become_follower(raft, raft.term, None, "lost contact with a quorum")
             return
-        broadcast_heartbeat(raft)
+        _send_heartbeats(raft)
         for peer, progress in raft.peers.items():
             if progress.snapshot is not None:
                 snapshots.send_again(raft, peer, progress)

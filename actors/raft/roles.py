@@ -1,23 +1,14 @@
-"""The roles of a member, and the only functions that change one."""
+"""The only functions that change a member's role."""
 
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from . import reading, replication
 from .events import NEVER_NS, NO_OP, BecameLeader, LeaderKnown, Refused, SteppedDown
 from .progress import Progress
+from .role import Role
 
 if TYPE_CHECKING:
     from .core import Raft
-
-
-class Role(Enum):
-    LEADER = "leader"
-    FOLLOWER = "follower"
-    CANDIDATE = "candidate"
-    """Asks for votes, or whether it would get them (pre-vote)."""
-    LEARNER = "learner"
-    """Listens, and has no vote; also a member that is not added yet, or was removed."""
 
 
 def role_at_rest(raft: "Raft") -> Role:
@@ -66,7 +57,7 @@ def _lay_down(raft: "Raft", term: int, leader: str | None, reason: str) -> None:
     raft.uncommitted.clear()
     raft.uncommitted_bytes = 0
     raft.transfer_target = None
-    raft.transfer_ns = raft.notice_ns = NEVER_NS
+    raft.give_up_ns = raft.notice_ns = NEVER_NS
     reading.fail_as_leader(raft, leader)
     raft.news.append(SteppedDown(term=term, reason=reason))
 

@@ -5,7 +5,7 @@ What is remembered, and what is forgotten, follows from the log alone, so it is 
 """
 
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Protocol
 
 import msgspec
@@ -25,16 +25,29 @@ class Machine(Protocol):
     def restore(self, data: bytes) -> None: ...
 
 
-class Applied(msgspec.Struct, frozen=True, kw_only=True):
+_ENCODER = msgspec.msgpack.Encoder()
+_ENVELOPE = msgspec.msgpack.Decoder(tuple[str, int, int, bytes])
+_DECODE = msgspec.msgpack.Decoder().decode
+_NOTHING = _ENCODER.encode(None)
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What became of one log entry."""
 
     session: str
     sequence: int
-    result: Any = None
+    answer: bytes = _NOTHING
+    """The machine's, encoded: of all members only one is asked for it."""
     duplicate: bool = False
-    """It had been applied before; the result is the one of then."""
+    """It had been applied before; the answer is the one of then."""
     refused: str = ""
     """Why it was not applied: `session expired`, `result forgotten`, `no envelope`."""
+    decode: Callable[[bytes], Any] = _DECODE
+
+    @property
+    def result(self) -> Any:
+        """The answer as a value. A retry's cannot differ from the first (a tuple comes back as a list)."""
+        return self.decode(self.answer)
 
 
 def encode(session: str, sequence: int, command: bytes, acknowledged: int = 0) -> bytes:
@@ -48,10 +61,6 @@ def encode(session: str, sequence: int, command: bytes, acknowledged: int = 0) -
 def decode(payload: bytes) -> tuple[str, int, int, bytes]:
     """(session, sequence, acknowledged, command). Raises msgspec.DecodeError."""
     return _ENVELOPE.decode(payload)
-
-
-_ENCODER = msgspec.msgpack.Encoder()
-_ENVELOPE = msgspec.msgpack.Decoder(tuple[str, int, int, bytes])
 
 
 class _Session:
@@ -88,7 +97,7 @@ class Sessions:
         self._max_sessions = max_sessions
         self._max_expired = max_expired
         self._max_results = max_results
-        self._decode_result = msgspec.msgpack.Decoder(result_type).decode
+        self._decode = _DECODE if result_type is Any else msgspec.msgpack.Decoder(result_type).decode
         # Both from the longest unused to the last used. Sessions move to the end at every use; a plain dict would
         # find its first key ever more slowly, because it walks over what was taken out in front of it.
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
@@ -104,23 +113,26 @@ class Sessions:
         except msgspec.DecodeError:
             return Applied(session="", sequence=0, refused="no envelope")
         if not session:
-            return Applied(session="", sequence=sequence, result=self.machine.apply(index, command))
+            answer = _ENCODER.encode(self.machine.apply(index, command))
+            return Applied(session="", sequence=sequence, answer=answer, decode=self._decode)
         if index > self._idle_entries or len(self._sessions) > self._max_sessions:
             self._expire(index - self._idle_entries)
         known = self._use(session, index, acknowledged)
         if known is None:
             return Applied(session=session, sequence=sequence, refused="session expired")
-        if sequence in known.results:
-            result = self._decode_result(known.results[sequence])
-            return Applied(session=session, sequence=sequence, result=result, duplicate=True)
+        results = known.results
+        if sequence in results:
+            answer = results[sequence]
+            return Applied(
+                session=session, sequence=sequence, answer=answer, duplicate=True, decode=self._decode
+            )
         if sequence <= known.acknowledged:
             return Applied(session=session, sequence=sequence, duplicate=True, refused="result forgotten")
-        encoded = _ENCODER.encode(self.machine.apply(index, command))
-        known.results[sequence] = encoded
-        if len(known.results) > self._max_results:
+        answer = _ENCODER.encode(self.machine.apply(index, command))
+        results[sequence] = answer
+        if len(results) > self._max_results:
             self._forget_results(known, acknowledged)
-        # The first answer is decoded too, so that a retry's cannot differ from it (a tuple comes back as a list).
-        return Applied(session=session, sequence=sequence, result=self._decode_result(encoded))
+        return Applied(session=session, sequence=sequence, answer=answer, decode=self._decode)
 
     def snapshot(self) -> bytes:
         """The machine's state and the session table: neither is any good without the other."""
@@ -183,7 +195,7 @@ class Sessions:
         results = known.results
         if acknowledged > known.acknowledged:
             # Whichever is shorter: a client that acknowledges one by one must not cost a look at all that is open.
-            if acknowledged - known.acknowledged < len(results):
+            if acknowledged - known.acknowledged <= len(results):
                 for number in range(known.acknowledged + 1, acknowledged + 1):
                     results.pop(number, None)
             else:
@@ -191,6 +203,8 @@ class Sessions:
                     number: result for number, result in results.items() if number > acknowledged
                 }
             known.acknowledged = acknowledged
+            if len(results) <= self._max_results:
+                return
         while len(results) > self._max_results:
             # Nearly always the next number, which is found without a look at all of them.
             oldest = known.acknowledged + 1

@@ -8,6 +8,8 @@ from .records import StateEvent
 class Change:
     """`nodes` are the numbers of those whose assignments changed; a dict keeps them in a fixed order."""
 
+    __slots__ = ("events", "index", "nodes")
+
     def __init__(self, index: int) -> None:
         self.index = index
         self.nodes: dict[int, None] = {}

@@ -7,7 +7,8 @@ got wrong is refused with a reason, never raised.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -47,64 +48,8 @@ class ClusterState(Reading):
     def apply(self, index: int, term: int, command: c.Command) -> Outcome:
         """Carry out the command of entry (index, term): deterministic, and refusals are values."""
         change = Change(index)
-        replicas = self._replicas
-        match command:
-            case c.ReportTasks():
-                outcome = self._report_tasks(change, command)
-            case c.ReportNodes():
-                outcome = self._report_nodes(change, command)
-            case c.PlaceTasks():
-                outcome = self._place_tasks(change, term, command)
-            case c.PassTime():
-                outcome = self._pass_time(change, term, command)
-            case c.SubmitCall():
-                outcome = self._submit_call(change, command.call)
-            case c.ExecuteCall():
-                outcome = self._execute_call(change, term, command)
-            case c.FailCall():
-                outcome = self._fail_call(change, term, command)
-            case c.PutService():
-                outcome = service_commands.put_service(replicas, change, command)
-            case c.ScaleService():
-                outcome = scale_service(replicas, change, term, command)
-            case c.RunDue():
-                outcome = run_due(replicas, change, term, command)
-            case c.RemoveService():
-                outcome = service_commands.remove_service(replicas, change, command)
-            case c.RollBackService():
-                outcome = service_commands.roll_back_service(replicas, change, command)
-            case c.PutStack():
-                outcome = stack_commands.put_stack(replicas, change, command)
-            case c.RemoveStack():
-                outcome = stack_commands.remove_stack(replicas, change, command)
-            case c.AddNode():
-                outcome = node_commands.add_node(replicas, change, command)
-            case c.UpdateNode():
-                outcome = node_commands.update_node(replicas, change, command)
-            case c.RemoveNode():
-                outcome = node_commands.remove_node(replicas, change, command)
-            case c.MoveNodes():
-                outcome = node_commands.move_nodes(replicas, change, command)
-            case c.SetNodeStatus():
-                outcome = node_commands.set_node_status(replicas, change, term, command)
-            case c.StartRebalance():
-                outcome = rebalancing.start(replicas, change, command)
-            case c.GoOnRebalance():
-                outcome = rebalancing.go_on(replicas, change, term, command)
-            case c.StopRebalance():
-                outcome = rebalancing.stop(replicas, change)
-            case c.ChangeSettings():
-                outcome = self._change_settings(change, command)
-            case c.Told():
-                self.untold.told(min(command.index, index))
-                outcome = Outcome()
-            case c.CreateCluster():
-                outcome = self._create_cluster(change, command)
-            case c.ReplaceCluster():
-                outcome = self._write_cluster(change, command.id, command.nodes, "cluster-replaced")
-            case c.RemoveCluster():
-                outcome = self._remove_cluster(change, command)
-        replicas.look_over()
+        outcome = _CARRIED_OUT[type(command)](self, change, term, command)
+        self._replicas.look_over()
         self.applied_index = index
         self._replicas.tasks.close_up()
         return self._with_change(outcome, change)
@@ -120,6 +65,10 @@ class ClusterState(Reading):
         if events:
             self.untold.add(change.index, events)
         return msgspec.structs.replace(outcome, assignments=nodes.names(present), events=events)
+
+    def _take_told(self, change: Change, command: c.Told) -> Outcome:
+        self.untold.told(min(command.index, change.index))
+        return Outcome()
 
     # calls
 
@@ -303,6 +252,65 @@ class ClusterState(Reading):
     def check(self) -> None:
         """Raise AssertionError where the state breaks a promise of its own; for tests and checkers."""
         invariants.check(self._replicas)
+
+
+# What carries out which command. A look-up, not a `match`: that asks one class after the other, which took as long as
+# a small command itself; and every member applies every command.
+_CARRIED_OUT: dict[type[c.Command], Callable[[ClusterState, Change, int, Any], Outcome]] = {
+    c.ReportTasks: lambda state, change, term, command: state._report_tasks(change, command),
+    c.ReportNodes: lambda state, change, term, command: state._report_nodes(change, command),
+    c.PlaceTasks: lambda state, change, term, command: state._place_tasks(change, term, command),
+    c.PassTime: lambda state, change, term, command: state._pass_time(change, term, command),
+    c.SubmitCall: lambda state, change, term, command: state._submit_call(change, command.call),
+    c.ExecuteCall: lambda state, change, term, command: state._execute_call(change, term, command),
+    c.FailCall: lambda state, change, term, command: state._fail_call(change, term, command),
+    c.PutService: lambda state, change, term, command: (
+        service_commands.put_service(state._replicas, change, command)
+    ),
+    c.ScaleService: lambda state, change, term, command: (
+        scale_service(state._replicas, change, term, command)
+    ),
+    c.RunDue: lambda state, change, term, command: run_due(state._replicas, change, term, command),
+    c.RemoveService: lambda state, change, term, command: (
+        service_commands.remove_service(state._replicas, change, command)
+    ),
+    c.RollBackService: lambda state, change, term, command: (
+        service_commands.roll_back_service(state._replicas, change, command)
+    ),
+    c.PutStack: lambda state, change, term, command: (
+        stack_commands.put_stack(state._replicas, change, command)
+    ),
+    c.RemoveStack: lambda state, change, term, command: (
+        stack_commands.remove_stack(state._replicas, change, command)
+    ),
+    c.AddNode: lambda state, change, term, command: node_commands.add_node(state._replicas, change, command),
+    c.UpdateNode: lambda state, change, term, command: (
+        node_commands.update_node(state._replicas, change, command)
+    ),
+    c.RemoveNode: lambda state, change, term, command: (
+        node_commands.remove_node(state._replicas, change, command)
+    ),
+    c.MoveNodes: lambda state, change, term, command: (
+        node_commands.move_nodes(state._replicas, change, command)
+    ),
+    c.SetNodeStatus: lambda state, change, term, command: (
+        node_commands.set_node_status(state._replicas, change, term, command)
+    ),
+    c.StartRebalance: lambda state, change, term, command: (
+        rebalancing.start(state._replicas, change, command)
+    ),
+    c.GoOnRebalance: lambda state, change, term, command: (
+        rebalancing.go_on(state._replicas, change, term, command)
+    ),
+    c.StopRebalance: lambda state, change, term, command: rebalancing.stop(state._replicas, change),
+    c.ChangeSettings: lambda state, change, term, command: state._change_settings(change, command),
+    c.Told: lambda state, change, term, command: state._take_told(change, command),
+    c.CreateCluster: lambda state, change, term, command: state._create_cluster(change, command),
+    c.ReplaceCluster: lambda state, change, term, command: (
+        state._write_cluster(change, command.id, command.nodes, "cluster-replaced")
+    ),
+    c.RemoveCluster: lambda state, change, term, command: state._remove_cluster(change, command),
+}
 
 
 def _why(services: list[Service], replicas: Replicas) -> str:

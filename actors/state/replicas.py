@@ -344,6 +344,17 @@ class Replicas:
 
     def look_over(self) -> None:
         """Count anew what may have changed, at the end of each command."""
+        # Each part only where there is something to do: after most commands there is nothing at all.
+        if self._suspects:
+            self._settle_suspects()
+        if self.preempted:
+            self._forget_preempted()
+        if self.services.has_leaving:
+            for number in self.services.leaving():
+                if not self.tasks.of_service(number).size:
+                    self.services.forget(number)
+
+    def _settle_suspects(self) -> None:
         suspects, self._suspects = self._suspects, {}
         for number in sorted(suspects):
             service = self.services.all.get(number)
@@ -353,13 +364,12 @@ class Replicas:
                     there = np.flatnonzero(self.nodes.open & self.nodes.allowed(service.spec.placement))
                     service.set_restarts(restarts.only(service.restarts, there + 1))
                 self.services.settle(service)
+
+    def _forget_preempted(self) -> None:
         for number in sorted(self.preempted):
             service = self.services.all.get(number)
             if service is None or service.is_removed or not service.pending:
                 del self.preempted[number]
-        for number in self.services.leaving():
-            if not self.tasks.of_service(number).size:
-                self.services.forget(number)
 
     def belonging(self, service: Service) -> tuple[int, int]:
         """(replicas that should run, replicas that are where they may not stay)."""

@@ -226,6 +226,10 @@ class ServiceTable:
         self._everywhere.pop(service.number, None)
         self._watched.pop(service.number, None)
 
+    @property
+    def has_leaving(self) -> bool:
+        return bool(self._leaving)
+
     def leaving(self) -> tuple[int, ...]:
         """Removed services whose last tasks are waited for."""
         return tuple(self._leaving)

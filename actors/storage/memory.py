@@ -53,15 +53,16 @@ class MemoryStorage:
         return at_least
 
     def save(self, persist: Persist) -> None:
-        self._check_open()
-        keep = persist.first_index - self._first_index
-        if not 0 <= keep <= len(self._terms):
+        if self._closed:
+            self._check_open()
+        keep, held = persist.first_index - self._first_index, len(self._terms)
+        if not 0 <= keep <= held:
             raise StorageBroken(
                 f"entry {persist.first_index} cannot follow a log that holds {self._first_index}..{self.last_index}"
             )
         if persist.hard_state is not None:
             self._hard_state = persist.hard_state
-        if keep < len(self._terms):
+        if keep < held:
             del self._terms[keep:]
             del self._payloads[keep:]
         self._terms.extend(persist.terms)

@@ -349,18 +349,21 @@ class System(ABC):
         intake, context = cell.intake, cell.context
         if intake is None:
             return False
-        before = context.cause, context.origin
-        context.cause = cause
+        before, context.cause = context.cause, cause
         if type(origin) is tuple:  # being traced: what the intake sends has the same cause
             context.origin = (cell.name, origin[1])
         try:
             return intake(message)
-        except Exception as error:  # a crash of this actor, not of the sender
-            self._post_control(cell, Control.CRASH, error, first=True)
-            self._dead_letter("dead", cell.name, message)
-            return True
+        except Exception as error:
+            return self._crashed_in_intake(cell, message, error)
         finally:
-            context.cause, context.origin = before
+            context.cause, context.origin = before, cell.name
+
+    def _crashed_in_intake(self, cell: Cell, message: Any, error: Exception) -> bool:
+        """A crash of this actor, not of the sender; the message is gone, so it counts as consumed."""
+        self._post_control(cell, Control.CRASH, error, first=True)
+        self._dead_letter("dead", cell.name, message)
+        return True
 
     def _enqueue(self, cell: Cell, item: Item) -> None:
         """Queue an ordinary item, within the bound."""

@@ -56,18 +56,33 @@ class VirtualContext(Context):
         cell = self.cells.get(to)
         if cell is None or len(cell.mailbox) >= cell.bound or (self.has_intake and cell.has_intake):
             self.system._deliver_to(to, message, self.origin, self.cause, self.has_intake)
-        elif cell.intake is None or not self.system._offer_now(cell, message, self.origin, self.cause):
-            cell.mailbox.append((message, self.origin, self.cause, None))
-            self._ready.append(cell)
+            return
+        if cell.intake is not None:
+            # As System._offer_now does, which is left what happens seldom.
+            if type(self.origin) is tuple:
+                is_consumed = self.system._offer_now(cell, message, self.origin, self.cause)
+            else:
+                context = cell.context
+                before, context.cause = context.cause, self.cause
+                try:
+                    is_consumed = cell.intake(message)
+                except Exception as error:
+                    is_consumed = self.system._crashed_in_intake(cell, message, error)
+                context.cause = before
+            if is_consumed:
+                return
+        cell.mailbox.append((message, self.origin, self.cause, None))
+        self._ready.append(cell)
 
     def deliver(self, delay_ns: int, to: str, message: Any, valid: Callable[[], bool] | None = None) -> None:
         """See Context.deliver."""
-        cell = self.cells.get(to)
-        if delay_ns > 0 or valid is not None or cell is None or len(cell.mailbox) >= cell.bound:
-            super().deliver(delay_ns, to, message, valid)
-        else:
-            cell.mailbox.append((message, self.origin, self.cause, None))
-            self._ready.append(cell)
+        if delay_ns <= 0 and valid is None:
+            cell = self.cells.get(to)
+            if cell is not None and len(cell.mailbox) < cell.bound:
+                cell.mailbox.append((message, self.origin, self.cause, None))
+                self._ready.append(cell)
+                return
+        super().deliver(delay_ns, to, message, valid)
 
 
 class WrongVirtualContext(VirtualContext):
@@ -306,7 +321,8 @@ class Virtual(System):
         assert isinstance(ready, deque)
         next_cell = ready.popleft
         digest = self._digest
-        marks, classes = (digest.marks, digest.classes) if digest is not None else (None, {})
+        marks, codes = (digest.marks, digest.codes) if digest is not None else (None, {})
+        is_new_time = True
         while ready:
             cell = next_cell()
             mailbox = cell.mailbox
@@ -326,11 +342,12 @@ class Virtual(System):
             if via is not None:
                 via.is_waiting = False
             if marks is not None:
-                number = classes.get(type(message))
-                if number is None or len(marks) > _MARKS:
+                code = codes.get(type(message))
+                if code is None or is_new_time:
                     digest.mark(cell, item, self.clock_ns)  # type: ignore[union-attr]
+                    is_new_time = False
                 else:
-                    marks.extend((cell.number, number, self.clock_ns))
+                    marks.append(cell.number + code)
             cell.handled += 1
             cell.context.cause = cause
             try:
@@ -435,21 +452,29 @@ class _Codec:
 
 
 class _Digest:
-    """The running SHA-256 of a run. Handled messages are three numbers each; names and classes are told once."""
+    """The running SHA-256 of a run. A handled message is a number, for its cell and its class; so is each new time.
+
+    Names and classes are told once. What is below 0 is a time.
+    """
 
     def __init__(self) -> None:
         self._sha = sha256()
         self.marks = array("q")
-        self.classes: dict[type, int] = {}
+        self.codes: dict[type, int] = {}
+        """What to add to a cell's number where a message of this class is handled."""
+        self.marked_ns = -1
 
     def mark(self, cell: Cell, item: Item, t_ns: int) -> None:
         """A cell is about to handle an item."""
         kind = type(item[0])
-        number = self.classes.get(kind)
-        if number is None:
-            number = self.classes[kind] = len(self.classes)
-            self.fold(f"class {number} {kind.__qualname__}".encode())
-        self.marks.extend((cell.number, number, t_ns))
+        code = self.codes.get(kind)
+        if code is None:
+            code = self.codes[kind] = len(self.codes) << 40
+            self.fold(f"class {code} {kind.__qualname__}".encode())
+        if t_ns != self.marked_ns:
+            self.marked_ns = t_ns
+            self.marks.append(~t_ns)
+        self.marks.append(cell.number + code)
         if len(self.marks) > _MARKS:
             self._flush()
 

@@ -32,9 +32,10 @@ from raftyard.actors import (
 from raftyard.actors.disk import LosePower
 from raftyard.actors.messages import LinkPolicy, Outcome, disk_actor, node_actor
 from raftyard.actors.raft.core import Restored
-from raftyard.actors.raft.events import InstallSnapshot, SnapshotInstalled, StorageDone
+from raftyard.actors.raft.events import Append, InstallSnapshot, Persist, PreVoteRequest, Snapshot
 from raftyard.actors.raft.membership import Membership
 from raftyard.actors.raft.sessions import Sessions
+from raftyard.actors.storage.base import StorageBroken
 from raftyard.actors.storage.memory import MemoryStorage
 from raftyard.actors.storage.simulated import DiskFaults
 
@@ -349,17 +350,42 @@ class Bytes:
     def restore(self, data: bytes) -> None: ...
 
 
-def test_what_a_storage_did_at_once_is_stepped_in_the_order_in_which_it_was_done() -> None:
-    """A snapshot of a newer term: it is written before the term is, and its completion comes before the term's."""
-    stepped: list[type] = []
+class Noting(MemoryStorage):
+    """A memory storage that tells what it was given, and takes only so many writes."""
+
+    def __init__(self, voters: tuple[str, ...], happened: list[str], takes: int = 1000) -> None:
+        super().__init__(Restored.bootstrap(voters))
+        self.happened = happened
+        self.takes = takes
+
+    def save(self, persist: Persist) -> None:
+        if not self.takes:
+            raise StorageBroken("full")
+        self.takes -= 1
+        self.happened.append("save")
+        super().save(persist)
+
+    def save_snapshot(self, snapshot: Snapshot, keep_from: int) -> None:
+        self.happened.append("save snapshot")
+        super().save_snapshot(snapshot, keep_from)
+
+
+def start_member(system: Virtual, storage: MemoryStorage, happened: list[str]) -> None:
+    """A bare member, whose steps and events are noted."""
+    Probe(system, "cluster/x")
+    system.spawn(
+        Member, "cluster/x/node/a", "x", "a", storage, Bytes(), RaftConfig(), LinkPolicy(),
+        lambda core, event, ready: happened.append(type(event).__name__),
+    )  # fmt: skip
+
+
+def test_a_snapshot_of_a_newer_term_is_saved_before_the_term_is_and_then_told_to_the_core() -> None:
+    """Both are durable at once: of the term's write the core need not be told, as it knows that it is."""
+    happened: list[str] = []
     membership = Membership(voters=("a", "b", "c"))
-    storage = MemoryStorage(Restored.bootstrap(membership.voters))
+    storage = Noting(membership.voters, happened)
     with Virtual(seed=9, raise_crashes=True) as system:
-        Probe(system, "cluster/x")
-        system.spawn(
-            Member, "cluster/x/node/a", "x", "a", storage, Bytes(), RaftConfig(), LinkPolicy(),
-            lambda core, event, ready: stepped.append(type(event)),
-        )  # fmt: skip
+        start_member(system, storage, happened)
         data = Sessions(Bytes()).snapshot()
         system.send(
             "cluster/x/node/a",
@@ -369,4 +395,38 @@ def test_what_a_storage_did_at_once_is_stepped_in_the_order_in_which_it_was_done
             ),
         )  # fmt: skip
         system.run(for_s=0.01)
-    assert stepped == [InstallSnapshot, SnapshotInstalled, StorageDone]
+    assert happened == ["InstallSnapshot", "save snapshot", "save", "SnapshotInstalled"]
+    assert storage.hard_state.term == 5
+
+
+def test_the_only_voter_leads_and_commits_in_the_step_in_which_it_saves() -> None:
+    happened: list[str] = []
+    storage = Noting(("a",), happened)
+    with Virtual(seed=9, raise_crashes=True) as system:
+        start_member(system, storage, happened)
+        system.run(for_s=0.81)
+        assert actor_of(system, "cluster/x/node/a").applied == 1
+    assert happened[:2] == ["DeadlineReached", "save"] and happened.count("save") == 1
+    assert (storage.hard_state.term, storage.hard_state.voted_for, storage.last_index) == (1, "a", 1)
+
+
+@pytest.mark.parametrize("voters", [("a",), ("a", "b", "c")])
+def test_what_cannot_be_saved_is_neither_said_nor_applied(voters: tuple[str, ...]) -> None:
+    """A leader's entries are not acknowledged, nobody is asked for a vote, and the only voter does not lead."""
+    happened: list[str] = []
+    storage = Noting(voters, happened, takes=0)
+    with Virtual(seed=9) as system:
+        start_member(system, storage, happened)
+        peer = Probe(system, "cluster/x/node/b")
+        system.send(
+            "cluster/x/node/a",
+            Append(
+                cluster="x", sender="b", to="a", term=1, incarnation=1, prev_index=0, prev_term=0, terms=(1,),
+                payloads=(b"x",), commit=1, round=0,
+            ),
+        )  # fmt: skip
+        system.run(for_s=2)
+        said = {type(message) for message in peer.received}
+    assert "Append" in happened and "save" not in happened
+    # Asking for votes before there is an election promises nothing.
+    assert said <= {PreVoteRequest} and (storage.hard_state.term, storage.last_index) == (0, 0)

@@ -114,9 +114,9 @@ class _Register:
     def __init__(self, operations: list[Operation]) -> None:
         self._operations = operations
         self._readers: dict[Any, int] = {}
-        """By value, those that read it, as bits."""
+        """By value, those that read it, as bits; nobody knows what a read that was not answered has read."""
         for at, operation in enumerate(operations):
-            if operation.kind == "get":
+            if operation.kind == "get" and operation.end is not None:
                 self._readers[operation.result] = self._readers.get(operation.result, 0) | 1 << at
 
     def left(self, candidates: list[int], done: int, state: Any) -> list[int]:

@@ -28,7 +28,8 @@ class Promises:
     def __init__(self, system: System) -> None:
         self._system = system
         self._clusters: dict[str, Invariants] = {}
-        self._gone: set[tuple[str, str]] = set()
+        self._gone: dict[tuple[str, str], bool] = {}
+        """Nodes that left, and whether one of that name has joined since."""
         self._changed: dict[tuple[str, str], None] = {}
         self.checked_states = 0
         self.with_states = True
@@ -45,8 +46,9 @@ class Promises:
         raft = self.raft(core.cluster)
         seen = raft.seen.get(core.member)
         if key in self._gone and seen is not None and seen.core is not core:
-            # Somebody new by the name of one that left.
-            self._gone.discard(key)
+            # Somebody new by the name of one that left, or that one once more, before anybody has stopped it.
+            if self._gone[key]:
+                del self._gone[key]
             raft.forget(core.member)
         raft.check_step(core, event, ready)
         if ready.apply is not None and self.with_states:
@@ -65,7 +67,9 @@ class Promises:
 
     def _heard(self, event: Event) -> None:
         if event.kind == "node-removed" and event.cluster is not None:
-            self._gone.add((event.cluster, event.data["name"]))
+            self._gone[event.cluster, event.data["name"]] = False
+        elif event.kind == "node-added" and (event.cluster, event.data["name"]) in self._gone:
+            self._gone[str(event.cluster), event.data["name"]] = True
         elif event.kind == "cluster-stopped" and event.cluster is not None:
             self._clusters.pop(event.cluster, None)
             self._changed = {key: None for key in self._changed if key[0] != event.cluster}

@@ -156,7 +156,7 @@ MUTANTS: dict[str, Bug] = {
         reading, "start_round", "reads.index = raft.commit_index", "reads.index = raft.term_start",
     ),
     "forgets the answers of a session": (
-        sessions.Sessions, "apply", "known.results[sequence] = encoded", "pass",
+        sessions.Sessions, "apply", "results[sequence] = answer", "pass",
     ),
     "never takes leadership back": (changing, "abort_transfer", "raft.transfer_target = None", "pass"),
     "goes on leading without a quorum": (
@@ -214,7 +214,7 @@ MUTANTS: dict[str, Bug] = {
     "does not wait anew when its leader is heard": (
         replication, "on_append", "raft.timer_ns = now + raft.election_min_ns", "now + raft.election_min_ns",
     ),
-    "sends no heartbeats": (replication, "on_leader_deadline", "broadcast_heartbeat(raft)", "pass"),
+    "sends no heartbeats": (replication, "on_leader_deadline", "_send_heartbeats(raft)", "pass"),
     "never opens the window again": (
         progress.Progress, "acknowledged", "inflight and inflight[0][0] <= match", "False",
     ),

@@ -68,6 +68,28 @@ def test_a_leader_sends_heartbeats_at_regular_intervals() -> None:
     assert all(message.terms == () for message in heartbeats)
 
 
+@pytest.mark.parametrize("lease_reads", [False, True])
+def test_heartbeats_are_for_idle_times_and_a_leader_is_never_silent_for_long(lease_reads: bool) -> None:
+    """Figure 3.1. Entries say as much as a heartbeat, except to a lease, which each round of heartbeats begins anew."""
+    member = Alone(lease_reads=lease_reads)
+    member.serve()
+    heard_ns = begin_ns = member.now_ns
+    empty, silences = [], []
+    while member.now_ns < begin_ns + 2000 * MS:
+        is_busy = 500 * MS < member.now_ns - begin_ns < 1500 * MS
+        appends = sent(member.later(10), Append)
+        empty += [is_busy] * sum(not message.terms for message in appends)
+        if is_busy:
+            appends += sent(member.step(Propose(payloads=(b"x",))), Append)
+        member.acknowledge()
+        if appends:
+            silences.append(member.now_ns - heard_ns)
+            heard_ns = member.now_ns
+    assert max(silences) <= 150 * MS
+    assert (empty.count(True) > 0) == lease_reads
+    assert empty.count(False) >= 2 * 8
+
+
 # --- Elections ---
 
 

@@ -1,12 +1,14 @@
 """Commands and the short forms of long lists, as bytes and back."""
 
 import random
+from typing import get_args
 
 import msgspec
 import numpy as np
 import pytest
 
 from raftyard.actors.state import commands as c
+from raftyard.actors.state.machine import _CARRIED_OUT
 from raftyard.actors.state.runs import PLAN, collect, expand, overlap, pack, report_updates, unpack
 from raftyard.actors.state.specs import ServiceSpec
 
@@ -100,3 +102,7 @@ def test_a_plan_for_a_hundred_thousand_replicas_is_one_small_entry():
     rows = np.column_stack((np.arange(5000) * 20 + 1, np.full(5000, 20), np.arange(5000)))
     plan = c.Plan(services=(c.ServicePlan(service="web", starts=pack(rows, PLAN)),))
     assert len(c.encode(c.PlaceTasks(term=1, made_at=1, plan=plan))) < 61_000
+
+
+def test_every_command_is_carried_out_by_something() -> None:
+    assert set(_CARRIED_OUT) == set(get_args(c.Command))
