@@ -17,7 +17,7 @@ from .liveness import Liveness
 from .loop import ControlBeat, ControlLoop, ControlTick
 from .membership import VOTER_LOST_S, VOTERS, next_change
 from .rebalancing import Planning
-from .schedules import check_schedule
+from .schedules import check_schedule, check_schedules
 from .usage import UsageShown, total_of
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Planning",
     "UsageShown",
     "check_schedule",
+    "check_schedules",
     "next_change",
     "total_of",
 ]

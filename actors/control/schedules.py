@@ -6,7 +6,7 @@ minute or hour begins with `*` goes by the time that really passes. So Debian's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from cronsim import CronSim, CronSimError
 
@@ -14,7 +14,7 @@ from ..state.calls import InvalidCall
 from ..state.specs import ServiceSpec
 from ..system.wall import UnknownZone, ms_of, time_in
 
-__all__ = ["WrongSchedule", "check_schedule", "due_after", "due_before", "how_often", "shown"]
+__all__ = ["WrongSchedule", "check_schedule", "check_schedules", "due_after", "due_before", "how_often", "shown"]
 
 LONGEST = 200
 EXAMPLE = 'minute hour day month weekday, for example "*/5 * * * *" or "30 3 * * MON-FRI"'
@@ -38,6 +38,16 @@ def check_schedule(spec: ServiceSpec) -> None:
         raise InvalidCall("$.schedule", str(error), f"write {EXAMPLE}") from None
     if due is None:
         raise InvalidCall("$.schedule", f"{spec.schedule!r} is never due", f"write {EXAMPLE}")
+
+
+def check_schedules(stack: str, services: Iterable[tuple[str, ServiceSpec]]) -> None:
+    """The same for all services of a stack, `stack_service` by name, with paths into its document."""
+    for name, spec in services:
+        try:
+            check_schedule(spec)
+        except InvalidCall as error:
+            place = f"$.services.{name.removeprefix(stack + '_')}.x-raftyard"
+            raise InvalidCall(place + error.path.removeprefix("$"), error.message, error.hint) from None
 
 
 def due_after(spec: ServiceSpec, wall_ms: int) -> int | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from ..control import check_schedule
+from ..control import check_schedule, check_schedules
 from ..errors import Conflict, InvalidRequest, RaftyardError, StaleVersion, Unavailable, UnknownService
 from ..messages import DescribePlan, Question
 from ..scheduling.wish_reading import PatchedService, read_wish
@@ -40,8 +40,7 @@ class Plans:
         promise = self._host.context.promise()
         try:
             wish = read_wish(request.body, lambda node: resolve(self._home, node))
-            if isinstance(wish, ServiceWish):
-                _check_schedule(wish)
+            _check_schedules(wish)
         except InvalidCall as error:
             promise.fail(InvalidRequest(error.message, path=error.path, hint=error.hint))
         except RaftyardError as error:
@@ -96,11 +95,17 @@ class Plans:
         self._questions.ask_about(Question(about="plan", of=wish), answer, within_s=PLAN_S)
 
 
-def _check_schedule(wish: ServiceWish) -> None:
+def _check_schedules(wish: Wish | PatchedService) -> None:
+    place = "$"
     try:
-        check_schedule(wish.spec)
+        if isinstance(wish, ServiceWish):
+            place = "$.service.spec"
+            check_schedule(wish.spec)
+        elif isinstance(wish, StackWish):
+            place = "$.stack.document"
+            check_schedules(wish.name, wish.services)
     except InvalidCall as error:
-        raise InvalidCall("$.service.spec" + error.path.removeprefix("$"), error.message, error.hint) from None
+        raise InvalidCall(place + error.path.removeprefix("$"), error.message, error.hint) from None
 
 
 def _error_of(value: dict[str, Any]) -> RaftyardError | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..control import check_schedules
 from ..errors import Conflict, InvalidRequest, QueueFull, RaftyardError, StaleVersion, UnknownStack
 from ..messages import ChangeStack, DescribeStack, DescribeStacks, Question, RemoveStack
 from ..state import commands
@@ -56,6 +57,7 @@ class Stacks:
         promise = self._host.context.promise()
         try:
             read = read_stack(request.stack, request.body)
+            check_schedules(request.stack, read.services)
         except InvalidCall as error:
             promise.fail(InvalidRequest(error.message, path=error.path, hint=error.hint))
             return promise

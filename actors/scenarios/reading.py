@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
+from ..control import check_schedule, check_schedules
 from ..state.calls import InvalidCall, service_requests
 from ..state.compose_reading import read_stack
 from ..state.spec_reading import merge, read_spec
@@ -353,7 +354,7 @@ class _Reader:
 
     def _spec(self, service: str, spec: Any, path: Path) -> None:
         try:
-            read_spec(merge(ServiceSpec(), spec), name=service)
+            check_schedule(read_spec(merge(ServiceSpec(), spec), name=service))
         except InvalidCall as error:
             self._invalid(error, path)
 
@@ -374,7 +375,8 @@ class _Reader:
             self._wrong(path, "'stack' is missing: the name of the stack")
             return
         try:
-            read_stack(stack, {key: item for key, item in value.items() if key != "stack"})
+            read = read_stack(stack, {key: item for key, item in value.items() if key != "stack"})
+            check_schedules(stack, read.services)
         except InvalidCall as error:
             self._invalid(error, path)
 

@@ -61,6 +61,16 @@ def test_a_stack_that_is_refused_changes_nothing(yard: Yard):
         yard.ask(DescribeStack(stack="shop"))
 
 
+def test_a_schedule_that_is_none_is_refused_with_its_path_before_anything_is_deployed(yard: Yard):
+    document = {"services": {"job": {"image": "x", "x-raftyard": {"mode": "cron", "schedule": "61 * * * *"}}}}
+    with pytest.raises(InvalidRequest) as refused:
+        deploy(yard, document)
+    assert refused.value.path == "$.services.job.x-raftyard.schedule"
+    with pytest.raises(InvalidRequest) as refused:
+        yard.ask(DescribePlan(body={"stack": {"name": "shop", "document": document}}))
+    assert refused.value.path == "$.stack.document.services.job.x-raftyard.schedule"
+
+
 def test_a_stack_is_removed_with_its_services(yard: Yard):
     deploy(yard)
     assert yard.ask(RemoveStack(stack="shop"))["status"] == "ok"
