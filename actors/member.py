@@ -62,9 +62,11 @@ from .units import NS_PER_MS
 
 __all__ = ["Member", "Observer"]
 
-# No handler may hold a thread for long: so many entries, or bytes of them, are applied in one turn, others in the next.
-APPLY_SLICE = 256
-APPLY_SLICE_BYTES = 64_000
+# No handler may hold a thread for long: so many entries, or bytes of them, are applied in one turn, others in the next;
+# and so many reads are answered.
+APPLY_SLICE = 64
+APPLY_SLICE_BYTES = 48_000
+ANSWER_SLICE = 4
 WAITING_LIMIT = 20_000
 EARLY_LIMIT = 1000
 """Messages that wait for a member that still reads its storage."""
@@ -78,6 +80,10 @@ class _Flush(Message, frozen=True, kw_only=True, gc=False):
 
 class _ApplyMore(Message, frozen=True, kw_only=True, gc=False):
     """To itself: committed entries wait for their slice."""
+
+
+class _AnswerMore(Message, frozen=True, kw_only=True, gc=False):
+    """To itself: reads that may be answered wait for their slice."""
 
 
 class _SnapshotMore(Message, frozen=True, kw_only=True, gc=False):
@@ -148,6 +154,7 @@ class Member(Actor):
         """Until one of them is reached no snapshot can be due, for they only grow."""
         self._reads: dict[int, Callable[[str | None], None]] = {}
         self._ready_reads: list[ReadReady] = []
+        self._answering = False
         self._timer: Timer | None = None
         self._timer_ns = NEVER_NS
         """When the timer fires; NEVER_NS without one."""
@@ -158,6 +165,7 @@ class Member(Actor):
             Submit: self._submit,
             _Flush: self._flush,
             _ApplyMore: self._apply_more,
+            _AnswerMore: self._answer_more,
             _Deadline: self._deadline,
             _SnapshotMore: self._take_slice,
             Written: self._written,
@@ -304,6 +312,8 @@ class Member(Actor):
                 self.on_stepped_down(change.term, change.reason)
         for read in ready.reads:
             self._note_read(read)
+        if ready.reads and not self._answering:
+            self._answer_reads()
         if ready.chunks:
             self._read_chunks(ready.chunks)
 
@@ -662,18 +672,27 @@ class Member(Actor):
                 answer(read.reason)
             return
         self._ready_reads.append(read)
-        self._answer_reads()
 
     def _answer_reads(self) -> None:
-        later = []
-        for read in self._ready_reads:
-            if read.index > self.applied:
-                later.append(read)
+        """Those whose time has come; in slices, as an answer may be long and one round trip confirms many."""
+        waiting, self._ready_reads = self._ready_reads, []
+        answered = 0
+        for read in waiting:
+            if read.index > self.applied or answered >= ANSWER_SLICE:
+                self._ready_reads.append(read)
                 continue
             answer = self._reads.pop(read.ref, None)
             if answer is not None:
+                answered += 1
                 answer(None)
-        self._ready_reads = later
+        is_left = any(read.index <= self.applied for read in self._ready_reads)
+        if is_left and not self._answering:
+            self._answering = True
+            self.context.send(self.context.name, _AnswerMore())
+
+    def _answer_more(self, _: _AnswerMore) -> None:
+        self._answering = False
+        self._answer_reads()
 
     def statistics(self) -> dict[str, int | float | str]:
         if not self.is_running:

@@ -62,10 +62,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ControlBeat", "ControlLoop", "ControlTick"]
 
-REPORTS_BYTES = 64_000
+REPORTS_BYTES = 48_000
 REPORT_BYTES = 1_000
 """Of reports in one proposal, and what a report costs beside its bytes, in the same."""
-ASSIGNED_RUNS = 8_000
+ASSIGNED_RUNS = 3_000
 A_NODE = 100
 """Runs of tasks that are sent in one go, and what a node costs beside them, in the same."""
 BEATS = 500

@@ -3,6 +3,7 @@
 # General layout
 #
 # reconcile.py   plans: desired against observed      placement.py   which node takes how many of the same
+# repairs.py     those plans in a bounded size, one after the other
 # updating.py    how a rolling update goes on
 # planning.py    what a change would do, beforehand     forecast.py    the control loop on a copy of the state
 # survival.py    which single nodes could be lost

@@ -9,11 +9,11 @@ from ..state.machine import ClusterState
 from .choosing import Scores
 from .reconcile import Limits, Target, finished, plan_targets
 
-SLICE_RUNS = 6_000
-SLICE_TASKS = 60_000
+SLICE_RUNS = 4_000
+SLICE_TASKS = 40_000
 """What one plan may hold: so much is applied in a few milliseconds."""
-SLICE_WORK = 40_000
-A_SERVICE = 600
+SLICE_WORK = 50_000
+A_SERVICE = 2_000
 """What one plan may look at, in nodes and replicas, and what a service costs beside them, in the same."""
 
 
@@ -44,10 +44,9 @@ class Repairs:
         # By age, wherever the turn began: among equals the oldest is placed first.
         targets = [some[number] for number in sorted(some)]
         plan = finished(plan_targets(state, targets, now_ms, limits, scores))
-        left_out = [number for number, target in some.items() if target.name in limits.left_out]
-        if left_out:
-            self._next = left_out[0]
-            self._left += len(left_out)
+        if limits.left_out:
+            self._next = next(number for number, target in some.items() if target.name == limits.left_out[0])
+            self._left += len(limits.left_out)
         return plan or None, bool(plan) or self._left > 0
 
     def _some(self, state: ClusterState) -> dict[int, Target]:

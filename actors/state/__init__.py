@@ -14,6 +14,7 @@
 # spec_reading.py node_reading.py   the same, read from JSON    obstacles.py  what keeps a node from taking one more
 # gpus.py       devices: which of a node's a task holds, and how much of each
 # restarts.py history.py depending.py   slots whose tasks ended, those tasks, and what is waited for
+# replacing.py   what a lost node took with it, in one step
 # forks.py   a copy to try things on
 # service_commands.py node_commands.py  what commands do to those   snapshots.py  the state as bytes, and older ones
 """

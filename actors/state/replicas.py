@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
 import numpy as np
 
 from . import gpus, history, restarts, updates as updates_of_service
@@ -286,13 +287,21 @@ class Replicas:
     def set_node(self, record: NodeRecord) -> int:
         """A node is another way now: it fell silent or answers, takes load or not, has other labels. Its replicas,
         which now count as placed or as lost, and may be misplaced."""
-        rows = self.wanted(self.tasks.of_node(record.number))
+        rows, before = self.wanted(self.tasks.of_node(record.number)), self.nodes.records[record.number]
         self.count(rows, -1)
         self.nodes.set(record)
         self.count(rows, +1)
-        self.suspect(distinct(self.tasks.service[rows]))
+        suspects = distinct(self.tasks.service[rows])
+        if record == msgspec.structs.replace(before, status=record.status) and record.availability == "active":
+            # Whether it answers is not whether they may be there: only who may not is another one's worry now.
+            suspects = [number for number in suspects if not self._suits(number, record.number)]
+        self.suspect(suspects)
         self.suspect(self.services.everywhere())
         return int(rows.size)
+
+    def _suits(self, service: int, node: int) -> bool:
+        """Whether the node's labels and platform let replicas of this service be there."""
+        return bool(self.nodes.allowed(self.services.all[service].spec.placement)[node])
 
     def add_node(self, record: NodeRecord, index: int) -> None:
         """A node joins."""

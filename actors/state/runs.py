@@ -29,6 +29,8 @@ def pack(
 
 def unpack(data: bytes, width: int, dtype: np.dtype[np.signedinteger]) -> Ints | None:
     """Bytes as int64[rows, width]; None where rows are not whole, or a first or count is out of range."""
+    if not data:
+        return np.zeros((0, width), dtype=np.int64)
     if len(data) % (width * dtype.itemsize):
         return None
     rows = np.frombuffer(data, dtype=dtype).reshape(-1, width).astype(np.int64)

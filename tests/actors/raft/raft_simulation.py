@@ -43,6 +43,17 @@ def unpack(data: bytes) -> list[tuple[int, bytes]]:
     return msgspec.msgpack.decode(data, type=list[tuple[int, bytes]])
 
 
+def _shown(now_ns: int, rate: float) -> int:
+    """What a clock shows that goes so fast."""
+    return int(now_ns * rate)
+
+
+def _when(shown_ns: int, rate: float) -> int:
+    """When it shows so much at last. A nanosecond too early, by rounding, and a timer would ring for ever."""
+    now_ns = ceil(shown_ns / rate)
+    return now_ns if _shown(now_ns, rate) >= shown_ns else now_ns + 1
+
+
 class Member:
     """One member's life: its storage outlasts its cores."""
 
@@ -245,12 +256,12 @@ class Simulation:
             self.arm(member, ready.deadline_ns)
 
     def clock(self, member: Member) -> int:
-        return int(self.now_ns * member.rate)
+        return _shown(self.now_ns, member.rate)
 
     def arm(self, member: Member, deadline_ns: int) -> None:
         """One timer a member; an earlier one than needed may ring, a later one may not."""
         if deadline_ns < NEVER_NS:
-            deadline_ns = ceil(deadline_ns / member.rate)
+            deadline_ns = _when(deadline_ns, member.rate)
         if deadline_ns < member.armed_ns and deadline_ns < NEVER_NS:
             member.armed_ns = max(deadline_ns, self.now_ns)
             self.at(member.armed_ns, "timer", member.name, member.armed_ns)

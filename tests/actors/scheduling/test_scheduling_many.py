@@ -18,7 +18,7 @@ from raftyard.actors.scheduling.reconcile import plan_repair
 from raftyard.actors.scheduling.repairs import Repairs
 from raftyard.actors.state import commands as c, replicas
 from raftyard.actors.state.machine import ClusterState
-from raftyard.actors.state.runs import report_updates
+from raftyard.actors.state.runs import PLAN, pack, report_updates
 from raftyard.actors.state.task_states import TaskState
 from raftyard.actors.state.untold import packed, spelled_out
 from raftyard.actors.units import NS_PER_MS
@@ -32,6 +32,19 @@ def a_cluster(services: int = 6, nodes: int = 5, replicas: int = 4) -> ControlLo
         loop.put(f"s{number}", replicas=replicas, reservations={"cpu_milli": 100})
     loop.settle()
     return loop
+
+
+def fill(loop: ControlLoop, leave: int) -> None:
+    """Another service takes all free slots but so many of each node."""
+    loop.put("other", replicas=200)
+    starts, slot = [], 1
+    for node, free in enumerate(loop.state.free_slots().tolist()):
+        if free > leave:
+            starts.append((slot, free - leave, node))
+            slot += free - leave
+    part = c.ServicePlan(service="other", starts=pack(starts, PLAN))
+    loop.do(c.PlaceTasks(term=1, made_at=loop.index, plan=c.Plan(services=(part,))))
+    assert loop.state.free_slots().sum() <= 4 * leave
 
 
 def told(state: ClusterState, after: int) -> list[bytes]:
@@ -70,7 +83,8 @@ def test_a_lost_node_is_replaced_as_if_each_service_were_planned_alone(monkeypat
         lambda loop: loop.node("n2", availability="pause"),
         lambda loop: loop.put("s0", replicas=4, placement={"constraints": ["node.labels.zone == a"]}),
         lambda loop: loop.put("s0", replicas=3),
-        lambda loop: loop.put("s9", replicas=60, reservations={"cpu_milli": 60}),
+        lambda loop: fill(loop, leave=0),
+        lambda loop: fill(loop, leave=1),
         lambda loop: loop.status("n1", "ready"),
     ],
 )
@@ -82,8 +96,6 @@ def test_a_late_plan_does_what_it_would_do_service_by_service(change, monkeypatc
     plan = c.PlaceTasks(term=1, made_at=one.index, plan=plan_repair(one.state))
     for loop in (one, other):
         change(loop)
-        if loop.state.service("s9"):
-            loop.settle()
     one.do(plan)
     monkeypatch.setattr(replicas, "replace_lost", lambda *_: False)
     other.do(plan)
