@@ -150,6 +150,8 @@ class Member(Actor):
         self._is_held = False
         self._bytes_applied = 0
         self._bytes_at_snapshot = 0
+        self._due_index = self._due_bytes = 0
+        """Until one of them is reached no snapshot can be due, for they only grow."""
         self._reads: dict[int, Callable[[str | None], None]] = {}
         self._ready_reads: list[ReadReady] = []
         self._answering = False
@@ -524,7 +526,8 @@ class Member(Actor):
         self.on_slice_applied()
         if self._ready_reads:
             self._answer_reads()
-        if self._is_snapshot_due():
+        may_be_due = self.applied >= self._due_index or self._bytes_applied >= self._due_bytes
+        if may_be_due and self._is_snapshot_due():
             self._take_snapshot()
         if committed and self._taking is None:
             self._applying = True
@@ -567,10 +570,11 @@ class Member(Actor):
     def _is_snapshot_due(self) -> bool:
         """Often enough to keep the log short, but never so that a follower that is being sent one begins again."""
         config, raft = self._config, self.raft
-        grown = self.applied - raft.snapshot_index
-        grown_bytes = self._bytes_applied - self._bytes_at_snapshot
-        if grown < config.snapshot_entries and grown_bytes < config.snapshot_bytes:
+        self._due_index = raft.snapshot_index + config.snapshot_entries
+        self._due_bytes = self._bytes_at_snapshot + config.snapshot_bytes
+        if self.applied < self._due_index and self._bytes_applied < self._due_bytes:
             return False
+        grown = self.applied - raft.snapshot_index
         is_busy = self._taking is not None or self._saving or raft.installing or raft.is_sending_snapshot
         return grown > 0 and not is_busy
 

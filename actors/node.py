@@ -10,7 +10,7 @@ that is applied, and looks again. It never remembers what it meant to do, so a l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any
 
 import msgspec
@@ -79,14 +79,14 @@ class _SearchMore(Message, frozen=True, kw_only=True, gc=False):
 class _Machine:
     """The cluster's state as the sessions want a machine: bytes in, outcome out, the term of the entry at hand."""
 
-    def __init__(self, state: ClusterState, term: Callable[[], int]) -> None:
+    def __init__(self, state: ClusterState, member: Node) -> None:
         self.state = state
-        self._term = term
+        self._member = member
         self.outcome: Outcome | None = None
 
     def apply(self, index: int, command: bytes) -> dict[str, Any]:
         """The answer is what a session remembers, so it is short; `outcome` has the whole until the next command."""
-        self.outcome = outcome = self.state.apply(index, self._term(), commands.decode(command))
+        self.outcome = outcome = self.state.apply(index, self._member.entry_term, commands.decode(command))
         is_finished = outcome.call is not None and outcome.call.executed_index is not None
         return {
             "ok": outcome.ok,
@@ -121,7 +121,7 @@ class Node(Member):
         under: Underlay | None = None,
     ) -> None:
         self.state = ClusterState()
-        self._cluster_machine = _Machine(self.state, lambda: self.entry_term)
+        self._cluster_machine = _Machine(self.state, self)
         super().__init__(cluster, spec.name, storage, self._cluster_machine, config, link_policy, observe, under)
         self.spec = spec
         self.first_nodes = first_nodes

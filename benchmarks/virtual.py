@@ -45,10 +45,11 @@ class Proposer(Actor):
 
     def on_receive(self, message: Any) -> int | None:
         """Time for the next one, or an answer; asked anything else it tells how many were applied."""
-        if isinstance(message, Outcome):
+        kind = type(message)
+        if kind is Outcome:
             self.applied += message.refused is None
             return None
-        if not isinstance(message, _Propose):
+        if kind is not _Propose:
             return self.applied
         self._sequence += 1
         self.context.send(

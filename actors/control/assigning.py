@@ -33,6 +33,8 @@ class Assigning:
 
     def due(self, now_ns: int, versions: Ints, is_present: Mask) -> list[int]:
         """Those whose version is unconfirmed, and not just sent, in order of joining."""
+        if (self._confirmed == versions).all():
+            return []  # nearly always
         is_behind = is_present & (self._confirmed != versions)
         is_on_its_way = (self._sent == versions) & (now_ns - self._sent_ns < RESEND_MS * NS_PER_MS)
         return np.flatnonzero(is_behind & ~is_on_its_way).tolist()

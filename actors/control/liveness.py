@@ -51,6 +51,8 @@ class Liveness:
 
     def changes(self, now_ns: int, is_present: Mask, is_ready: Mask) -> tuple[list[int], list[int]]:
         """Those that are down and those that are ready wherever the record says otherwise, in order of joining."""
+        if self._heard.size and now_ns - int(self._heard.min()) < DOWN_AFTER_MS * NS_PER_MS and is_ready.all():
+            return [], []  # Everybody is ready and was heard: nearly always so, and small arrays cost as large ones do.
         since = np.maximum(np.maximum(self._heard, self._known), self._since_ns)
         is_silent = now_ns - since >= DOWN_AFTER_MS * NS_PER_MS
         answers = (self._heard != NEVER) & (now_ns - self._heard < DOWN_AFTER_MS * NS_PER_MS // 2)

@@ -86,7 +86,7 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return Restored(membership=Membership(voters=tuple(voters), learners=tuple(learners)))
 
 
-NO_COLUMNS: tuple[int, tuple[int, ...], tuple[bytes, ...]] = (0, (), ())
+NO_COLUMNS: tuple[int, int, tuple[int, ...], tuple[bytes, ...]] = (0, 0, (), ())
 
 
 class Contact:
@@ -171,7 +171,7 @@ class Raft:
         self.hard_dirty = False
         self.unsaved_from = 0
         self.older = self.newer = NO_COLUMNS
-        """(first index, terms, payloads) of the last two appends: mostly they are saved and applied as they came."""
+        """(first index, last, terms, payloads) of the last two appends: mostly saved and applied as they came."""
         self.pending: deque[list[int]] = deque()
         self.sequence = 0
         self.done_sequence = 0
@@ -360,9 +360,9 @@ class Raft:
         first = log.last_index + 1
         if not self.unsaved_from:
             self.unsaved_from = first
-        self.older = self.newer
-        self.newer = first, terms, payloads
         log.append(terms, payloads)
+        self.older = self.newer
+        self.newer = first, log.last_index, terms, payloads
 
     def truncate(self, index: int) -> None:
         """Takes back what a former leader left uncommitted, with the memberships among it (§4.1)."""
@@ -453,8 +453,9 @@ class Raft:
         """The caller saves before it sends or applies anything, so what this step writes counts within it."""
         if self.role is CANDIDATE:
             elections.count_own_vote(self)
-        while self.durable_index < self.log.last_index:
-            self.became_durable(self.log.last_index)
+        log = self.log
+        while (last := log.last_index) > self.durable_index:
+            self.became_durable(last)
         persist = self._persist()
         self.done_sequence = self.sequence
         return persist
@@ -516,7 +517,7 @@ class Raft:
         self.unsaved_from = 0
         if not self.saves_at_once:
             self.pending.append([sequence, last])
-        begin, terms, payloads = self.newer
+        begin, _, terms, payloads = self.newer
         if begin != first:
             terms, payloads = log.entries(first, last + 1)
         done = StorageDone(term=log.last_term, index=last, sequence=sequence, incarnation=self.incarnation)
@@ -529,10 +530,10 @@ class Raft:
         return Apply(first_index=first, terms=terms, payloads=payloads)
 
     def _columns(self, first: int, last: int) -> tuple[tuple[int, ...], tuple[bytes, ...]]:
-        begin, terms, payloads = self.newer
+        begin, end, terms, payloads = self.newer
         if begin != first:
-            begin, terms, payloads = self.older
-        if begin == first and begin + len(terms) - 1 == last:
+            begin, end, terms, payloads = self.older
+        if begin == first and end == last:
             return terms, payloads
         return self.log.entries(first, last + 1)
 

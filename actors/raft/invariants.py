@@ -87,7 +87,8 @@ class Invariants:
             self._became_durable(seen, core, event.sequence)
         if core.term != seen.term:
             self._term_grew(seen, core)
-        if ready.tells and ready.install is not None:
+        tells = ready.tells
+        if tells and ready.install is not None:
             self._installed(seen, core, ready.install)
         persist = ready.persist
         if persist is not None:
@@ -102,7 +103,7 @@ class Invariants:
             self._sent(seen, core, ready)
         if ready.send_after_durable:
             self._sent_after_durable(seen, core, ready)
-        if ready.tells:
+        if tells:
             self._changed(seen, core, ready)
         if type(event) is AppendReply and core.role is LEADER:
             self._heard_reply(core, event.sender)
@@ -189,7 +190,8 @@ class Invariants:
             if first <= seen.commit:
                 self._broken("committed entries stay", core.member, f"{first} is overwritten")
             self._register(core, core.log.term_at(first - 1), first, persist.terms, persist.payloads)
-            self._membership_is_the_logs(core)
+            if core.membership.index > core.log.base_index:
+                self._membership_is_the_logs(core)
         if core.role is LEADER and seen.led_term == core.term and first != seen.last + 1:
             # §3.6 Leader Append-Only.
             self._broken("a leader only appends", core.member, f"{first} after {seen.last}")
@@ -211,10 +213,9 @@ class Invariants:
     def _membership_is_the_logs(self, core: Raft) -> None:
         """§4.1: in force is the last membership in the log; one that was overwritten is taken back."""
         index = core.membership.index
-        if index > core.log.base_index:
-            payloads = core.entries(index, index + 1)[1]
-            if not payloads or payloads[0][:1] != b"\x00":
-                self._broken("membership is in the log", core.member, f"entry {index} is none")
+        payloads = core.entries(index, index + 1)[1]
+        if not payloads or payloads[0][:1] != b"\x00":
+            self._broken("membership is in the log", core.member, f"entry {index} is none")
 
     # --- Snapshots ---
 

@@ -299,22 +299,22 @@ def _has_quorum(raft: "Raft") -> bool:
 
 def on_append(raft: "Raft", message: Append) -> None:
     """§3.5: take the entries if the log agrees just before them; say so when they are durable."""
-    count = len(message.terms)
+    terms, prev = message.terms, message.prev_index
+    count = len(terms)
     if raft.leader != message.sender or count != 1 or len(message.payloads) != 1:
         if not _is_sound(raft, message, count):
             raft.drop("malformed")
             return
         if raft.leader != message.sender:
             roles.become_follower(raft, raft.term, message.sender, "")
-    elif not message.prev_term <= message.terms[0] <= message.term or message.prev_index < 0:
+    elif not message.prev_term <= terms[0] <= message.term or prev < 0:
         raft.drop("malformed")
         return
     raft.heard_leader_ns = now = raft.now_ns
     raft.timer_ns = now + raft.election_min_ns + int(raft.random.random() * raft.election_range_ns)
     log = raft.log
-    prev = message.prev_index
     if prev == log.last_index and message.prev_term == log.last_term:
-        new = message.terms
+        new = terms
         if message.memberships:
             _take(raft, message, prev + 1, 0)
         elif new:

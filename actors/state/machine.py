@@ -52,12 +52,10 @@ class ClusterState(Reading):
         self._replicas.look_over()
         self.applied_index = index
         self._replicas.tasks.close_up()
-        return self._with_change(outcome, change)
+        return self._with_change(outcome, change) if change.nodes or change.events else outcome
 
     def _with_change(self, outcome: Outcome, change: Change) -> Outcome:
         """The outcome with what was touched on the way."""
-        if not change.nodes and not change.events:
-            return outcome
         nodes, touched = self._replicas.nodes, sorted(change.nodes)
         nodes.versions[np.array(touched, dtype=np.int64)] = change.index
         present = [number for number in touched if nodes.records[number].status != "removed"]

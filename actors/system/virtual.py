@@ -54,25 +54,32 @@ class VirtualContext(Context):
     def send(self, to: str, message: Any) -> None:
         """See Context.send."""
         cell = self.cells.get(to)
-        if cell is None or len(cell.mailbox) >= cell.bound or (self.has_intake and cell.has_intake):
+        if cell is None:
             self.system._deliver_to(to, message, self.origin, self.cause, self.has_intake)
             return
-        if cell.intake is not None:
+        intake = cell.intake
+        if intake is not None:
+            if self.has_intake or type(self.origin) is tuple:
+                self.system._deliver_to(to, message, self.origin, self.cause, self.has_intake)
+                return
             # As System._offer_now does, which is left what happens seldom.
-            if type(self.origin) is tuple:
-                is_consumed = self.system._offer_now(cell, message, self.origin, self.cause)
-            else:
-                context = cell.context
-                before, context.cause = context.cause, self.cause
-                try:
-                    is_consumed = cell.intake(message)
-                except Exception as error:
-                    is_consumed = self.system._crashed_in_intake(cell, message, error)
-                context.cause = before
+            context = cell.context
+            before, context.cause = context.cause, self.cause
+            try:
+                is_consumed = intake(message)
+            except Exception as error:
+                is_consumed = self.system._crashed_in_intake(cell, message, error)
+            context.cause = before
             if is_consumed:
                 return
-        cell.mailbox.append((message, self.origin, self.cause, None))
-        self._ready.append(cell)
+        elif len(cell.mailbox) >= cell.bound:
+            self.system._deliver_to(to, message, self.origin, self.cause, self.has_intake)
+            return
+        if len(cell.mailbox) < cell.bound:
+            cell.mailbox.append((message, self.origin, self.cause, None))
+            self._ready.append(cell)
+        else:
+            self.system._enqueue(cell, (message, self.origin, self.cause, None))
 
     def deliver(self, delay_ns: int, to: str, message: Any, valid: Callable[[], bool] | None = None) -> None:
         """See Context.deliver."""
