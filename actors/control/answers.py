@@ -52,7 +52,7 @@ def answer(
             record = None if name is None else state.service(name)
             if record is None:
                 return None
-            return _whole_service(state, record, address, cluster) | watched.facts(state, record, loop)
+            return _whole_service(state, record, address, cluster, loop) | watched.facts(state, record, loop)
         case "stacks":
             stacks = state.stacks()
             shown_stacks = stacks[question.offset : question.offset + question.limit]
@@ -125,7 +125,9 @@ def _whole_stack(state: ClusterState, stack: StackRecord, cluster: str) -> Value
     return _stack(stack) | {"services": [_service(state, record, cluster) for record in stack.services]}
 
 
-def _whole_service(state: ClusterState, record: ServiceRecord, address: Address, cluster: str) -> Value:
+def _whole_service(
+    state: ClusterState, record: ServiceRecord, address: Address, cluster: str, loop: ControlLoop | None
+) -> Value:
     view = _service(state, record, cluster)
     shares = state.load_distribution(record.name)
     view["load_distribution"] = {address(node): replicas for node, replicas in shares.items()}
@@ -136,7 +138,7 @@ def _whole_service(state: ClusterState, record: ServiceRecord, address: Address,
             "summary": told.summary,
             "nodes": {address(node): why_not for node, why_not in told.nodes},
         }
-    compared = compare(state, record.name)
+    compared = compare(state, record.name, measured=None if loop is None else loop.usage.measured)
     if compared:
         view["placement"] = {
             "profile": record.spec.placement.profile or "spread",

@@ -122,7 +122,7 @@ class ControlLoop:
         self._is_watching = False
         """Whether any service is measured, autoscaled or run by a schedule: most clusters have none."""
         self._ticks = 0
-        self._scores = Scores()
+        self._scores = Scores(self.usage.measured)
         self._view: ClusterView | None = None
         # What the view was made of: most rounds find it unchanged, and comparing the same objects costs nothing.
         self._view_basis: tuple[object, ...] = ()

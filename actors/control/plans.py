@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..messages import DescribeState, Message, NodeAnswer
+from ..scheduling.measured import Measured
 from ..scheduling.planning import FieldChange, Planned, ServicePlanned, plan_slices
 from ..scheduling.survival import Survival, survival_slices
 from ..scheduling.wishes import LossWish, StackWish, SurvivalWish, Wish
@@ -95,10 +96,10 @@ class Plans:
         finally:
             host.go_on_applying()
         if isinstance(wish, SurvivalWish):
-            survival = yield from survival_slices(copy, host.raft.term, self._now_ms(copy))
+            survival = yield from survival_slices(copy, host.raft.term, self._now_ms(copy), self._measured())
             return survival_view(survival, host.address_of) | {"voters": self._voters(1)}
         known = copy.stack(wish.name) if isinstance(wish, StackWish) else None
-        planned = yield from plan_slices(copy, wish, host.raft.term, self._now_ms(copy))
+        planned = yield from plan_slices(copy, wish, host.raft.term, self._now_ms(copy), self._measured())
         value = plan_view(planned, host.address_of)
         if isinstance(wish, StackWish) and planned.refusal is None:
             value["version"] = 0 if known is None else known.version
@@ -109,6 +110,10 @@ class Plans:
     def _now_ms(self, copy: ClusterState) -> int:
         loop = self._host.loop
         return copy.clock_ms() if loop is None else loop.clock_ms()
+
+    def _measured(self) -> Measured | None:
+        loop = self._host.loop
+        return None if loop is None else loop.usage.measured
 
     def _voters(self, lost: int) -> Value:
         """Whether those who vote could still decide."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..messages import MeasureUsage, ServiceUsage, UsageReport
+from ..scheduling.measured import Measured
 from ..units import NS_PER_MS
 from .liveness import TICK_MS
 
@@ -74,6 +75,8 @@ class Usage:
         self._host = host
         self._term = term
         self._clock_ms = clock_ms
+        self.measured = Measured()
+        """The same by node and replica, for those who place by it."""
         self.round = 0
         self._forget_all()
 
@@ -90,6 +93,7 @@ class Usage:
         self._sums: dict[str, Used] = {}
         self._sums_before: dict[str, Used] = {}
         self._by_node: dict[str, UsageReport] = {}
+        self.measured.clear()
 
     def tick(self, round_s: float) -> None:
         """Time passed: begin a round that is due, or go on with one."""
@@ -112,13 +116,14 @@ class Usage:
 
     def _begin(self, now_ns: int) -> None:
         self.round += 1
+        self.measured.begin(self.round, self._sums)
         self.has_ended, self.began_ns = False, now_ns
         self._sums_before, self._sums = self._sums, {}
         self._sharing, self._awaited = {}, {}
         ready = [record.name for record in self._host.state.nodes() if record.status == "ready"]
         self._to_ask = deque(ready)
         for node in [node for node, report in self._by_node.items() if report.round < self.round - 1]:
-            del self._by_node[node]
+            self._forget(node)
 
     def _ask(self) -> None:
         """The next nodes: what they run that uses something, and with how many it shares its demand."""
@@ -139,6 +144,12 @@ class Usage:
                     leader=self._host.node, term=self._term, round=self.round, loads=tuple(loads)
                 )
                 self._host.send_to_node(node, message)
+            else:
+                self._forget(node)
+
+    def _forget(self, node: str) -> None:
+        self._by_node.pop(node, None)
+        self.measured.forget(node)
 
     def reported(self, report: UsageReport) -> None:
         """A node's answer; one to an earlier round has come too late."""
@@ -150,6 +161,8 @@ class Usage:
             if used.service not in self._sums:
                 self._sums[used.service] = Used()
             self._sums[used.service].add(used)
+            self.measured.one_uses(used.service, self._sums[used.service].means)
+        self.measured.node_uses(report.node, total_of(report.services))
 
     def is_more(self, service: str) -> bool:
         """Whether more replicas answered in this round than were known to run when it began: they do not add up."""

@@ -15,7 +15,7 @@
 #
 # placer.py      which node, which devices, or why     fleet.py       what nodes have free, as columns
 # profiles.py    spread, binpack, cosine               mixed.py       the profile for mixed loads with GPUs
-# demand.py      what kinds of replicas ask for GPUs
+# demand.py      what kinds of replicas ask for GPUs   measured.py    what runs on nodes uses, for the profile `usage`
 #
 # Moves that even out a fleet:
 #

@@ -2,13 +2,15 @@
 
 Affinities come first: nodes of a higher sum of weights are filled before others. Within them, replicas are even over
 the preferences' groups; within a group the profile chooses. `spread` and `binpack` have closed forms: which node takes
-how many is what one gets by placing them one by one. `cosine` and `mixed` do place them one by one, with kept scores.
+how many is what one gets by placing them one by one. `cosine` and `mixed` do place them one by one, with kept scores,
+and `usage` by what is measured (measured.py).
 
 What a plan may spend is bounded, in steps that are counted and not measured, so that it is the same on every machine.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -23,6 +25,7 @@ from ..state.specs import Placement, ServiceSpec
 from .affinity import tiers, weights
 from .demand import KINDS
 from .fleet import Fleet, Reservation
+from .measured import Loads, Measured
 from .placement import from_groups, over_groups, spread_over, take_away_over
 from .placer import NO_ROOM, Placer
 
@@ -30,8 +33,10 @@ MAX_WORK = 1_200
 """What one plan may spend on choosing, in steps of about 5 µs: then the next plan goes on."""
 CALL, DEVICES = 40, 1
 """What it costs to begin with a service, and to choose a replica's devices."""
-REPLICA = {"cosine": 8, "mixed": 20}
+REPLICA = {"cosine": 8, "mixed": 20, "usage": 2}
 """To place one by its score, with the profiles that place one by one."""
+NODES_A_STEP = 5
+"""So many nodes' measured usage is added up in a step."""
 LOOKS_A_STEP = 150
 """So many nodes are scored in a step, and with `mixed` as often for each kind that it knows."""
 FEWEST_KINDS = 8
@@ -54,9 +59,11 @@ class Chosen(msgspec.Struct, frozen=True):
 
 
 class Scores:
-    """Scores that a leader keeps from one plan to the next, so that only nodes that have changed are scored again."""
+    """Scores that a leader keeps from one plan to the next, so that only nodes that have changed are scored again, and
+    what it has measured."""
 
-    def __init__(self) -> None:
+    def __init__(self, measured: Measured | None = None) -> None:
+        self.measured = Measured() if measured is None else measured
         self._devices: gpus.Devices | None = None
         self.fleets: dict[tuple[str, ...], Fleet] = {}
         self.placers: dict[tuple[tuple[str, ...], str], Placer] = {}
@@ -88,6 +95,7 @@ class Chooser:
         self._in_step: tuple[str, ...] | None = None
         self._knowing: tuple[tuple[str, ...], ...] = ()
         self._started: dict[str, Ints] = {}
+        self._loads: Loads | None = None
 
     def is_hopeless(self, spec: ServiceSpec, needs: Needs) -> bool:
         """Whether this plan has found no room already for a replica that takes as much, with the same rules: there is
@@ -123,7 +131,7 @@ class Chooser:
         if each:
             # At least one, or a plan that has spent all on the first look would never come to an end.
             count = min(count, max(1, self._work_left // each))
-        placed, one_by_one = self._placed(spec, needs, count, most, held, levels, faulty)
+        placed, one_by_one = self._placed(name, spec, needs, count, most, held, levels, faulty)
         chosen = self._with_devices(needs, placed, one_by_one)
         self._work_left -= each * chosen.nodes.size
         self._take(name, needs, chosen)
@@ -131,8 +139,15 @@ class Chooser:
             self._in_step = None if placer is None else placer.fleet.columns
         return chosen
 
-    def has_started(self, name: str, counts: Ints) -> None:
-        """Somebody else placed so many of a service on each node: others may like to be where they are."""
+    def has_started(self, name: str, needs: Needs, counts: Ints) -> None:
+        """Somebody else placed so many of a service on each node: others may like to be where they are, or where little
+        is used."""
+        if self._loads is not None:
+            self._loads.add(name, needs, counts)
+        if self._scores.measured:
+            nodes = np.flatnonzero(counts)
+            started = dict(zip(nodes.tolist(), counts[nodes].tolist(), strict=True))
+            self._scores.measured.placed(self._state, started, name, needs)
         if name in self._watched:
             self._started[name] = self._started.get(name, 0) + counts
         self._in_step = None
@@ -146,21 +161,25 @@ class Chooser:
         self._take(name, needs, chosen)
         return chosen
 
-    def leave(self, spec: ServiceSpec, count: int, held: Ints, levels: Sequence[Ints]) -> Ints:
+    def leave(self, name: str, spec: ServiceSpec, count: int, held: Ints, levels: Sequence[Ints]) -> Ints:
         """int64[nodes]: how many of so many replicas leave each node; held: those that are there."""
         needs = needs_of(spec)
         left = held.copy()
         for among in reversed(list(self._tiers(spec, held > 0, np.zeros(held.size, dtype=bool)))):
             here = np.where(among, held, 0)
-            left -= self._leaving(spec, needs, count - int((held - left).sum()), here, levels)
+            left -= self._leaving(name, spec, needs, count - int((held - left).sum()), here, levels)
         return held - left
 
     def scores(self, spec: ServiceSpec, most: Ints) -> dict[int, tuple[int | None, int]]:
         """(score, weight of the affinities) of the nodes that may take a replica, by number: how they compare now.
 
-        The score is that of the profile, higher is better; None with `spread`, which goes by free slots.
+        The score is that of the profile, higher is better; None with `spread`, which goes by free slots. With `usage`
+        it is what is left of 100 %.
         """
         weight = weights(self._state, spec.placement, self._started)
+        if spec.placement.profile == "usage":
+            unused = 100 - self._measured_loads().percent()
+            return {node: (int(unused[node]), int(weight[node])) for node in np.flatnonzero(most).tolist()}
         placer, wanted = self._placer(spec, needs_of(spec))
         score = None if placer is None else placer.scores(wanted)
         return {
@@ -171,6 +190,7 @@ class Chooser:
 
     def _placed(
         self,
+        name: str,
         spec: ServiceSpec,
         needs: Needs,
         count: int,
@@ -181,7 +201,7 @@ class Chooser:
     ) -> tuple[Ints, list[tuple[int, int]]]:
         """int64[nodes]: how many go to each; and, where they were placed one by one, the (node, devices) of each."""
         one_by_one: list[tuple[int, int]] = []
-        within = self._within(spec, needs, levels, one_by_one)
+        within = self._within(name, spec, needs, levels, one_by_one)
         placed = np.zeros(most.size, dtype=np.int64)
         for among in self._tiers(spec, most > 0, faulty):
             left = count - int(placed.sum())
@@ -203,9 +223,18 @@ class Chooser:
     # within a tier
 
     def _within(
-        self, spec: ServiceSpec, needs: Needs, levels: Sequence[Ints], one_by_one: list[tuple[int, int]]
+        self,
+        name: str,
+        spec: ServiceSpec,
+        needs: Needs,
+        levels: Sequence[Ints],
+        one_by_one: list[tuple[int, int]],
     ) -> Within:
         slots = self._room.slots
+        if spec.placement.profile == "usage":
+            return lambda count, most, held: over_groups(
+                levels, count, most, held, lambda share, most: self._least_used(name, needs, share, most)
+            )
         placer, wanted = self._placer(spec, needs)
         if placer is None:
             return lambda count, most, held: spread_over(levels, slots, count, needs.slots, most, held)
@@ -222,7 +251,13 @@ class Chooser:
 
         return lambda count, most, held: over_groups(levels, count, most, held, place)
 
-    def _leaving(self, spec: ServiceSpec, needs: Needs, count: int, held: Ints, levels: Sequence[Ints]) -> Ints:
+    def _leaving(
+        self, name: str, spec: ServiceSpec, needs: Needs, count: int, held: Ints, levels: Sequence[Ints]
+    ) -> Ints:
+        if spec.placement.profile == "usage" and count > 0:
+            return from_groups(
+                levels, count, held, lambda share, held: self._most_used(name, needs, share, held)
+            )
         if spec.placement.profile != "binpack" or count <= 0:
             return take_away_over(levels, self._room.free(SLOTS), held, count, needs.slots)
         fullness = self._fullness(spec, needs)
@@ -236,12 +271,59 @@ class Chooser:
         nothing = Reservation(amounts=(0,) * len(wanted.amounts))
         return placer.profile.scores(nothing, np.arange(len(placer.fleet)))[0]
 
+    # by what is measured
+
+    def _measured_loads(self) -> Loads:
+        if self._loads is None:
+            self._loads = Loads(self._state, self._scores.measured)
+            self._work_left -= self._room.open.size // NODES_A_STEP
+        return self._loads
+
+    def _least_used(self, name: str, needs: Needs, count: int, most: Ints) -> Ints:
+        """int64[nodes]: each goes to the node of the fewest per cent in use, of equals to the one with most free slots.
+
+        The others of this service that were chosen for the same plan count; so they spread while nothing is known.
+        """
+        loads, free = self._measured_loads(), self._room.slots
+        percent = loads.percent()
+        placed = np.zeros(most.size, dtype=np.int64)
+        queue = [(int(percent[node]), -int(free[node]), node) for node in np.flatnonzero(most).tolist()]
+        heapq.heapify(queue)
+        for _ in range(min(count, int(most.sum()))):
+            node = queue[0][2]
+            placed[node] += 1
+            if placed[node] == most[node]:
+                heapq.heappop(queue)
+                continue
+            here = int(placed[node])
+            used = loads.after(name, needs, node, here)
+            heapq.heapreplace(queue, (used, here * needs.slots - int(free[node]), node))
+        return placed
+
+    def _most_used(self, name: str, needs: Needs, count: int, held: Ints) -> Ints:
+        """int64[nodes]: each leaves the node of the most per cent in use, of equals the one with fewest free slots."""
+        loads, free = self._measured_loads(), self._room.free(SLOTS)
+        percent = loads.percent()
+        left = np.zeros(held.size, dtype=np.int64)
+        queue = [(-int(percent[node]), int(free[node]), -node) for node in np.flatnonzero(held).tolist()]
+        heapq.heapify(queue)
+        for _ in range(min(count, int(held.sum()))):
+            node = -queue[0][2]
+            left[node] += 1
+            if left[node] == held[node]:
+                heapq.heappop(queue)
+                continue
+            gone = int(left[node])
+            used = loads.after(name, needs, node, -gone)
+            heapq.heapreplace(queue, (-used, int(free[node]) + gone * needs.slots, -node))
+        return left
+
     # with what is free
 
     def _placer(self, spec: ServiceSpec, needs: Needs) -> tuple[Placer | None, Reservation]:
-        """Who scores nodes for this service, and what it is that they are scored for; nobody for `spread`."""
+        """Who scores nodes for a service, and what it is that they are scored for; nobody for `spread` and `usage`."""
         profile = spec.placement.profile or "spread"
-        if profile == "spread":
+        if profile in ("spread", "usage"):
             return None, Reservation(amounts=())
         columns = self._columns(needs)
         fleet = self._fleet(columns)
@@ -315,7 +397,7 @@ class Chooser:
         self._room.take(needs, counts)
         if needs.gpus:
             self._room.take_devices(needs, chosen.nodes, chosen.masks)
-        self.has_started(name, counts)
+        self.has_started(name, needs, counts)
 
 
 def is_plain(spec: ServiceSpec) -> bool:

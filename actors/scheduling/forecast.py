@@ -27,6 +27,8 @@ from ..state.machine import ClusterState
 from ..state.records import Outcome, StateEvent
 from ..state.runs import PLAN, REPORT, Ints
 from ..state.untold import runs_of
+from .choosing import Scores
+from .measured import Measured
 from .reconcile import call_slices, repair_slices
 
 MOST_STEPS = 1_000
@@ -54,10 +56,14 @@ class Tally:
 
 
 class Forecast:
-    """`state` is a copy of the caller's, and its own from now on. now_ms: how late it is on the cluster's clock."""
+    """`state` is a copy of the caller's, and its own from now on. now_ms: how late it is on the cluster's clock.
+    measured: what the leader has measured, which stays as it is."""
 
-    def __init__(self, state: ClusterState, term: int, now_ms: int) -> None:
+    def __init__(
+        self, state: ClusterState, term: int, now_ms: int, measured: Measured | None = None
+    ) -> None:
         self.state = state
+        self._scores = Scores(None if measured is None else measured.copy())
         self.steps: list[Step] = []
         self.tallies: dict[str, Tally] = {}
         """By service, in the order in which they are first concerned."""
@@ -106,9 +112,9 @@ class Forecast:
             self.do(PassTime(term=self._term, clock_ms=self.now_ms))
         head = state.head()
         if head is not None:
-            plan = yield from call_slices(state, head)
+            plan = yield from call_slices(state, head, self._scores)
             return ExecuteCall(call_id=head.id, term=self._term, made_at=state.applied_index, plan=plan)
-        repair = yield from repair_slices(state, self.now_ms)
+        repair = yield from repair_slices(state, self.now_ms, self._scores)
         if not repair and state.rebalance_is_due():
             return GoOnRebalance(term=self._term)
         return repair or None

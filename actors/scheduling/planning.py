@@ -13,6 +13,7 @@ from ..state.records import Outcome, ServiceRecord
 from ..state.runs import Ints
 from ..state.specs import LOADS, TEMPLATE
 from .forecast import Forecast, Step, Tally
+from .measured import Measured
 from .reasons import why_not
 from .wishes import CallWish, LossWish, ServiceWish, StackWish, Wish, commands_of
 
@@ -75,16 +76,19 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
 Slices = Generator[None, None, Planned]
 
 
-def plan_slices(copy: ClusterState, wish: Wish, term: int, now_ms: int) -> Slices:
+def plan_slices(
+    copy: ClusterState, wish: Wish, term: int, now_ms: int, measured: Measured | None = None
+) -> Slices:
     """The plan for a wish, bit by bit: yields after a few milliseconds of work.
 
-    copy: a fork of the agreed state, which this uses up. now_ms: how late it is on the cluster's clock.
+    copy: a fork of the agreed state, which this uses up. now_ms: how late it is on the cluster's clock. measured: what
+    the leader has measured, for services that are placed by it.
     """
     made_at = copy.applied_index
     before = {record.name: record for record in copy.services()}
     lost = _lost(copy, wish)
     yield
-    forecast = Forecast(copy, term, now_ms)
+    forecast = Forecast(copy, term, now_ms, measured)
     fault = copy.why_not(wish.services) if isinstance(wish, CallWish) else ""
     if fault:
         return Planned(made_at=made_at, refusal=Outcome(ok=False, code="failed", reason=fault))

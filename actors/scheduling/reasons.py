@@ -11,7 +11,8 @@ from ..state.machine import ClusterState
 from ..state.needs import needs_of
 from ..state.obstacles import ROOM, detail, in_counts, obstacles
 from ..state.records import Pending, ServiceRecord
-from .choosing import Chooser, is_plain
+from .choosing import Chooser, Scores, is_plain
+from .measured import Measured
 
 COMPARED, COMPARED_AMONG = 50, 1_000
 """Nodes that are shown with their scores, and among how many at most: scoring more takes too long for an answer."""
@@ -57,8 +58,13 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     score: int | None
 
 
-def compare(state: ClusterState, service: str, limit: int = COMPARED) -> tuple[Compared, ...]:
-    """The nodes with room for one replica more, the best first, where affinities or a profile compare them."""
+def compare(
+    state: ClusterState, service: str, limit: int = COMPARED, measured: Measured | None = None
+) -> tuple[Compared, ...]:
+    """The nodes with room for one replica more, the best first, where affinities or a profile compare them.
+
+    measured: what the leader has measured, for the profile `usage`.
+    """
     record = state.service(service)
     if record is None or record.spec.is_global or is_plain(record.spec) or len(state.nodes()) > COMPARED_AMONG:
         return ()
@@ -66,7 +72,7 @@ def compare(state: ClusterState, service: str, limit: int = COMPARED) -> tuple[C
     most = np.where(state.node_table().allowed(place), room.fits(needs_of(record.spec)), 0)
     if place.max_replicas_per_node:
         most = np.where(state.held_by_node(service) < place.max_replicas_per_node, most, 0)
-    found = Chooser(state, room).scores(record.spec, most)
+    found = Chooser(state, room, Scores(measured)).scores(record.spec, most)
     order = sorted(found, key=lambda node: (-found[node][1], -(found[node][0] or 0), node))
     names = state.node_table().names(order[:limit])
     return tuple(

@@ -238,7 +238,7 @@ def _fullest(
     if is_plain(target.spec):
         leaving = take_away_over(_levels(state, target), free, held, count, target.needs.slots)
     else:
-        leaving = chooser.leave(target.spec, count, held, _levels(state, target))
+        leaving = chooser.leave(target.name, target.spec, count, held, _levels(state, target))
     is_running = running.tasks.states[alive] == TaskState.RUNNING
     order = np.lexsort((-running.slots[alive], is_running, nodes))
     rank = np.arange(alive.size) - (np.cumsum(held) - held)[nodes[order]]
@@ -297,7 +297,7 @@ def _starts(
     runs = collect(slots, np.repeat(np.arange(placed.size), placed))[: limits.runs]
     taken = np.bincount(runs[:, 2], weights=runs[:, 1], minlength=room.open.size).astype(np.int64)
     room.take(target.needs, taken)
-    chooser.has_started(target.name, taken)
+    chooser.has_started(target.name, target.needs, taken)
     return runs
 
 

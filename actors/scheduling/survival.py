@@ -18,6 +18,7 @@ from ..state.records import NodeRecord, ServiceRecord
 from ..state.runs import Ints
 from ..state.specs import Placement
 from .forecast import Forecast
+from .measured import Measured
 from .planning import plan_slices
 from .wishes import LossWish
 
@@ -46,13 +47,16 @@ class Survival(msgspec.Struct, frozen=True, kw_only=True):
     unknown: tuple[str, ...] = ()
 
 
-def survival_slices(copy: ClusterState, term: int, now_ms: int) -> Generator[None, None, Survival]:
+def survival_slices(
+    copy: ClusterState, term: int, now_ms: int, measured: Measured | None = None
+) -> Generator[None, None, Survival]:
     """The report, bit by bit: yields after a few milliseconds of work. copy: a fork of the state, for this alone.
+    measured: what the leader has measured, for services that are placed by it.
 
     It is of the cluster as it will be when what is under way is done.
     """
     made_at = copy.applied_index
-    forecast = Forecast(copy, term, now_ms)
+    forecast = Forecast(copy, term, now_ms, measured)
     yield from forecast.settle()
     now_ms = forecast.now_ms
     nodes = [record for record in copy.nodes() if record.status == "ready"]
@@ -68,7 +72,7 @@ def survival_slices(copy: ClusterState, term: int, now_ms: int) -> Generator[Non
             unknown.append(record.name)
         else:
             planned += 1
-            loss = yield from _loss(copy, record.name, term, now_ms)
+            loss = yield from _loss(copy, record.name, term, now_ms, measured)
             losses += [loss] if loss.waits else []
             survivable += not loss.waits
     return Survival(
@@ -80,9 +84,11 @@ def survival_slices(copy: ClusterState, term: int, now_ms: int) -> Generator[Non
     )
 
 
-def _loss(state: ClusterState, node: str, term: int, now_ms: int) -> Generator[None, None, Loss]:
+def _loss(
+    state: ClusterState, node: str, term: int, now_ms: int, measured: Measured | None
+) -> Generator[None, None, Loss]:
     copy = yield from fork_slices(state)
-    plan = yield from plan_slices(copy, LossWish(nodes=(node,)), term, now_ms)
+    plan = yield from plan_slices(copy, LossWish(nodes=(node,)), term, now_ms, measured)
     more = [(service.name, service.waits - service.waited) for service in plan.services]
     more = [(name, waits) for name, waits in more if waits > 0]
     return Loss(node=node, waits=sum(waits for _, waits in more), services=tuple(more))

@@ -67,7 +67,7 @@ class Affinity(_Spec, frozen=True, kw_only=True):
     """-100 to 100."""
 
 
-Profile = Literal["", "spread", "binpack", "cosine", "mixed"]
+Profile = Literal["", "spread", "binpack", "cosine", "mixed", "usage"]
 """How nodes are chosen among those that will do; empty is `spread`."""
 
 

@@ -10,6 +10,7 @@ from yard import Yard
 
 from raftyard.actors.messages import (
     ChangeService,
+    DescribePlan,
     DescribeService,
     LinkPolicy,
     UpdateNodeRequest,
@@ -220,3 +221,41 @@ def test_on_either_clock_the_number_follows_the_load(clocked: Yard):
     demand(clocked, 90)
     clocked.until(lambda: service(clocked)["placed"] == 2)
     assert scaled(clocked) == [(1, 6), (6, 2)]
+
+
+# placement by what is used
+
+
+def test_on_either_clock_a_service_goes_where_least_is_used_and_its_plan_says_so(clocked: Yard):
+    for node, cpu_milli in (("node_0", 2_000), ("node_1", 2_000), ("node_2", 500), ("node_3", 500), ("node_4", 500)):
+        clocked.ask(UpdateNodeRequest(node=node, body={"resources": {"cpu_milli": cpu_milli}}))
+    hot = {"simulate": {"usage": {"cpu_milli": 400}}}
+    put(clocked, "hot", mode="global", **hot)  # 20 % of two nodes, 80 % of the others
+    # Agents are asked as often as the quickest autoscaler decides.
+    put(clocked, "pace", replicas=1, autoscale=QUICK, simulate={"demand": {"requests": 1}})
+    clocked.until(lambda: service(clocked, "hot").get("usage", {}).get("cpu_milli", {}).get("replicas") == 5)
+    spec = {"replicas": 6, "placement": {"profile": "usage"}, **hot}
+    planned = clocked.ask(DescribePlan(body={"service": {"name": "web", "spec": spec}}))
+    shown = {at: count["starts"] for at, count in planned["services"][0]["nodes"].items()}
+    put(clocked, **spec)
+    clocked.until(lambda: service(clocked)["placed"] == 6)
+    assert clocked.placed("web") == {"node_0": 3, "node_1": 3}
+    assert shown == {clocked.address("node_0"): 3, clocked.address("node_1"): 3}
+    told = service(clocked)["placement"]
+    assert told["profile"] == "usage"
+    assert set(told["nodes"]) == {clocked.address(node) for node in clocked.names()}
+
+
+def test_a_new_leader_measures_anew_and_places_by_that(yard: Yard):
+    put(yard, "hot", replicas=1, simulate={"usage": {"cpu_milli": 9}})
+    yard.run(20)
+    old = yard.leader()
+    yard.cut(*yard.around(old))
+    yard.until(lambda: yard.leader() != old)
+    yard.heal()
+    yard.settle()
+    yard.run(20)
+    busy = next(iter(yard.placed("hot")))
+    put(yard, replicas=4, placement={"profile": "usage"})
+    yard.until(lambda: service(yard)["placed"] == 4)
+    assert sorted(yard.placed("web")) == sorted({*yard.names()} - {busy})

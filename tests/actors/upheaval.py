@@ -74,6 +74,9 @@ class Upheaval(Story):
         if draw.random() < 0.3:
             spec["placement"] = {"max_replicas_per_node": draw.choice((1, 3)), "preferences": ["node.labels.zone"]}
         if draw.random() < 0.2:
+            spec["placement"] = spec.get("placement", {}) | {"profile": "usage"}
+            spec["simulate"] = spec.get("simulate", {}) | {"usage": {"cpu_milli": draw.choice((5, 100))}}
+        if draw.random() < 0.2:
             spec["depends_on"] = {draw.choice(("everywhere", "queue")): draw.choice(("started", "healthy"))}
         self._tell(f"put {name} {spec}")
         self.yard.later(ChangeService(service=name, body=spec))

@@ -71,7 +71,7 @@ class Storm(ControlLoop):
         if rng.random() < 0.3:
             place["preferences"] = ["node.labels.zone"]
         if rng.random() < 0.4:
-            place["profile"] = rng.choice(("spread", "binpack", "cosine", "mixed"))
+            place["profile"] = rng.choice(("spread", "binpack", "cosine", "mixed", "usage"))
         if rng.random() < 0.3:
             near = rng.choice(({"constraint": f"node.labels.zone == {rng.choice('ab')}"}, {"service": "near"}))
             place["affinities"] = [near | {"weight": rng.choice((-70, 20))}]
