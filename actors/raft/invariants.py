@@ -269,16 +269,21 @@ class Invariants:
 
     def _is_on_quorum(self, core: Raft, index: int) -> bool:
         """The entry is durable on a quorum of the membership that is in force."""
-        term = core.log.term_at(index)
-        have = [
-            name
-            for name, seen in self.seen.items()
-            if seen.core.durable_index >= index
-            and (seen.core.log.term_at(index) == term or seen.core.log.base_index >= index)
-        ]
+        term, members = core.log.term_at(index), self.seen
         membership = core.membership
         for voters in (membership.voters, membership.outgoing):
-            if voters and 2 * len([voter for voter in voters if voter in have]) <= len(voters):
+            lacking = len(voters) // 2 + 1 if voters else 0
+            for voter in voters:
+                if voter not in members:
+                    continue
+                other = members[voter].core
+                if other.durable_index >= index:
+                    log = other.log
+                    if log.term_at(index) == term or log.base_index >= index:
+                        lacking -= 1
+                        if not lacking:
+                            break
+            if lacking:
                 return False
         return True
 
