@@ -157,7 +157,9 @@ class Reader:
         self._known: set[tuple[str, ...]] = set()
         self._served: subprocess.Popen[bytes] | None = None
         scripts = sysconfig.get_path("scripts")
-        self._environment = {name: value for name, value in os.environ.items() if name not in OURS}
+        self._environment = {
+            name: value for name, value in os.environ.items() if name not in OURS and not name.startswith("PYTEST")
+        }
         self._environment |= {"PATH": f"{scripts}:{os.environ['PATH']}", "PORT": str(self.base), "COLUMNS": "80"}
         (folder / ".venv").symlink_to(Path(scripts).parent)
         (folder / "run.py").symlink_to(ROOT / "run.py")
