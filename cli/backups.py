@@ -67,7 +67,7 @@ def backup(folder: Path, file: Path) -> str:
         raise CannotCopy(f"no backup was made: {error}") from error
     notes = [note for _, _, notes in copies for note in notes]
     entries = sum(len(log.terms) for _, log, _ in copies)
-    said = f"{file}: {len(copies)} clusters, {entries} entries; raftyard restore {file} brings it back"
+    said = f"{file}: {_count(len(copies), 'cluster')}, {entries} entries; raftyard restore {file} brings it back"
     return "\n".join((*notes, said))
 
 
@@ -137,8 +137,12 @@ def restore(file: Path, folder: Path) -> str:
             f"the backup was not put back: {error}; empty the folder before you try again"
         ) from error
     return (
-        f"{folder}: {len(logs)} clusters as of {contents.made_at}; raftyard serve --data {folder} starts them"
+        f"{folder}: {_count(len(logs), 'cluster')} as of {contents.made_at}; raftyard serve --data {folder} starts them"
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _read(file: Path) -> tuple[_Contents, list[Restored]]:
