@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click.testing
 from test_run import LINES, MISTYPED
+
+from raftyard.cli import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -61,3 +64,11 @@ def test_the_example_prints_in_virtual_time_what_the_transcript_shows() -> None:
         [sys.executable, ROOT / found[1]], capture_output=True, text=True, check=True, timeout=60
     )
     assert ran.stdout.startswith(found[2])
+
+
+def test_the_story_prints_what_the_transcript_shows_and_its_events_have_that_digest() -> None:
+    found = re.search(r"^\$ .venv/bin/(raftyard scenario run [^\n]*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert found
+    played = click.testing.CliRunner().invoke(main, found[1].split()[1:])
+    of_cpu = re.compile(r"[\d.]+ s of CPU")
+    assert of_cpu.sub("", played.output) == of_cpu.sub("", found[2])
