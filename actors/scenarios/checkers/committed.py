@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...raft.core import Raft
 from ...raft.events import BecameLeader, Ready
@@ -13,6 +13,16 @@ from ..inside import Inside
 from .base import Checker
 
 __all__ = ["CommittedNeverLost"]
+
+
+class Committed(NamedTuple):
+    """An entry that `member` handed out to be applied, then in the term `by`: so it was committed in that term or
+    before, whatever its own `term` is."""
+
+    term: int
+    digest: bytes
+    member: str
+    by: int
 
 
 class CommittedNeverLost(Checker):
@@ -25,7 +35,7 @@ class CommittedNeverLost(Checker):
 
     def __init__(self, inside: Inside, history: History) -> None:
         super().__init__(inside, history)
-        self._entries: dict[str, dict[int, tuple[int, bytes, str]]] = {}
+        self._entries: dict[str, dict[int, Committed]] = {}
 
     def stepped(self, core: Raft, event: Any, ready: Ready) -> None:
         entries = self._entries.setdefault(core.cluster, {})
@@ -34,7 +44,7 @@ class CommittedNeverLost(Checker):
             for index, (term, payload) in enumerate(
                 zip(ready.apply.terms, ready.apply.payloads, strict=True), first
             ):
-                self._compare(entries, index, term, payload, core.member)
+                self._compare(entries, index, term, payload, core)
         for change in ready.changes:
             if type(change) is BecameLeader:
                 self._check_leader(entries, core, change.term)
@@ -45,21 +55,25 @@ class CommittedNeverLost(Checker):
             self._entries.pop(event.cluster, None)
 
     def _compare(
-        self, entries: dict[int, tuple[int, bytes, str]], index: int, term: int, payload: bytes, member: str
+        self, entries: dict[int, Committed], index: int, term: int, payload: bytes, core: Raft
     ) -> None:
         digest = blake2b(payload, digest_size=16).digest()
-        known = entries.setdefault(index, (term, digest, member))
+        known = entries.setdefault(index, Committed(term, digest, core.member, core.term))
+        if core.term < known.by:
+            entries[index] = known._replace(by=core.term)
         self.demand(
-            known[:2] == (term, digest),
-            f"entry {index} was committed in term {known[0]} (applied by {known[2]}), but {member} applies another one "
-            f"of term {term} in its place",
+            (known.term, known.digest) == (term, digest),
+            f"entry {index} of term {known.term} was committed (applied by {known.member}), but {core.member} applies "
+            f"another one of term {term} in its place",
         )
 
-    def _check_leader(self, entries: dict[int, tuple[int, bytes, str]], core: Raft, term: int) -> None:
-        last = max((index for index, entry in entries.items() if entry[0] < term), default=0)
+    def _check_leader(self, entries: dict[int, Committed], core: Raft, term: int) -> None:
+        # A node that slept since it was voted for may learn only now that it led a term that is long over: what was
+        # committed after that term it need not have.
+        last = max((index for index, entry in entries.items() if entry.by < term), default=0)
         if last < core.first_index:
             return
         self.demand(
-            last <= core.last_index and core.log.term_at(last) == entries[last][0],
-            f"{core.member} leads term {term} without entry {last}, which was committed in term {entries[last][0]}",
+            last <= core.last_index and core.log.term_at(last) == entries[last].term,
+            f"{core.member} leads term {term} without entry {last}, which was committed by term {entries[last].by}",
         )

@@ -97,7 +97,8 @@ def _why_replicas(state: ClusterState) -> str | None:
             return f"{service} waits, and there is room: {told}"
         lost = 0 if service.spec.is_global else service.lost
         is_updating = service.update is not None and service.update.is_active
-        if service.placed + lost > service.replicas - service.done and not is_updating:
+        # More of a job may have been done than is desired now: they ended before the surplus was stopped.
+        if service.placed + lost > max(0, service.replicas - service.done) and not is_updating:
             return f"too many of {service}"
         if service.pending and told is None:
             return f"{service} waits and does not say why"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import textwrap
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,10 @@ from raftyard.actors.frontdoor.calls import Calls
 from raftyard.actors.node import Node
 from raftyard.actors.raft import elections, replication
 from raftyard.actors.raft.core import Membership
+from raftyard.actors.raft.events import Apply, BecameLeader, Ready
 from raftyard.actors.scenarios import CHECKERS, told
+from raftyard.actors.scenarios.checkers.base import PromiseBroken
+from raftyard.actors.scenarios.checkers.committed import CommittedNeverLost
 from raftyard.actors.state.nodes import NodeTable, Room
 from raftyard.actors.state.replicas import Replicas
 from raftyard.actors.state.task_states import TaskState
@@ -220,7 +225,7 @@ CASES: list[Case] = [
     ("at-most-one-leader-per-term", votes_twice, CONTESTED, ELECTIONS, "has two leaders, node_"),
     ("at-most-one-leader-per-term", one_vote_is_enough, CONTESTED, ELECTIONS, "has two leaders, node_"),
     ("committed-never-lost", ignores_logs_of_candidates, THREE, BEHIND, "without entry"),
-    ("committed-never-lost", half_is_a_majority, CONTESTED, SPLIT, "was committed in term"),
+    ("committed-never-lost", half_is_a_majority, CONTESTED, SPLIT, "was committed by term"),
     ("durable-stays-durable", disk_says_written_too_soon, DISKS, WEB, "but its disk holds"),
     ("durable-stays-durable", disk_syncs_nothing, DISKS, WEB, "takes entries up to"),
     ("no-replica-lost", agent_drops_a_replica, QUIET, WEB + "- wait: 20s", "does not run for more than 10 s"),
@@ -271,3 +276,25 @@ def test_a_wrong_cluster_breaks_its_promise(
 
 def test_every_checker_is_broken_twice():
     assert {name: sum(case[0] == name for case in CASES) for name in CHECKERS} == dict.fromkeys(CHECKERS, 2)
+
+
+def test_who_slept_since_it_was_voted_for_need_not_have_what_was_committed_after_its_term():
+    """A node votes for itself in term 3, and is paused; term 4 commits an entry of term 2 that it never had."""
+
+    def core(term: int, terms: list[int]) -> Any:
+        log = SimpleNamespace(term_at=lambda index: terms[index - 1])
+        return SimpleNamespace(
+            cluster="0", member=f"in {term}", term=term, first_index=1, last_index=len(terms), log=log
+        )
+
+    def step(checker: CommittedNeverLost, at: Any, applies: int | None = None, leads: int | None = None) -> None:
+        apply = None if applies is None else Apply(first_index=applies, terms=(2,), payloads=(b"x",))
+        changes = () if leads is None else (BecameLeader(term=leads),)
+        checker.stepped(at, None, Ready(apply=apply, changes=changes, deadline_ns=0))
+
+    slept, led = core(3, [1]), core(4, [1, 2, 4])
+    for committer, is_right in ((led, True), (core(2, [1, 2]), False)):
+        checker = CommittedNeverLost(SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
+        step(checker, committer, applies=2)
+        with contextlib.nullcontext() if is_right else pytest.raises(PromiseBroken, match="without entry 2"):
+            step(checker, slept, leads=3)
