@@ -198,7 +198,7 @@ def _why_service(state: ClusterState, service: ServiceRecord) -> str | None:
     lost = 0 if service.spec.is_global else service.lost
     update = service.update
     is_updating = update is not None and update.is_active
-    if service.placed + lost > service.replicas - service.done and not is_updating:
+    if service.placed + lost > max(0, service.replicas - service.done) and not is_updating:
         return f"too many of {service}"
     waits = restarts.waiting(state.restarts(service.name).tobytes(), state.clock_ms())
     takes_one = node_for_one_more(state, service)
