@@ -21,7 +21,7 @@ View = dict[str, Any]
 def services(state: ClusterState, address: Address, cluster: str = "0") -> list[View]:
     """Every service, in order of creation: what is desired, what runs where, and the newest call that set it.
 
-    Services that are only asked for yet stand at the end. `cluster` is the id of this one.
+    Services that a call asks for which still waits stand at the end. `cluster` is the id of this one.
     """
     latest = state.newest_calls()
     why = {pending.service: pending.reason for pending in state.pending()}
@@ -31,6 +31,8 @@ def services(state: ClusterState, address: Address, cluster: str = "0") -> list[
         for record in state.services()
     ]
     for name, call in latest.items():
+        if call.executed_index is not None:
+            continue  # what it asked for was removed since, or was refused
         wanted = next(request for request in call.services if request.name == name)
         views.append(
             {
@@ -128,9 +130,11 @@ def state_view(state: ClusterState, address: Address, cluster: str = "0") -> Vie
 
 
 def load_table(state: ClusterState, address: Address) -> View:
-    """`{service_id: {address: replicas}}`, by the newest call of each service."""
+    """`{service_id: {address: replicas}}`, by the newest call of each service that is there or asked for."""
     table: View = {}
     for name, call in state.newest_calls().items():
+        if call.executed_index is not None and state.service(name) is None:
+            continue  # what it asked for was removed since
         row = table.setdefault(call.id, {})
         for node, replicas in _addressed(state.load_distribution(name).items(), address).items():
             row[node] = row.get(node, 0) + replicas
