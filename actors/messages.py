@@ -268,14 +268,15 @@ class Carried(Message, frozen=True, kw_only=True, gc=False):
 
 
 class Assign(Message, frozen=True, kw_only=True, gc=False):
-    """The leader's word on what a node runs, all of it; a higher version replaces a lower one. `load` is in slots;
-    reports up to version `settled` are in the log, so what they said of stopped tasks need not be said again."""
+    """The leader's word on what a node runs, all of it; a higher version replaces a lower one. `load` and
+    `capacity` are in slots; reports up to version `settled` are in the log, so what they said of stopped tasks need not be said again."""
 
     leader: str
     term: int
     load: int
     assignments: Assignments
     settled: int
+    capacity: int | None = None
 
 
 class Report(Message, frozen=True, kw_only=True, gc=False):
@@ -301,11 +302,13 @@ class Heeded(Message, frozen=True, kw_only=True, gc=False):
 
 
 class Beat(Message, frozen=True, kw_only=True, gc=False):
-    """The leader asks a node whether it is there; members of the consensus answer Raft's heartbeats instead."""
+    """The leader asks a node whether it is there; members of the consensus answer Raft's heartbeats instead. It
+    has no state of its own: `load` and `capacity`, in slots, are what was agreed on."""
 
     leader: str
     term: int
     load: int
+    capacity: int | None = None
 
 
 class BeatReply(Message, frozen=True, kw_only=True, gc=False):

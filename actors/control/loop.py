@@ -409,12 +409,14 @@ class ControlLoop:
 
     def _assignment(self, node: str) -> Assign:
         state = self._host.state
+        record = state.node(node)
         return Assign(
             leader=self._host.node,
             term=self.term,
             load=state.load_of(node),
             assignments=state.assignments(node),
             settled=self._settled.get(node, -1),
+            capacity=None if record is None else record.capacity,
         )
 
     def beat(self, start: int) -> None:
@@ -425,7 +427,8 @@ class ControlLoop:
         for record in host.state.nodes()[start:end]:
             if record.name not in members:
                 load = host.state.load_of(record.name)
-                host.send_to_node(record.name, Beat(leader=host.node, term=self.term, load=load))
+                beat = Beat(leader=host.node, term=self.term, load=load, capacity=record.capacity)
+                host.send_to_node(record.name, beat)
         if end < len(host.state.nodes()):
             host.context.send(host.context.name, ControlBeat(term=self.term, start=end))
 
