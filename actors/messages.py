@@ -269,7 +269,8 @@ class Carried(Message, frozen=True, kw_only=True, gc=False):
 
 class Assign(Message, frozen=True, kw_only=True, gc=False):
     """The leader's word on what a node runs, all of it; a higher version replaces a lower one. `load` and
-    `capacity` are in slots; reports up to version `settled` are in the log, so what they said of stopped tasks need not be said again."""
+    `capacity` are in slots; reports up to version `settled` are in the log, so what they said of stopped tasks need not
+    be said again."""
 
     leader: str
     term: int

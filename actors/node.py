@@ -426,7 +426,8 @@ class Node(Member):
         if question.with_log:
             value["log"] = self._log(question.log)
         if question.with_services:
-            value["services"] = views.services(self.state, self.address_of, self.cluster)
+            now_ms = None if self.loop is None else self.loop.shown_ms()
+            value["services"] = views.services(self.state, self.address_of, self.cluster, now_ms)
             if self.loop is not None:
                 self.loop.usage.show_in(value["services"])
         if question.with_loads:

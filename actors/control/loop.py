@@ -328,6 +328,10 @@ class ControlLoop:
             self._clock_began_ms = now_ms - self._host.state.clock_ms()
         return now_ms - self._clock_began_ms
 
+    def shown_ms(self) -> int:
+        """The same for answers: before this leader's first round, what the log says."""
+        return self._host.state.clock_ms() if self._clock_began_ms is None else self.clock_ms()
+
     def _work(self, call: CallRecord) -> Command:
         """Carry out the oldest call. One that cannot be planned fails, so that those behind it are not held up."""
         state = self._host.state

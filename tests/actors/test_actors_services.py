@@ -263,3 +263,35 @@ def test_a_job_is_completed_even_where_its_nodes_lose_messages(yard: Yard):
     yard.until(lambda: yard.ask(DescribeService(service="sum"))["completed"] == 20, within_s=60.0)
     shown = yard.ask(DescribeService(service="sum"))
     assert (shown["placed"], shown["pending"]) == (0, 0)
+
+
+def test_times_in_answers_go_on_while_nothing_happens(yard: Yard):
+    put(yard, "web", replicas=1, restart={"delay_s": 15}, simulate={"run_s": 1, "exit_code": 1})
+    yard.until(lambda: yard.ask(DescribeService(service="web"))["history"])
+    yard.run(5.0)
+
+    def left_s(reason: str) -> float:
+        return float(reason.partition("the next in ")[2].partition(" s")[0])
+
+    before = yard.ask(DescribeService(service="web"))
+    yard.run(5.0)
+    after = yard.ask(DescribeService(service="web"))
+    assert 9 <= left_s(before["reason"]) <= 10.5
+    assert left_s(before["reason"]) - left_s(after["reason"]) == pytest.approx(5, abs=0.1)
+    assert after["history"][0]["age_s"] - before["history"][0]["age_s"] == pytest.approx(5, abs=0.1)
+    [listed] = yard.ask(DescribeServices())["results"]
+    assert left_s(listed["reason"]) == pytest.approx(left_s(after["reason"]), abs=0.1)
+    for detail in ("", "state"):
+        [in_picture] = yard.picture(detail=detail)["services"]
+        assert left_s(in_picture["reason"]) == pytest.approx(left_s(after["reason"]), abs=0.1)
+
+
+def test_the_deadline_of_a_drain_is_told_at_once_and_comes_nearer(yard: Yard):
+    put(yard, "web", replicas=50, simulate={"start_s": 30})
+    yard.run(1.0)
+    order = {"availability": "drain", "drain": {"max_parallel": 1, "deadline_s": 60}}
+    first = yard.ask(UpdateNodeRequest(node="node_0", body=order))["drain"]
+    assert 59 <= first["deadline_in_s"] <= 60
+    yard.run(20.0)
+    later = yard.ask(UpdateNodeRequest(node="node_0", body={"labels": {"a": "b"}}))["drain"]
+    assert 39 <= later["deadline_in_s"] <= 40
