@@ -294,7 +294,8 @@ class EarlierSpec(msgspec.Struct, kw_only=True):
 
 
 class Waiting(msgspec.Struct, kw_only=True):
-    """Why replicas wait: nodes counted by what keeps them from taking one, and each node's own reason."""
+    """Why replicas wait: nodes counted by what keeps them from taking one, and each node's own reason; or, where no room
+    is waited for, what for."""
 
     replicas: int
     summary: str
