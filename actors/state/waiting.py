@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import restarts
-from .depending import unmet
+from .depending import CIRCLE_HINT, circle_of, in_words, unmet
 from .nodes import Room
 from .obstacles import TOO_FEW_SLOTS, in_counts, obstacles
 from .replicas import Replicas
@@ -30,7 +30,9 @@ def why_held_back(service: Service, replicas: Replicas, now_ms: int | None = Non
     where it is room. `now_ms` as above."""
     others = unmet(service, replicas)
     if others:
-        return f"not started yet: it waits for {', and for '.join(others)}"
+        circle = circle_of(service, replicas)
+        never = f"; {in_words(circle)}: {CIRCLE_HINT}" if circle else ""
+        return f"not started yet: it waits for {', and for '.join(others)}{never}"
     now_ms = replicas.clock_ms if now_ms is None else now_ms
     waits = restarts.waiting(service.restarts, now_ms)
     if not service.pending or service.pending > len(waits):

@@ -16,6 +16,7 @@ from raftyard.actors.errors import (
 from raftyard.actors.messages import (
     AddNodeRequest,
     ChangeService,
+    DescribePlan,
     DescribeService,
     DescribeServices,
     DescribeTasks,
@@ -295,3 +296,22 @@ def test_the_deadline_of_a_drain_is_told_at_once_and_comes_nearer(yard: Yard):
     yard.run(20.0)
     later = yard.ask(UpdateNodeRequest(node="node_0", body={"labels": {"a": "b"}}))["drain"]
     assert 39 <= later["deadline_in_s"] <= 40
+
+
+def test_services_cannot_be_made_to_wait_for_each_other(yard: Yard):
+    put(yard, "a", replicas=1, depends_on={"b": "started"})
+    put(yard, "b", replicas=1, depends_on={"c": "started"})
+    for change in (
+        lambda: put(yard, "c", replicas=1, depends_on={"a": "started"}),
+        lambda: yard.ask(DescribePlan(body={"service": {"name": "c", "spec": {"depends_on": {"a": "started"}}}})),
+    ):
+        with pytest.raises(InvalidRequest) as caught:
+            change()
+        told = "c waits for a, a waits for b, b waits for c: none of them could ever start"
+        assert (str(caught.value).partition(";")[0], caught.value.hint) == (told, "take one of them out of depends_on")
+    put(yard, "c", replicas=1)
+    with pytest.raises(InvalidRequest) as caught:
+        patch(yard, "c", depends_on={"a": "started"})
+    assert caught.value.path == "$.depends_on"
+    yard.settle()
+    assert sum(yard.placed("a").values()) == 1

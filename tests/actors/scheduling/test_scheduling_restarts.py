@@ -234,6 +234,20 @@ def test_a_service_that_is_no_job_never_completes_and_who_waits_for_that_is_told
     assert "db is replicated, which never completes" in explain(loop.state, "web").pending.reason
 
 
+def test_a_circle_that_came_about_is_told_with_the_reason():
+    loop = loop_with(name="a", replicas=1, depends_on={"b": "started"})
+    loop.put("b", replicas=1, depends_on={"c": "started"})
+    loop.put("c", replicas=1, depends_on={"a": "started"})
+    loop.put("outside", replicas=1, depends_on={"a": "started"})
+    assert loop.after(1) == []
+    reason = explain(loop.state, "a").pending.reason
+    assert "waits for b to be started; a waits for b, b waits for c, c waits for a: none of them could" in reason
+    assert "none of them" not in explain(loop.state, "outside").pending.reason
+    loop.put("c", replicas=1)
+    loop.settle()
+    assert "none of them" not in explain(loop.state, "a").pending.reason
+
+
 def test_a_service_waits_for_a_job_to_be_done():
     loop = loop_with(name="web", replicas=1, depends_on={"migrate": "completed"})
     loop.put("migrate", mode="replicated-job", replicas=1)
