@@ -294,8 +294,8 @@ class EarlierSpec(msgspec.Struct, kw_only=True):
 
 
 class Waiting(msgspec.Struct, kw_only=True):
-    """Why replicas wait: nodes counted by what keeps them from taking one, and each node's own reason; or what else they
-    wait for."""
+    """Why replicas wait: nodes counted by what keeps them from taking one, and each node's own reason; or what
+    else they wait for."""
 
     replicas: int
     summary: str
