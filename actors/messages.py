@@ -573,12 +573,17 @@ class NodeAnswer(Message, frozen=True, kw_only=True, gc=False):
 
 
 class AskNode(Message, frozen=True, kw_only=True, gc=False):
-    """To a Cluster: what one node says of itself; `log` as in `DescribeNode`."""
+    """To a Cluster: what one node says of itself; `log` as in `DescribeNode`.
+
+    with_facts: also what was agreed on for it, as far as there is a leader to say that: what it has and what of it is
+    taken, how far its drain has come.
+    """
 
     node: str
     log: tuple[int | None, int | None] | None = None
     with_log: bool = True
     with_loads: bool = False
+    with_facts: bool = False
 
 
 class TransferRequest(Message, frozen=True, kw_only=True, gc=False):

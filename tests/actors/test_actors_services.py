@@ -15,6 +15,7 @@ from raftyard.actors.errors import (
 )
 from raftyard.actors.messages import (
     AddNodeRequest,
+    AskNode,
     ChangeService,
     DescribePlan,
     DescribeService,
@@ -315,3 +316,32 @@ def test_services_cannot_be_made_to_wait_for_each_other(yard: Yard):
     assert caught.value.path == "$.depends_on"
     yard.settle()
     assert sum(yard.placed("a").values()) == 1
+
+
+def test_what_a_node_has_and_how_far_its_drain_has_come_can_be_read_without_changing_it(yard: Yard):
+    put(yard, "web", replicas=50, reservations={"cpu_milli": 100}, simulate={"start_s": 30})
+    yard.run(1.0)
+    order = {
+        "availability": "drain",
+        "drain": {"max_parallel": 1, "deadline_s": 60},
+        "labels": {"zone": "a"},
+        "resources": {"cpu_milli": 4000, "gpus": 2},
+        "gpu_model": "T4",
+        "platform": {"os": "linux", "arch": "arm64"},
+    }
+    patched = yard.ask(UpdateNodeRequest(node="node_0", body=order))
+    shown = yard.ask(AskNode(node="node_0", with_facts=True))
+    fields = ("id", "availability", "status", "labels", "resources", "platform", "taken", "gpus")
+    assert {name: shown[name] for name in fields} == {name: patched[name] for name in fields}
+    assert shown["taken"]["cpu_milli"] > 0 and shown["gpus"] == {"model": "T4", "taken_milli": [0, 0]}
+    assert shown["drain"]["replicas_left"] > 0 and 58 <= shown["drain"]["deadline_in_s"] <= 60
+    assert shown["state"] and shown["labels"] == {"zone": "a"}
+
+
+def test_a_node_says_what_it_knows_itself_while_there_is_no_leader(yard: Yard):
+    leader = yard.leader()
+    others = [name for name in yard.names() if name != leader]
+    yard.cut(*yard.around(others[0]), *yard.around(others[1]), *yard.around(others[2]))
+    yard.until(lambda: yard.front().leader is None)
+    shown = yard.ask(AskNode(node=others[3], with_facts=True))
+    assert shown["id"] == others[3] and "taken" not in shown
