@@ -503,7 +503,11 @@ class Cluster(Actor):
                     TimedOut(f"node {question.node} does not answer", hint="it may be starting again; retry")
                 )
             else:
-                promise.keep(answer.value | {"node_count": len(self._nodes), "majority": self._majority()})
+                said = answer.value | {"node_count": len(self._nodes), "majority": self._majority()}
+                if question.with_facts:
+                    self._add_facts(node, said, promise)
+                else:
+                    promise.keep(said)
 
         def message(ref: int, _: str) -> DescribeNode:
             return DescribeNode(
@@ -516,6 +520,15 @@ class Cluster(Actor):
 
         self._questions.ask((node,), message, answered, within_s=NODE_ANSWER_S)
         return promise
+
+    def _add_facts(self, node: str, said: Answer, promise: Promise) -> None:
+        """Keep the promise with what the node says, and what the leader knows of it where there is one."""
+
+        def answered(facts: Any) -> None:
+            is_known = facts is not None and not isinstance(facts, RaftyardError)
+            promise.keep(said | facts if is_known else said)
+
+        self._questions.ask_leader("node", node, answered)
 
     def _majority(self) -> int:
         voters = min(VOTERS, len(self._nodes)) if self._view is None else len(self._view.voters)

@@ -268,14 +268,16 @@ class Carried(Message, frozen=True, kw_only=True, gc=False):
 
 
 class Assign(Message, frozen=True, kw_only=True, gc=False):
-    """The leader's word on what a node runs, all of it; a higher version replaces a lower one. `load` is in slots;
-    reports up to version `settled` are in the log, so what they said of stopped tasks need not be said again."""
+    """The leader's word on what a node runs, all of it; a higher version replaces a lower one. `load` and
+    `capacity` are in slots; reports up to version `settled` are in the log, so what they said of stopped tasks need not
+    be said again."""
 
     leader: str
     term: int
     load: int
     assignments: Assignments
     settled: int
+    capacity: int | None = None
 
 
 class Report(Message, frozen=True, kw_only=True, gc=False):
@@ -301,11 +303,13 @@ class Heeded(Message, frozen=True, kw_only=True, gc=False):
 
 
 class Beat(Message, frozen=True, kw_only=True, gc=False):
-    """The leader asks a node whether it is there; members of the consensus answer Raft's heartbeats instead."""
+    """The leader asks a node whether it is there; members of the consensus answer Raft's heartbeats instead. It
+    has no state of its own: `load` and `capacity`, in slots, are what was agreed on."""
 
     leader: str
     term: int
     load: int
+    capacity: int | None = None
 
 
 class BeatReply(Message, frozen=True, kw_only=True, gc=False):
@@ -569,12 +573,17 @@ class NodeAnswer(Message, frozen=True, kw_only=True, gc=False):
 
 
 class AskNode(Message, frozen=True, kw_only=True, gc=False):
-    """To a Cluster: what one node says of itself; `log` as in `DescribeNode`."""
+    """To a Cluster: what one node says of itself; `log` as in `DescribeNode`.
+
+    with_facts: also what was agreed on for it, as far as there is a leader to say that: what it has and what of it is
+    taken, how far its drain has come.
+    """
 
     node: str
     log: tuple[int | None, int | None] | None = None
     with_log: bool = True
     with_loads: bool = False
+    with_facts: bool = False
 
 
 class TransferRequest(Message, frozen=True, kw_only=True, gc=False):

@@ -138,6 +138,7 @@ class Node(Member):
         self._agent = agent_actor(cluster, spec.name)
         self._assigner = ("", 0)
         self._worker_load = 0
+        self._worker_capacity: int | None = None
         self._replicas = 0
         self._usage = UsageShown()
         self._planning = Planning(spec.name, lambda to, message: self.context.send(to, message))
@@ -296,7 +297,7 @@ class Node(Member):
     def _assigned(self, message: Assign) -> None:
         if not self._follows(message.leader, message.term):
             return
-        self._worker_load = message.load
+        self._worker_load, self._worker_capacity = message.load, message.capacity
         self._replicas = message.assignments.replicas
         self.context.send(
             self._agent,
@@ -309,7 +310,7 @@ class Node(Member):
 
     def _beaten(self, message: Beat) -> None:
         if self._follows(message.leader, message.term):
-            self._worker_load = message.load
+            self._worker_load, self._worker_capacity = message.load, message.capacity
             self.send_to_node(message.leader, BeatReply(node=self.node, term=message.term))
 
     def _heeded_by_leader(self, message: Heeded) -> None:
@@ -370,6 +371,15 @@ class Node(Member):
             return self.raft.role.name
         return "LEARNER" if self.node in membership.learners else "WORKER"
 
+    @property
+    def capacity(self) -> int:
+        """Slots, by what this node knows of what was agreed on; until it knows, what it was started with."""
+        record = self.state.node(self.node)
+        agreed = None if record is None else record.capacity
+        if self.member_state == "WORKER":
+            agreed = self._worker_capacity
+        return self.spec.capacity if agreed is None else agreed
+
     def known_leader(self) -> str | None:
         """The leader that this node follows, by name."""
         if self.raft.role is Role.LEADER:
@@ -395,7 +405,7 @@ class Node(Member):
             "host": self.spec.host,
             "port": self.spec.port,
             "state": self.member_state,
-            "capacity": self.spec.capacity,
+            "capacity": self.capacity,
             "load": self._worker_load if worker else self.state.load_of(self.node),
             "id": self.node,
             "cluster": self.cluster,
@@ -416,7 +426,8 @@ class Node(Member):
         if question.with_log:
             value["log"] = self._log(question.log)
         if question.with_services:
-            value["services"] = views.services(self.state, self.address_of, self.cluster)
+            now_ms = None if self.loop is None else self.loop.shown_ms()
+            value["services"] = views.services(self.state, self.address_of, self.cluster, now_ms)
             if self.loop is not None:
                 self.loop.usage.show_in(value["services"])
         if question.with_loads:

@@ -22,6 +22,7 @@ from .shapes import (
     NodeDetail,
     NodeFacts,
     NodeList,
+    NodeWhole,
     RemoveNode,
 )
 
@@ -55,6 +56,7 @@ class NodeResource:
 
     takes: ClassVar[dict[str, Any]] = {}
     gives: ClassVar[dict[str, Any]] = {"GET": NodeDetail}
+    with_facts: ClassVar = False
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters
@@ -63,14 +65,16 @@ class NodeResource:
         """What the node says of itself, with its log."""
         if req.query_string:
             check_names(req, "log")
-        answer(resp, self._clusters.node(cluster, canonical_address(node), log_range(req)))
+        name, log = canonical_address(node), log_range(req)
+        answer(resp, self._clusters.node(cluster, name, log, with_facts=self.with_facts))
 
 
 class RemovableNodeResource(NodeResource):
-    """/clusters/{cluster}/nodes/{node}, where a node can be changed and removed, too"""
+    """/clusters/{cluster}/nodes/{node}, where a node can be changed and removed, too, and shows what was agreed on"""
 
     takes: ClassVar[dict[str, Any]] = {"PATCH": NODE_PATCH}
-    gives: ClassVar[dict[str, Any]] = {"GET": NodeDetail, "PATCH": NodeFacts, "DELETE": Done}
+    gives: ClassVar[dict[str, Any]] = {"GET": NodeWhole, "PATCH": NodeFacts, "DELETE": Done}
+    with_facts: ClassVar = True
 
     def on_patch(self, req: Request, resp: Response, cluster: str, node: str) -> None:
         """Another availability, other labels or resources: {"availability": "drain"}."""

@@ -233,8 +233,9 @@ class Clusters(Protocol):
         """Cut (0) and restore (1) what `matrix` names, nothing else; return the whole matrix once it is in force.
         Nothing is changed when an address is unknown (`Invalid`, naming those that there are)."""
 
-    def node(self, cluster: str, node: str, log: LogRange) -> Answer:
-        """`{"host", "port", "state", "capacity", "load", "term", "leader", "commit_index", "log", …}`."""
+    def node(self, cluster: str, node: str, log: LogRange, *, with_facts: bool = False) -> Answer:
+        """`{"host", "port", "state", "capacity", "load", "term", "leader", "commit_index", "log", …}`; with_facts: and
+        what shapes.NodeFacts has, where there is a leader to say it."""
 
     def node_connections(self, cluster: str, node: str) -> Answer:
         """The node's outgoing row `{address: 0 or 1}` and nothing else."""

@@ -201,6 +201,21 @@ class GpuFacts(msgspec.Struct, kw_only=True):
     taken_milli: list[int]
 
 
+class PlatformFacts(msgspec.Struct, kw_only=True):
+    """What a node is; empty where nobody has said."""
+
+    os: str
+    arch: str
+
+
+class DrainFacts(msgspec.Struct, kw_only=True):
+    """How gently a node drains, and how far that has come."""
+
+    max_parallel: int
+    deadline_in_s: float | None
+    replicas_left: int
+
+
 class NodeFacts(msgspec.Struct, kw_only=True):
     """What a node is for, and what it has."""
 
@@ -211,10 +226,26 @@ class NodeFacts(msgspec.Struct, kw_only=True):
     labels: dict[str, str]
     resources: dict[str, int]
     taken: dict[str, int]
+    platform: PlatformFacts | None = None
     gpus: GpuFacts | None = None
     """Where it has any."""
+    drain: DrainFacts | None = None
+    """While it drains."""
     usage: dict[str, float] | None = None
     """What its replicas use together, by metric, where they are measured."""
+
+
+class NodeWhole(NodeDetail, kw_only=True):
+    """What a node says of itself, and, where there is a leader, what was agreed on for it, as in NodeFacts."""
+
+    availability: str | None = None
+    status: str | None = None
+    labels: dict[str, str] | None = None
+    resources: dict[str, int] | None = None
+    taken: dict[str, int] | None = None
+    platform: PlatformFacts | None = None
+    gpus: GpuFacts | None = None
+    drain: DrainFacts | None = None
 
 
 class SettingsView(msgspec.Struct, kw_only=True):
@@ -294,7 +325,8 @@ class EarlierSpec(msgspec.Struct, kw_only=True):
 
 
 class Waiting(msgspec.Struct, kw_only=True):
-    """Why replicas wait: nodes counted by what keeps them from taking one, and each node's own reason."""
+    """Why replicas wait: nodes counted by what keeps them from taking one, and each node's own reason; or what
+    else they wait for."""
 
     replicas: int
     summary: str

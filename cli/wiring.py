@@ -236,9 +236,10 @@ class ActorClusters:
         """Another availability, other labels or resources."""
         return self._ask_cluster(cluster, UpdateNodeRequest(node=node, body=dict(body)))
 
-    def node(self, cluster: str, node: str, log: ports.LogRange) -> Answer:
-        """What a node says of itself, with its log."""
-        shown = self._ask_cluster(cluster, AskNode(node=node, log=(log.first, log.last)))
+    def node(self, cluster: str, node: str, log: ports.LogRange, *, with_facts: bool = False) -> Answer:
+        """What a node says of itself, with its log; and what was agreed on for it."""
+        asked = AskNode(node=node, log=(log.first, log.last), with_facts=with_facts)
+        shown = self._ask_cluster(cluster, asked)
         shown.pop("node_count", None)
         return shown
 

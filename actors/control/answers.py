@@ -38,39 +38,40 @@ def answer(
     """None where there is nothing of that name. What only a leader knows stands there where `loop` is one's; `cluster`
     is the id of this one."""
     name = question.name
+    now_ms = state.clock_ms() if loop is None else loop.shown_ms()
     match question.about:
         case "state":
-            return views.state_view(state, address, cluster)
+            return views.state_view(state, address, cluster, now_ms)
         case "call":
             call = state.last_call() if name is None else state.call(name)
             return None if call is None else views.call_view(call, address, cluster)
         case "services":
             records = state.services()
             shown = records[question.offset : question.offset + question.limit]
-            return _list(len(records), [_service(state, record, cluster) for record in shown])
+            return _list(len(records), [_service(state, record, cluster, now_ms) for record in shown])
         case "service":
             record = None if name is None else state.service(name)
             if record is None:
                 return None
-            return _whole_service(state, record, address, cluster, loop) | watched.facts(state, record, loop)
+            return _whole_service(state, record, address, cluster, now_ms, loop) | watched.facts(state, record, loop)
         case "stacks":
             stacks = state.stacks()
             shown_stacks = stacks[question.offset : question.offset + question.limit]
             return _list(len(stacks), [_stack(stack) for stack in shown_stacks])
         case "stack":
             stack = None if name is None else state.stack(name)
-            return None if stack is None else _whole_stack(state, stack, cluster)
+            return None if stack is None else _whole_stack(state, stack, cluster, now_ms)
         case "tasks":
             if name is not None and state.service(name) is None:
                 return None
             count, tasks = state.task_page(name, question.offset, question.limit)
-            return _list(count, [_task(task, state.clock_ms(), address) for task in tasks])
+            return _list(count, [_task(task, now_ms, address) for task in tasks])
         case "node":
             node = None if name is None else state.node(name)
             if node is None:
                 return None
             usage = {} if loop is None else loop.usage.of_node(node.name)
-            return {"id": node.name} | node_facts(state, node) | ({"usage": usage} if usage else {})
+            return {"id": node.name} | node_facts(state, node, now_ms) | ({"usage": usage} if usage else {})
         case "settings":
             return {"preemption": state.settings().preemption}
         case "rebalance":
@@ -82,7 +83,7 @@ def _list(count: int, results: list[Value]) -> Value:
     return {"metadata": {"count": count}, "results": results}
 
 
-def _service(state: ClusterState, record: ServiceRecord, cluster: str) -> Value:
+def _service(state: ClusterState, record: ServiceRecord, cluster: str, now_ms: int) -> Value:
     view: Value = {
         "name": record.name,
         "version": record.version,
@@ -104,7 +105,7 @@ def _service(state: ClusterState, record: ServiceRecord, cluster: str) -> Value:
         }
     if record.stack:
         view["stack"] = record.stack
-    pending = state.pending_of(record.name)
+    pending = state.pending_of(record.name, now_ms)
     if pending is not None:
         view["reason"] = pending.reason
     return view
@@ -121,17 +122,22 @@ def _stack(stack: StackRecord) -> Value:
     }
 
 
-def _whole_stack(state: ClusterState, stack: StackRecord, cluster: str) -> Value:
-    return _stack(stack) | {"services": [_service(state, record, cluster) for record in stack.services]}
+def _whole_stack(state: ClusterState, stack: StackRecord, cluster: str, now_ms: int) -> Value:
+    return _stack(stack) | {"services": [_service(state, record, cluster, now_ms) for record in stack.services]}
 
 
 def _whole_service(
-    state: ClusterState, record: ServiceRecord, address: Address, cluster: str, loop: ControlLoop | None
+    state: ClusterState,
+    record: ServiceRecord,
+    address: Address,
+    cluster: str,
+    now_ms: int,
+    loop: ControlLoop | None,
 ) -> Value:
-    view = _service(state, record, cluster)
+    view = _service(state, record, cluster, now_ms)
     shares = state.load_distribution(record.name)
     view["load_distribution"] = {address(node): replicas for node, replicas in shares.items()}
-    told = explain(state, record.name, NODES_TOLD)
+    told = explain(state, record.name, NODES_TOLD, now_ms)
     if told is not None:
         view["waiting"] = {
             "replicas": told.pending.waiting,
@@ -151,7 +157,7 @@ def _whole_service(
     unmet = state.unmet(record.name)
     if unmet:
         view["depends_on_unmet"] = list(unmet)
-    now_ms, nodes = state.clock_ms(), state.node_table().records
+    nodes = state.node_table().records
     if record.update is not None:
         view["update"]["waiting"] = why_update_waits(state, record.name)
         view["update"]["replaced"] = int((state.wanted(record.name).versions == record.template).sum())
@@ -189,8 +195,8 @@ def _task(task: TaskRecord, now_ms: int, address: Address) -> Value:
     return view
 
 
-def node_facts(state: ClusterState, node: NodeRecord) -> Value:
-    """What a node is for, and what it has and has left."""
+def node_facts(state: ClusterState, node: NodeRecord, now_ms: int) -> Value:
+    """What a node is for, and what it has and has left, so late on the cluster's clock."""
     taken = state.node_table().taken(node.number)
     held = dict(gpus.held(Needs(more=tuple(taken.items()))))
     taken = {name: units for name, units in taken.items() if not name.startswith(gpus.DEVICE)}
@@ -209,7 +215,10 @@ def node_facts(state: ClusterState, node: NodeRecord) -> Value:
             "taken_milli": [held.get(device, 0) for device in range(gpus.devices_of(total))],
         }
     if node.availability == "drain":
-        deadline = None if node.drain_ms is None else max(0, node.drain_ms - state.clock_ms()) / 1_000
+        # The leader's next round sets the time; until then all of it is left.
+        deadline = node.drain_deadline_s
+        if node.drain_ms is not None:
+            deadline = max(0, node.drain_ms - now_ms) / 1_000
         facts["drain"] = {
             "max_parallel": node.drain_parallel,
             "deadline_in_s": deadline,

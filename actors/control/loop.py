@@ -328,6 +328,10 @@ class ControlLoop:
             self._clock_began_ms = now_ms - self._host.state.clock_ms()
         return now_ms - self._clock_began_ms
 
+    def shown_ms(self) -> int:
+        """The same for answers: before this leader's first round, what the log says."""
+        return self._host.state.clock_ms() if self._clock_began_ms is None else self.clock_ms()
+
     def _work(self, call: CallRecord) -> Command:
         """Carry out the oldest call. One that cannot be planned fails, so that those behind it are not held up."""
         state = self._host.state
@@ -409,12 +413,14 @@ class ControlLoop:
 
     def _assignment(self, node: str) -> Assign:
         state = self._host.state
+        record = state.node(node)
         return Assign(
             leader=self._host.node,
             term=self.term,
             load=state.load_of(node),
             assignments=state.assignments(node),
             settled=self._settled.get(node, -1),
+            capacity=None if record is None else record.capacity,
         )
 
     def beat(self, start: int) -> None:
@@ -425,7 +431,8 @@ class ControlLoop:
         for record in host.state.nodes()[start:end]:
             if record.name not in members:
                 load = host.state.load_of(record.name)
-                host.send_to_node(record.name, Beat(leader=host.node, term=self.term, load=load))
+                beat = Beat(leader=host.node, term=self.term, load=load, capacity=record.capacity)
+                host.send_to_node(record.name, beat)
         if end < len(host.state.nodes()):
             host.context.send(host.context.name, ControlBeat(term=self.term, start=end))
 

@@ -32,7 +32,7 @@ def _cron(state: ClusterState, record: ServiceRecord, loop: ControlLoop | None) 
     value: dict[str, Any] = {} if loop is None else loop.cron.view(record)
     value["last_run"] = None
     if cron.run_ms is not None:
-        now_ms = state.clock_ms() if loop is None else loop.clock_ms()
+        now_ms = state.clock_ms() if loop is None else loop.shown_ms()
         value["last_run"] = {
             "due": _shown(cron.run_ms, record.spec.time_zone),
             "age_s": max(0, now_ms - cron.started_ms) / 1_000,
@@ -54,7 +54,7 @@ def _shown(wall_ms: int, zone: str) -> str:
 def _autoscale(state: ClusterState, record: ServiceRecord, loop: ControlLoop | None) -> dict[str, Any]:
     policy, last = record.spec.autoscale, record.scaled
     assert policy is not None
-    now_ms = state.clock_ms() if loop is None else loop.clock_ms()
+    now_ms = state.clock_ms() if loop is None else loop.shown_ms()
     return {
         "min": policy.min,
         "max": policy.max,

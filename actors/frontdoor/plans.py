@@ -12,6 +12,7 @@ from ..messages import DescribePlan, Question
 from ..scheduling.wish_reading import PatchedService, read_wish
 from ..scheduling.wishes import ServiceWish, StackWish, Wish
 from ..state.calls import InvalidCall
+from ..state.depending import CIRCLE_HINT
 from ..state.spec_reading import merge, read_spec
 from ..state.specs import ServiceSpec
 from ..system import Promise
@@ -121,4 +122,6 @@ def _error_of(value: dict[str, Any]) -> RaftyardError | None:
         return None
     if refused["code"] == "stale-version":
         return StaleVersion(refused["reason"], hint="read it, then send its version")
+    if refused["code"] == "circle":
+        return InvalidRequest(refused["reason"], path="$.service", hint=CIRCLE_HINT)
     return Conflict(refused["reason"])

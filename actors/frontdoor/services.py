@@ -28,6 +28,7 @@ from ..messages import (
 )
 from ..state import commands
 from ..state.calls import InvalidCall
+from ..state.depending import CIRCLE_HINT
 from ..state.node_reading import read_node
 from ..state.spec_reading import merge, read_spec
 from ..state.specs import ServiceSpec
@@ -122,7 +123,7 @@ class Services:
             else:
                 self._show(name, promise, {"log_index": index, "is_new": result["version"] == 1})
 
-        self._send(commands.PutService(name=name, spec=spec, version=version), done)
+        self._send(commands.PutService(name=name, spec=spec, version=version, no_circles=True), done)
 
     def _patch(self, request: ChangeService, promise: Promise, tries: int) -> None:
         """Read, merge, write if nobody else has written meanwhile; else once more."""
@@ -139,7 +140,9 @@ class Services:
                 promise.fail(error)
                 return
             scales = isinstance(request.body, dict) and "replicas" in request.body
-            command = commands.PutService(name=request.service, spec=spec, version=version, scales=scales)
+            command = commands.PutService(
+                name=request.service, spec=spec, version=version, scales=scales, no_circles=True
+            )
             self._send(command, lambda result, index: written(result, index))
 
         def written(result: Any, index: int) -> None:
@@ -255,6 +258,8 @@ class Services:
                 return self._unknown(service)
             case "stale-version":
                 return StaleVersion(result["reason"], hint="read the service, then send its version")
+            case "circle":
+                return InvalidRequest(result["reason"], path="$.depends_on", hint=CIRCLE_HINT)
             case _:
                 return Conflict(result["reason"])
 

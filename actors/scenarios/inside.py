@@ -151,7 +151,7 @@ class _NodeInside:
 
     @property
     def capacity(self) -> int:
-        return self._ask(lambda node: node.spec.capacity)
+        return self._ask(lambda node: node.capacity)
 
     def _ask(self, question: Callable[[Node], int]) -> int:
         return 0 if self._node is None else question(self._node)

@@ -1,4 +1,5 @@
-"""Which replicas may not stay where they are: their node drains, or no longer meets the service's constraints.
+"""Which replicas may not stay where they are: their node drains, or no longer meets the service's constraints, or has
+another GPU model than the service names.
 
 A drain may be gentle: at most so many replicas of a service on the move at a time, until its deadline.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..state.machine import ClusterState
+from ..state.needs import needs_of
 from ..state.records import Wanted
 from ..state.runs import Mask
 from ..state.services import at_a_time
@@ -26,7 +28,7 @@ def leaving(
 ) -> Mask:
     """bool[tasks]: those that leave now. Lost ones are not among them: they are replaced where they are missing."""
     table = state.node_table()
-    outdated = _left_behind(state, name, tasks)
+    outdated = _left_behind(state, name, tasks) | _on_another_model(state, name, tasks)
     draining = table.draining[tasks.nodes] & ~is_lost
     chosen: Mask = (~table.allowed(spec.placement)[tasks.nodes] | outdated) & ~is_lost
     if not draining.any():
@@ -50,6 +52,16 @@ def leaving(
         chosen[moved] = True
         away += moved.size
     return chosen
+
+
+def _on_another_model(state: ClusterState, name: str, tasks: Wanted) -> Mask:
+    """Tasks on GPUs of a model that is none of those which their service names. An older template may have named
+    others: the update replaces those."""
+    record = state.service(name)
+    if record is None or not record.spec.reservations.gpu_models:
+        return np.zeros(tasks.slots.size, dtype=bool)
+    wrong: Mask = ~state.node_table().has_model(needs_of(record.spec))[tasks.nodes]
+    return wrong & (tasks.versions == record.template)
 
 
 def _left_behind(state: ClusterState, name: str, tasks: Wanted) -> Mask:

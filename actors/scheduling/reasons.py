@@ -18,35 +18,42 @@ COMPARED, COMPARED_AMONG = 50, 1_000
 """Nodes that are shown with their scores, and among how many at most: scoring more takes too long for an answer."""
 
 
-def why_not(state: ClusterState, service: str, limit: int) -> tuple[str, tuple[tuple[str, str], ...]]:
+def why_not(
+    state: ClusterState, service: str, limit: int | None, now_ms: int | None = None
+) -> tuple[str, tuple[tuple[str, str], ...]]:
     """For a service that is there: nodes counted by what keeps them from taking one more replica, and the reason of
-    each of the first `limit`."""
+    each of the first `limit`. What waits for no node but for another service or for its time says that, and no node."""
     record = state.service(service)
     assert record is not None
+    held_back = state.why_held_back(service, now_ms)
+    if held_back:
+        return held_back, ()
     kinds = _kinds(state, record)
     return _summary(kinds), _details(state, record, kinds, limit)
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """`summary` counts nodes by what keeps them from taking a replica; `nodes` has the reason of each, or of the first
-    that joined."""
+    that joined. Where no node is waited for, `summary` says for what, and `nodes` is empty."""
 
     pending: Pending
     summary: str
     nodes: tuple[tuple[str, str], ...]
 
 
-def explain(state: ClusterState, service: str, most: int | None = None) -> Explanation | None:
+def explain(
+    state: ClusterState, service: str, most: int | None = None, now_ms: int | None = None
+) -> Explanation | None:
     """Why a service's replicas wait; None where none waits or there is no such service.
 
-    most: of so many nodes the reason is told one by one, None = of all.
+    most: of so many nodes the reason is told one by one, None = of all. now_ms: how late it is on the cluster's clock,
+    for who knows it better than the log.
     """
-    record = state.service(service)
-    pending = state.pending_of(service)
-    if record is None or pending is None:
+    pending = state.pending_of(service, now_ms)
+    if pending is None:
         return None
-    kinds = _kinds(state, record)
-    return Explanation(pending=pending, summary=_summary(kinds), nodes=_details(state, record, kinds, most))
+    summary, nodes = why_not(state, service, most, now_ms)
+    return Explanation(pending=pending, summary=summary, nodes=nodes)
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):

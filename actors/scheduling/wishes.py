@@ -67,7 +67,7 @@ def commands_of(wish: Wish, term: int) -> Iterator[c.Command]:
     """What would stand in the log."""
     match wish:
         case ServiceWish(name=name, spec=spec, version=version):
-            yield c.PutService(name=name, spec=spec, version=version, scales=wish.scales)
+            yield c.PutService(name=name, spec=spec, version=version, scales=wish.scales, no_circles=True)
         case StackWish(name=name, services=specs, version=version):
             yield c.PutStack(name=name, services=specs, version=version)
         case CallWish(services=services):

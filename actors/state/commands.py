@@ -180,6 +180,8 @@ class PutService(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag
     version: int | None = None
     scales: bool = False
     """The user means `replicas`, although the spec may have that number already: of an autoscaled service it counts."""
+    no_circles: bool = False
+    """Refused where services would wait for each other in a circle; commands in older logs were not."""
 
 
 class ScaleService(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="scale-service"):

@@ -8,6 +8,7 @@ word. `x-raftyard` beside a service's keys holds fields of a spec for which Comp
 from __future__ import annotations
 
 import difflib
+import graphlib
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from typing import Any
 import msgspec
 
 from .calls import InvalidCall, service_name
+from .depending import CIRCLE_HINT, in_words
 from .spec_reading import read_spec
 from .specs import ServiceSpec
 
@@ -86,7 +88,9 @@ def read_stack(stack: str, document: object) -> StackSpec:
     """The services of a decoded document. Raises InvalidCall."""
     service_name(stack, "$.name")
     reader = _Reader(stack)
-    return StackSpec(services=tuple(reader.read(document)), ignored=tuple(reader.ignored))
+    services = tuple(reader.read(document))
+    reader.refuse_circles(dict(services))
+    return StackSpec(services=services, ignored=tuple(reader.ignored))
 
 
 class _Reader:
@@ -110,6 +114,14 @@ class _Reader:
         for name, given in services.items():
             path = f"$.services.{name}"
             yield self._full(str(name), path), self._service(str(name), given, path)
+
+    def refuse_circles(self, services: Mapping[str, ServiceSpec]) -> None:
+        """Services that wait for each other would wait for ever."""
+        try:
+            graphlib.TopologicalSorter({name: spec.depends_on for name, spec in services.items()}).prepare()
+        except graphlib.CycleError as error:
+            circle = [name.removeprefix(f"{self.stack}_") for name in reversed(error.args[1])]
+            raise InvalidCall(f"$.services.{circle[0]}.depends_on", in_words(circle), CIRCLE_HINT) from None
 
     def _full(self, name: str, path: str) -> str:
         return service_name(f"{self.stack}_{name}", path)

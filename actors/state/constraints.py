@@ -42,8 +42,20 @@ class Constraint(msgspec.Struct, frozen=True):
                 return _is_ordered(value, self.operator, self.values[0])
 
 
+def read(rule: str) -> Constraint:
+    """A rule as a user says it. Raises ValueError that says what is wrong."""
+    parsed = parse(rule)
+    if parsed.operator == "in":
+        found = _RULE.fullmatch(rule)
+        assert found is not None, "a rule was parsed that is none"
+        text = found[3][1:-1] if found[3][:1] == "(" and found[3][-1:] == ")" else found[3]
+        if "(" in text or ")" in text:
+            raise ValueError(f"the brackets of {rule[:80]!r} do not match")
+    return parsed
+
+
 def parse(rule: str) -> Constraint:
-    """Raises ValueError that says what is wrong."""
+    """A rule that was agreed on: older ones may lack a bracket. Raises ValueError that says what is wrong."""
     found = _RULE.fullmatch(rule)
     if found is None:
         raise ValueError(f"{rule[:80]!r} is not a constraint")

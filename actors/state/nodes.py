@@ -256,6 +256,10 @@ class NodeTable:
             self._devices = gpus.Devices(np.minimum(total, gpus.MAX_DEVICES), total, model, models)
         return self._devices
 
+    def has_model(self, needs: Needs) -> Mask:
+        """bool[nodes]: where the GPU model is one of those asked for; everywhere where none is named."""
+        return self.devices().will_do(needs)
+
     def capacity_of(self, resource: str) -> Ints:
         """int64[nodes]: units of a resource that somebody has heard of; UNLIMITED where a node does not say."""
         units: Ints = self._capacity[self.resources.index(resource)]

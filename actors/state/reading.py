@@ -41,7 +41,7 @@ from .task_states import TaskState
 from .tasks import Column, Rows, TaskTable
 from .untold import Untold
 from .updates import policy_of
-from .waiting import held, why_waiting
+from .waiting import held, why_held_back, why_waiting
 
 FEW_TASKS = 1 << 16
 """So many are looked through quicker than the nodes' own are found."""
@@ -427,24 +427,27 @@ class Reading:
         faults = (nested.fault_of_request(found(request.name), request) for request in requests)
         return "; ".join(fault for fault in faults if fault)
 
-    def pending(self) -> tuple[Pending, ...]:
-        """Services with replicas that wait, in order of creation, each with the reason."""
-        waiting = [self._pending(service) for service in self._replicas.services.unsettled()]
+    def pending(self, now_ms: int | None = None) -> tuple[Pending, ...]:
+        """Services with replicas that wait, in order of creation, each with the reason.
+
+        now_ms, here and below: how late it is on the cluster's clock, for who knows it better than the log.
+        """
+        waiting = [self._pending(service, now_ms) for service in self._replicas.services.unsettled()]
         return tuple([pending for pending in waiting if pending is not None])
 
-    def pending_of(self, service: str) -> Pending | None:
+    def pending_of(self, service: str, now_ms: int | None = None) -> Pending | None:
         """The same of one service; None where none of its replicas waits. Each costs a look at all nodes."""
         found = self._replicas.services.find(service)
-        return None if found is None else self._pending(found)
+        return None if found is None else self._pending(found, now_ms)
 
-    def _pending(self, service: Service) -> Pending | None:
+    def _pending(self, service: Service, now_ms: int | None) -> Pending | None:
         if not service.pending:
             return None
         return Pending(
             service=service.name,
             waiting=service.pending,
             replicas=service.replicas,
-            reason=why_waiting(service, self._replicas),
+            reason=why_waiting(service, self._replicas, now_ms),
         )
 
     def settings(self) -> Settings:
@@ -463,6 +466,11 @@ class Reading:
         """Why replicas of that service wait, in a sentence; empty where none does."""
         found = self._replicas.services.find(service)
         return "" if found is None else why_waiting(found, self._replicas)
+
+    def why_held_back(self, service: str, now_ms: int | None = None) -> str:
+        """The same where what its replicas wait for is no room on a node; empty where it is."""
+        found = self._replicas.services.find(service)
+        return "" if found is None else why_held_back(found, self._replicas, now_ms)
 
     # calls and further clusters
 

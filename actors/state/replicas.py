@@ -300,8 +300,9 @@ class Replicas:
         return int(rows.size)
 
     def _suits(self, service: int, node: int) -> bool:
-        """Whether the node's labels and platform let replicas of this service be there."""
-        return bool(self.nodes.allowed(self.services.all[service].spec.placement)[node])
+        """Whether the node's labels, platform and GPUs let replicas of this service be there."""
+        found = self.services.all[service]
+        return bool(self.nodes.allowed(found.spec.placement)[node] and self.nodes.has_model(found.needs)[node])
 
     def add_node(self, record: NodeRecord, index: int) -> None:
         """A node joins."""
@@ -374,12 +375,17 @@ class Replicas:
     def belonging(self, service: Service) -> tuple[int, int]:
         """(replicas that should run, replicas that are where they may not stay)."""
         nodes, placement = self.nodes, service.spec.placement
-        if not service.spec.is_global and not nodes.draining.any() and not _is_bound(placement):
+        names_models = bool(service.spec.reservations.gpu_models)
+        if not service.spec.is_global and not nodes.draining.any() and not _is_bound(placement) and not names_models:
             return service.replicas, 0
         allowed = nodes.allowed(placement)
         rows = self.wanted(self.tasks.of_service(service.number))
         there = self.tasks.node[rows]
         misplaced = (nodes.ready & (nodes.draining | ~allowed))[there]
+        if names_models:
+            # An older template may have named other models; the update replaces those.
+            is_current = self.tasks.version[rows] == service.template
+            misplaced |= (nodes.ready & ~nodes.has_model(service.needs))[there] & is_current
         replicas = service.replicas
         if service.spec.is_global:
             # A node that is paused keeps what it has, and gets nothing new.

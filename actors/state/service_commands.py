@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from . import commands as c, nested, updates
 from .changes import Change
+from .depending import find_circle, in_words
 from .outcomes import refused
 from .records import Outcome
 from .replicas import Replicas
@@ -40,7 +43,23 @@ def refusal_of(replicas: Replicas, command: c.PutService) -> Outcome | None:
         what, other = ("no cluster", "one") if service.spec.cluster is None else ("a cluster", "another service")
         reason = f"{command.name} is {what} and cannot become {other}"
         return refused("kind", f"{reason}; remove it first, or choose another name")
-    return None
+    return _circle(replicas, command) if command.no_circles else None
+
+
+def _circle(replicas: Replicas, command: c.PutService) -> Outcome | None:
+    """Why the service cannot wait for what it newly says: that waits for it already."""
+    service, depends_on = replicas.services.find(command.name), command.spec.depends_on
+    if service is not None and service.spec.depends_on == depends_on:
+        return None
+
+    def waits_for(name: str) -> Iterable[str]:
+        other = replicas.services.find(name)
+        if name == command.name:
+            return depends_on
+        return () if other is None else other.spec.depends_on
+
+    circle = find_circle(command.name, waits_for)
+    return refused("circle", in_words(circle)) if circle else None
 
 
 def roll_back_service(replicas: Replicas, change: Change, command: c.RollBackService) -> Outcome:

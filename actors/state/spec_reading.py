@@ -215,7 +215,7 @@ def _rule_faults(spec: ServiceSpec) -> Iterator[InvalidCall]:
             yield InvalidCall(f"$.placement.{field}", message, f"send at most {MOST_RULES}")
     for i, rule in enumerate(place.constraints):
         try:
-            constraints.parse(rule)
+            constraints.read(rule)
         except ValueError as error:
             yield InvalidCall(f"$.placement.constraints[{i}]", str(error), constraints.HINT)
     for i, attribute in enumerate(place.preferences):
@@ -239,7 +239,7 @@ def _affinity_faults(place: Placement, name: str) -> Iterator[InvalidCall]:
             yield InvalidCall(f"{path}.weight", f"a weight of {affinity.weight}", hint)
         if affinity.constraint:
             try:
-                constraints.parse(affinity.constraint)
+                constraints.read(affinity.constraint)
             except ValueError as error:
                 yield InvalidCall(f"{path}.constraint", str(error), constraints.HINT)
         elif affinity.service:

@@ -18,19 +18,22 @@ Address = Callable[[str | None], str | None]
 View = dict[str, Any]
 
 
-def services(state: ClusterState, address: Address, cluster: str = "0") -> list[View]:
+def services(state: ClusterState, address: Address, cluster: str = "0", now_ms: int | None = None) -> list[View]:
     """Every service, in order of creation: what is desired, what runs where, and the newest call that set it.
 
-    Services that are only asked for yet stand at the end. `cluster` is the id of this one.
+    Services that a call asks for which still waits stand at the end. `cluster` is the id of this one;
+    `now_ms` how late it is on its clock, for who knows it better than the log.
     """
     latest = state.newest_calls()
-    why = {pending.service: pending.reason for pending in state.pending()}
+    why = {pending.service: pending.reason for pending in state.pending(now_ms)}
     views = [
         _service(state, record, latest.pop(record.name, None), why, address)
         | cluster_view(cluster, record.name, record.spec.cluster)
         for record in state.services()
     ]
     for name, call in latest.items():
+        if call.executed_index is not None:
+            continue  # what it asked for was removed since, or was refused
         wanted = next(request for request in call.services if request.name == name)
         views.append(
             {
@@ -100,11 +103,12 @@ def call_view(call: CallRecord, address: Address, cluster: str = "0") -> View:
     return view
 
 
-def state_view(state: ClusterState, address: Address, cluster: str = "0") -> View:
-    """What `/state` says, all from one state: services, the last call, those that wait, and how the load is spread."""
+def state_view(state: ClusterState, address: Address, cluster: str = "0", now_ms: int | None = None) -> View:
+    """What `/state` says, all from one state: services, the last call, those that wait, and how the load is spread.
+    `now_ms` as above."""
     last = state.last_call()
     return {
-        "services": services(state, address, cluster),
+        "services": services(state, address, cluster, now_ms),
         "last_call": None if last is None else call_view(last, address, cluster),
         "calls_waiting": [
             {
@@ -121,16 +125,18 @@ def state_view(state: ClusterState, address: Address, cluster: str = "0") -> Vie
         },
         "pending": [
             {"service": pending.service, "replicas": pending.waiting, "reason": pending.reason}
-            for pending in state.pending()
+            for pending in state.pending(now_ms)
         ],
         "statistics": dict(state.statistics()),
     }
 
 
 def load_table(state: ClusterState, address: Address) -> View:
-    """`{service_id: {address: replicas}}`, by the newest call of each service."""
+    """`{service_id: {address: replicas}}`, by the newest call of each service that is there or asked for."""
     table: View = {}
     for name, call in state.newest_calls().items():
+        if call.executed_index is not None and state.service(name) is None:
+            continue  # what it asked for was removed since
         row = table.setdefault(call.id, {})
         for node, replicas in _addressed(state.load_distribution(name).items(), address).items():
             row[node] = row.get(node, 0) + replicas

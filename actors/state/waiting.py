@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import restarts
-from .depending import unmet
+from .depending import CIRCLE_HINT, circle_of, in_words, unmet
 from .nodes import Room
 from .obstacles import TOO_FEW_SLOTS, in_counts, obstacles
 from .replicas import Replicas
@@ -13,25 +13,42 @@ from .runs import Ints
 from .services import Service
 
 
-def why_waiting(service: Service, replicas: Replicas) -> str:
-    """A sentence for the replicas of a service that wait; empty when none does."""
+def why_waiting(service: Service, replicas: Replicas, now_ms: int | None = None) -> str:
+    """A sentence for the replicas of a service that wait; empty when none does.
+
+    now_ms: how late it is on the cluster's clock, for who knows it better than the log.
+    """
     if not service.pending:
         return ""
     by = replicas.preempted.get(service.number)
-    return (f"preempted by {by}; " if by else "") + _why(service, replicas)
+    why = why_held_back(service, replicas, now_ms) or _why(service, replicas)
+    return (f"preempted by {by}; " if by else "") + why
+
+
+def why_held_back(service: Service, replicas: Replicas, now_ms: int | None = None) -> str:
+    """What the replicas wait for where that is no room on a node: another service, or the time of their restart; empty
+    where it is room. `now_ms` as above."""
+    others = unmet(service, replicas)
+    if others:
+        circle = circle_of(service, replicas)
+        never = f"; {in_words(circle)}: {CIRCLE_HINT}" if circle else ""
+        return f"not started yet: it waits for {', and for '.join(others)}{never}"
+    now_ms = replicas.clock_ms if now_ms is None else now_ms
+    waits = restarts.waiting(service.restarts, now_ms)
+    if not service.pending or service.pending > len(waits):
+        return ""
+    seconds = max(0.1, round((int(waits[:, restarts.READY].min()) - now_ms) / 1_000, 1))
+    worst = int(waits[:, restarts.ATTEMPTS].max())
+    times = f"a slot ended {worst} time{'s' if worst > 1 else ''}"
+    return f"restarting: {_who(service)}; the next in {seconds:g} s; {times}"
+
+
+def _who(service: Service) -> str:
+    return f"{service.pending} of {service.replicas} replicas wait"
 
 
 def _why(service: Service, replicas: Replicas) -> str:
-    others = unmet(service, replicas)
-    if others:
-        return f"not started yet: it waits for {', and for '.join(others)}"
-    nodes = replicas.nodes
-    who = f"{service.pending} of {service.replicas} replicas wait"
-    waits = restarts.waiting(service.restarts, replicas.clock_ms)
-    if len(waits) and service.pending <= len(waits):
-        seconds = (int(waits[:, restarts.READY].min()) - replicas.clock_ms) / 1_000
-        worst = int(waits[:, restarts.ATTEMPTS].max())
-        return f"restarting: {who}; the next in {seconds:g} s; a slot ended {worst} time{'s' if worst > 1 else ''}"
+    nodes, who = replicas.nodes, _who(service)
     ready = int(np.count_nonzero(nodes.ready))
     if not ready:
         return f"no node is ready: {who}; {len(nodes.present())} nodes are known; start or add one"

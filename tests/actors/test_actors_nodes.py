@@ -6,7 +6,14 @@ import pytest
 from yard import Yard
 
 from raftyard.actors.errors import Conflict, PortInUse, UnknownNode
-from raftyard.actors.messages import AddNodeRequest, AskNode, LinkPolicy, RemoveNodeRequest
+from raftyard.actors.messages import (
+    AddNodeRequest,
+    AskNode,
+    LinkPolicy,
+    RemoveNodeRequest,
+    UpdateNodeRequest,
+)
+from raftyard.actors.scenarios.inside import Inside
 
 
 class PortsOfOthers:
@@ -147,6 +154,20 @@ def test_beyond_five_nodes_are_workers_that_run_replicas_and_answer():
         assert (worker["state"], worker["load"], worker["log"]) == ("WORKER", 10, [])
         assert worker["leader"] == yard.address(yard.leader())
         assert len(yard.running()["node_6"]) == 10
+
+
+def test_a_node_says_the_capacity_that_was_agreed_on_and_not_the_one_it_was_started_with():
+    with Yard(nodes=7) as yard:
+        yard.settle()
+        for node in ("node_1", "node_6"):
+            yard.ask(UpdateNodeRequest(node=node, body={"capacity": 3}))
+        yard.settle()
+        yard.run(2.0)
+        said = {node: yard.ask(AskNode(node=node))["capacity"] for node in ("node_0", "node_1", "node_6")}
+        assert said == {"node_0": 100, "node_1": 3, "node_6": 3}
+        stats = {node["stats"]["id"]: node["stats"]["capacity"] for node in yard.picture()["nodes"]}
+        assert (stats["node_1"], stats["node_6"]) == (3, 3)
+        assert Inside(yard.system, "0").node("node_1").capacity == 3
 
 
 def test_a_worker_becomes_a_voter_when_a_voter_leaves():

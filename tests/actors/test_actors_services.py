@@ -15,7 +15,9 @@ from raftyard.actors.errors import (
 )
 from raftyard.actors.messages import (
     AddNodeRequest,
+    AskNode,
     ChangeService,
+    DescribePlan,
     DescribeService,
     DescribeServices,
     DescribeTasks,
@@ -263,3 +265,83 @@ def test_a_job_is_completed_even_where_its_nodes_lose_messages(yard: Yard):
     yard.until(lambda: yard.ask(DescribeService(service="sum"))["completed"] == 20, within_s=60.0)
     shown = yard.ask(DescribeService(service="sum"))
     assert (shown["placed"], shown["pending"]) == (0, 0)
+
+
+def test_times_in_answers_go_on_while_nothing_happens(yard: Yard):
+    put(yard, "web", replicas=1, restart={"delay_s": 15}, simulate={"run_s": 1, "exit_code": 1})
+    yard.until(lambda: yard.ask(DescribeService(service="web"))["history"])
+    yard.run(5.0)
+
+    def left_s(reason: str) -> float:
+        return float(reason.partition("the next in ")[2].partition(" s")[0])
+
+    before = yard.ask(DescribeService(service="web"))
+    yard.run(5.0)
+    after = yard.ask(DescribeService(service="web"))
+    assert 9 <= left_s(before["reason"]) <= 10.5
+    assert left_s(before["reason"]) - left_s(after["reason"]) == pytest.approx(5, abs=0.1)
+    assert after["history"][0]["age_s"] - before["history"][0]["age_s"] == pytest.approx(5, abs=0.1)
+    [listed] = yard.ask(DescribeServices())["results"]
+    assert left_s(listed["reason"]) == pytest.approx(left_s(after["reason"]), abs=0.1)
+    for detail in ("", "state"):
+        [in_picture] = yard.picture(detail=detail)["services"]
+        assert left_s(in_picture["reason"]) == pytest.approx(left_s(after["reason"]), abs=0.1)
+
+
+def test_the_deadline_of_a_drain_is_told_at_once_and_comes_nearer(yard: Yard):
+    put(yard, "web", replicas=50, simulate={"start_s": 30})
+    yard.run(1.0)
+    order = {"availability": "drain", "drain": {"max_parallel": 1, "deadline_s": 60}}
+    first = yard.ask(UpdateNodeRequest(node="node_0", body=order))["drain"]
+    assert 59 <= first["deadline_in_s"] <= 60
+    yard.run(20.0)
+    later = yard.ask(UpdateNodeRequest(node="node_0", body={"labels": {"a": "b"}}))["drain"]
+    assert 39 <= later["deadline_in_s"] <= 40
+
+
+def test_services_cannot_be_made_to_wait_for_each_other(yard: Yard):
+    put(yard, "a", replicas=1, depends_on={"b": "started"})
+    put(yard, "b", replicas=1, depends_on={"c": "started"})
+    for change in (
+        lambda: put(yard, "c", replicas=1, depends_on={"a": "started"}),
+        lambda: yard.ask(DescribePlan(body={"service": {"name": "c", "spec": {"depends_on": {"a": "started"}}}})),
+    ):
+        with pytest.raises(InvalidRequest) as caught:
+            change()
+        told = "c waits for a, a waits for b, b waits for c: none of them could ever start"
+        assert (str(caught.value).partition(";")[0], caught.value.hint) == (told, "take one of them out of depends_on")
+    put(yard, "c", replicas=1)
+    with pytest.raises(InvalidRequest) as caught:
+        patch(yard, "c", depends_on={"a": "started"})
+    assert caught.value.path == "$.depends_on"
+    yard.settle()
+    assert sum(yard.placed("a").values()) == 1
+
+
+def test_what_a_node_has_and_how_far_its_drain_has_come_can_be_read_without_changing_it(yard: Yard):
+    put(yard, "web", replicas=50, reservations={"cpu_milli": 100}, simulate={"start_s": 30})
+    yard.run(1.0)
+    order = {
+        "availability": "drain",
+        "drain": {"max_parallel": 1, "deadline_s": 60},
+        "labels": {"zone": "a"},
+        "resources": {"cpu_milli": 4000, "gpus": 2},
+        "gpu_model": "T4",
+        "platform": {"os": "linux", "arch": "arm64"},
+    }
+    patched = yard.ask(UpdateNodeRequest(node="node_0", body=order))
+    shown = yard.ask(AskNode(node="node_0", with_facts=True))
+    fields = ("id", "availability", "status", "labels", "resources", "platform", "taken", "gpus")
+    assert {name: shown[name] for name in fields} == {name: patched[name] for name in fields}
+    assert shown["taken"]["cpu_milli"] > 0 and shown["gpus"] == {"model": "T4", "taken_milli": [0, 0]}
+    assert shown["drain"]["replicas_left"] > 0 and 58 <= shown["drain"]["deadline_in_s"] <= 60
+    assert shown["state"] and shown["labels"] == {"zone": "a"}
+
+
+def test_a_node_says_what_it_knows_itself_while_there_is_no_leader(yard: Yard):
+    leader = yard.leader()
+    others = [name for name in yard.names() if name != leader]
+    yard.cut(*yard.around(others[0]), *yard.around(others[1]), *yard.around(others[2]))
+    yard.until(lambda: yard.front().leader is None)
+    shown = yard.ask(AskNode(node=others[3], with_facts=True))
+    assert shown["id"] == others[3] and "taken" not in shown

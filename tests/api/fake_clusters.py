@@ -212,8 +212,12 @@ class FakeClusters:
     def update_node(self, cluster: str, node: str, body: Any) -> Answer:
         self._row(cluster, node)
         self.asked.append(("update_node", cluster, node, body))
+        return self._facts(node) | body
+
+    @staticmethod
+    def _facts(node: str) -> Answer:
         facts = {"id": node, "availability": "active", "status": "ready", "labels": {}, "resources": {}, "taken": {}}
-        return facts | body
+        return facts | {"platform": {"os": "", "arch": ""}}
 
     def settings(self, cluster: str) -> Answer:
         self._known(cluster)
@@ -274,10 +278,11 @@ class FakeClusters:
         host, port = node.split(":")
         return {"host": host, "port": int(port), "state": "FOLLOWER", "capacity": 100, "load": 0}
 
-    def node(self, cluster: str, node: str, log: LogRange) -> Answer:
+    def node(self, cluster: str, node: str, log: LogRange, *, with_facts: bool = False) -> Answer:
         self._row(cluster, node)
         self.asked.append(("node", cluster, node, log))
-        return self._stats(node) | {"term": 1, "leader": None, "commit_index": 0, "log": []}
+        shown = self._stats(node) | {"term": 1, "leader": None, "commit_index": 0, "log": []}
+        return shown | self._facts(node) if with_facts else shown
 
     def node_connections(self, cluster: str, node: str) -> Answer:
         return self._row(cluster, node)

@@ -7,7 +7,7 @@ import pytest
 
 from raftyard.api.addresses import canonical_address
 from raftyard.api.ports import LogRange
-from raftyard.api.shapes import NewNode, NodeDetail
+from raftyard.api.shapes import NewNode, NodeDetail, NodeWhole
 
 HERE = "localhost:8001"
 
@@ -75,6 +75,15 @@ def test_a_node_describes_itself_on_its_own_port(ask, path):
     assert answer.status_code == 200
     shown = msgspec.convert(answer.json, NodeDetail)
     assert (shown.host, shown.port, shown.state) == ("localhost", 8001, "FOLLOWER")
+
+
+def test_a_node_under_its_cluster_shows_what_was_agreed_on_without_being_changed(ask, clusters):
+    shown = msgspec.convert(ask("GET", "/clusters/0/nodes/localhost:8001").json, NodeWhole)
+    assert (shown.availability, shown.resources, shown.taken, shown.drain) == ("active", {}, {}, None)
+    assert clusters.asked[-1][0] == "node"
+    patched = ask("PATCH", "/clusters/0/nodes/localhost:8001", {"labels": {}}).json
+    assert patched.items() <= ask("GET", "/clusters/0/nodes/localhost:8001").json.items()
+    assert "taken" not in ask("GET", "/stats", node=HERE).json
 
 
 def test_a_node_without_a_port_of_its_own_answers_under_its_cluster(ask):

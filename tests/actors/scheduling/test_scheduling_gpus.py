@@ -235,6 +235,47 @@ def test_a_member_made_from_a_snapshot_goes_on_with_the_same_devices():
     assert other.tasks_of_service("more") == loop.state.tasks_of_service("more")
 
 
+def test_a_replica_leaves_a_node_whose_gpus_turn_out_to_be_of_another_model():
+    loop = racks(2, 2)
+    loop.put(replicas=2, reservations={"gpus": 1, "gpu_models": ["A100"]})
+    loop.settle()
+    assert {node for node, _ in devices(loop)} == {"n0", "n1"}
+    loop.status("n0", "down")
+    loop.node("n0", gpu_model="T4")
+    assert loop.state.service("web").misplaced == 0, "it is lost already"
+    loop.status("n0", "ready")
+    loop.node("n0", gpu_model="a100")
+    loop.settle()
+    loop.node("n0", gpu_model="T4")
+    assert loop.state.service("web").misplaced == len([node for node, _ in devices(loop) if node == "n0"]) > 0
+    loop.settle()
+    assert [node for node, _ in devices(loop)] == ["n1", "n1"]
+    assert loop.state.service("web").misplaced == 0
+
+
+def test_a_node_that_comes_back_with_another_model_keeps_no_replica_that_names_one():
+    loop = racks(2)
+    loop.put(replicas=1, reservations={"gpus": 1, "gpu_models": ["A100"]})
+    loop.settle()
+    loop.status("n0", "down")
+    loop.node("n0", gpu_model="T4")
+    loop.status("n0", "ready")
+    loop.settle()
+    assert devices(loop) == [] and loop.state.service("web").pending == 1
+    assert "no GPU of model A100 on 1 node" in explain(loop.state, "web").summary
+
+
+def test_replicas_of_an_older_template_wait_for_their_turn_of_the_update():
+    loop = racks(2, 2)
+    loop.node("n1", gpu_model="T4")
+    loop.put(replicas=2, reservations={"gpus": 1, "gpu_models": ["A100"]}, update={"parallelism": 1, "delay_s": 5})
+    loop.settle()
+    loop.put(replicas=2, reservations={"gpus": 1, "gpu_models": ["T4"]}, update={"parallelism": 1, "delay_s": 5})
+    assert loop.state.service("web").misplaced == 0
+    loop.do(loop.next_command())
+    assert sorted(node for node, _ in devices(loop)) == ["n0", "n1"]
+
+
 def test_what_a_node_runs_names_the_devices():
     loop = racks(2)
     loop.put(replicas=3, reservations={"gpus": 1, "gpu_milli": 500})

@@ -189,6 +189,65 @@ def test_a_service_waits_for_the_one_it_depends_on(condition, states):
     assert loop.after(1) == [1, 2], "what has begun does not wait again"
 
 
+def test_what_waits_for_another_service_or_its_time_blames_no_node():
+    loop = loop_with(name="web", replicas=1, depends_on={"db": "started"})
+    told = explain(loop.state, "web")
+    assert (told.summary, told.nodes) == ("not started yet: it waits for db to be started", ())
+    loop.put("api", replicas=1, restart={"delay_s": 15})
+    loop.settle()
+    loop.end(1, service="api")
+    told = explain(loop.state, "api")
+    assert (told.summary, told.nodes) == (told.pending.reason, ())
+    assert "the next in 15 s" in told.summary
+
+
+def test_a_service_that_waits_for_a_job_that_has_given_up_says_so_and_what_helps_does():
+    loop = loop_with(name="web", replicas=1, depends_on={"migrate": "completed"})
+    loop.put("migrate", mode="replicated-job", replicas=1, restart={"condition": "none"})
+    loop.settle()
+    loop.end(1, service="migrate")
+    assert loop.after(100) == []
+    reason = explain(loop.state, "web").pending.reason
+    assert "waits for migrate to be completed (migrate has given up 1 of 1 replicas: " in reason
+    assert "force_update" in reason
+    loop.put("migrate", mode="replicated-job", replicas=1, restart={"condition": "none"}, force_update=1)
+    loop.settle()
+    assert explain(loop.state, "web").pending.reason == "not started yet: it waits for migrate to be completed"
+    loop.end(1, state=TaskState.COMPLETE, service="migrate")
+    assert loop.after(1) == [1]
+
+
+@pytest.mark.parametrize(("condition", "is_hopeless"), [("started", False), ("healthy", True)])
+def test_one_replica_that_is_left_is_enough_to_have_started_and_not_to_be_healthy(condition, is_hopeless):
+    loop = loop_with(name="web", replicas=1, depends_on={"db": condition})
+    loop.put("db", replicas=2, restart={"condition": "none"})
+    loop.settle()
+    node, task = loop.tasks("db")[1]
+    loop.do(c.ReportTasks(node=node, incarnation=1, updates=report_updates([(task, TaskState.FAILED)])))
+    assert ("given up 1 of 2" in explain(loop.state, "web").pending.reason) == is_hopeless
+
+
+def test_a_service_that_is_no_job_never_completes_and_who_waits_for_that_is_told():
+    loop = loop_with(name="web", replicas=1, depends_on={"db": "completed"})
+    loop.put("db", replicas=1)
+    loop.settle()
+    assert "db is replicated, which never completes" in explain(loop.state, "web").pending.reason
+
+
+def test_a_circle_that_came_about_is_told_with_the_reason():
+    loop = loop_with(name="a", replicas=1, depends_on={"b": "started"})
+    loop.put("b", replicas=1, depends_on={"c": "started"})
+    loop.put("c", replicas=1, depends_on={"a": "started"})
+    loop.put("outside", replicas=1, depends_on={"a": "started"})
+    assert loop.after(1) == []
+    reason = explain(loop.state, "a").pending.reason
+    assert "waits for b to be started; a waits for b, b waits for c, c waits for a: none of them could" in reason
+    assert "none of them" not in explain(loop.state, "outside").pending.reason
+    loop.put("c", replicas=1)
+    loop.settle()
+    assert "none of them" not in explain(loop.state, "a").pending.reason
+
+
 def test_a_service_waits_for_a_job_to_be_done():
     loop = loop_with(name="web", replicas=1, depends_on={"migrate": "completed"})
     loop.put("migrate", mode="replicated-job", replicas=1)

@@ -23,6 +23,25 @@ def mistake(service, **others):
     return caught.value
 
 
+@pytest.mark.parametrize(
+    ("waits", "path", "told"),
+    [
+        ({"web": ["db"], "db": ["web"]}, "$.services.web.depends_on", "web waits for db, db waits for web: none"),
+        ({"web": ["db"], "db": ["mq"], "mq": ["db"]}, "$.services.db.depends_on", "db waits for mq, mq waits for db"),
+        ({"web": ["web"]}, "$.services.web.depends_on", "wait for itself"),
+    ],
+)
+def test_services_that_wait_for_each_other_are_refused_with_the_circle(waits, path, told):
+    with pytest.raises(InvalidCall) as caught:
+        read_stack("shop", {"services": {n: {"image": "x", "depends_on": o} for n, o in waits.items()}})
+    assert caught.value.path.startswith(path) and told in caught.value.message
+
+
+def test_services_that_wait_for_the_same_one_are_no_circle():
+    waits = {"web": ["db", "mq"], "mq": ["db"], "db": []}
+    read_stack("shop", {"services": {n: {"image": "x", "depends_on": o} for n, o in waits.items()}})
+
+
 WHOLE = {
     "image": "nginx:1.27",
     "command": "serve --name 'a b'",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from raftyard.actors.state.constraints import parse
+from raftyard.actors.state.constraints import parse, read
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from raftyard.actors.state.constraints import parse
     ],
 )
 def test_a_rule_lets_nodes_pass_by_their_value(rule, passes, not_these):
-    parsed = parse(rule)
+    parsed = read(rule)
     assert all(parsed.is_met(value) for value in passes)
     assert not any(parsed.is_met(value) for value in not_these)
 
@@ -34,8 +34,16 @@ def test_a_rule_lets_nodes_pass_by_their_value(rule, passes, not_these):
         ("node.labels.zone == ", "has no value"),
         ("node.labels.zone in (a,)", "has no value"),
         ("node.labels.disks > many", "is not a number"),
+        ("node.labels.zone in (a, b", "brackets of 'node.labels.zone in .a, b' do not match"),
+        ("node.labels.zone in a, b)", "do not match"),
+        ("node.labels.zone in ((a, b))", "do not match"),
+        ("node.labels.zone in )a(", "do not match"),
     ],
 )
 def test_a_rule_that_makes_no_sense_says_why(rule, words):
     with pytest.raises(ValueError, match=words):
-        parse(rule)
+        read(rule)
+
+
+def test_a_rule_that_lacks_a_bracket_and_was_agreed_on_earlier_still_counts():
+    assert parse("node.labels.zone in (a, b").values == ("a", "b")

@@ -60,6 +60,7 @@ def test_every_part_of_a_spec_is_understood_and_maps_are_put_in_order():
         ({"ports": [{"published": 1}, {"published": 1}]}, "$.ports", "twice"),
         ({"ports": [{"published": 70_000}]}, "$.ports[0].published", "too large"),
         ({"placement": {"constraints": ["zone == a"]}}, "$.placement.constraints[0]", "no attribute"),
+        ({"placement": {"constraints": ["node.name in (a, b"]}}, "$.placement.constraints[0]", "brackets"),
         ({"placement": {"profile": "binpak"}}, "$.placement.profile", "did you mean binpack?"),
         ({"placement": {"affinities": [{"weight": 5}]}}, "$.placement.affinities[0]", "a constraint or to a service"),
         (
