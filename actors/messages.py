@@ -886,6 +886,7 @@ EVENT_KINDS = {
     "cluster-replaced": "id, nodes; in cluster 0's log",
     "cluster-removed": "id; in cluster 0's log",
     "cluster-started": "nodes; its actors run",
+    "cluster-failed": "reason; its files keep it from starting",
     "cluster-stopped": "its actors are gone",
     "scenario-started": "scenario, seed, clock",
     "scenario-step": "step, verb, what; a step of the scenario begins",

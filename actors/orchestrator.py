@@ -7,13 +7,24 @@ recorded by its parent, as a service of it (nesting.py).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from .cluster import Cluster, ClusterSettings
-from .errors import Conflict, InvalidRequest, PortInUse, RaftyardError, TimedOut, UnknownCluster, from_values
+from .errors import (
+    Conflict,
+    InvalidRequest,
+    PortInUse,
+    RaftyardError,
+    TimedOut,
+    Unavailable,
+    UnknownCluster,
+    from_values,
+)
+from .failed import FailedCluster, what_to_do
 from .frontdoor import Home, Nesting, Ports
 from .frontdoor.hosting import check_not_nested
 from .messages import (
@@ -37,7 +48,7 @@ from .messages import (
 from .raft.config import RaftConfig
 from .state import commands
 from .storage.base import StorageBroken
-from .storage.folder import DataFolder
+from .storage.folder import LOCK, DataFolder
 from .storage.simulated import DiskFaults
 from .system import Actor, Promise, System, Terminated
 
@@ -47,6 +58,9 @@ PORTS_A_CLUSTER = 100
 NODES_WITH_PORTS = 99
 HIGHEST_PORT = 65_535
 RECORD_S = 8.0
+LONGEST_ID = 63
+LONGEST_SHOWN = 80
+CLUSTER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 ClusterCommand = commands.CreateCluster | commands.ReplaceCluster | commands.RemoveCluster
 
@@ -101,14 +115,26 @@ def start_orchestrator(
 
 
 def find_homes(settings: OrchestratorSettings) -> dict[str, Home]:
-    """The clusters that live in the data folder, or a first one. Raises StorageBroken, StorageDamaged."""
+    """The clusters that live in the data folder, or a first one.
+
+    One whose files are damaged is left out, and fails once cluster 0's log says that it should be there. Raises
+    StorageBroken, StorageDamaged where that is cluster 0 itself.
+    """
     folders = () if settings.data is None else settings.data.clusters()
-    found = [Home.found(folder, settings.host, settings.port) for folder in folders]
-    homes = {home.spec.cluster: home for home in found}
+    homes = {}
+    for folder in folders:
+        try:
+            home = Home.found(folder, settings.host, settings.port)
+        except StorageBroken:
+            if folder.path.name == "0":
+                raise
+        else:
+            homes[home.spec.cluster] = home
     if "0" not in homes:
-        if homes:
+        if folders:
             raise StorageBroken(
-                f"{settings.data.path if settings.data else ''} has clusters {', '.join(homes)}, but not cluster 0, "
+                f"{settings.data.path if settings.data else ''} has clusters "
+                f"{', '.join(homes) or ', '.join(folder.path.name for folder in folders)}, but not cluster 0, "
                 "which records the others; put a backup into an empty folder with raftyard restore"
             )
         homes["0"] = _new_home(settings, first_cluster(settings))
@@ -116,7 +142,14 @@ def find_homes(settings: OrchestratorSettings) -> dict[str, Home]:
 
 
 def _new_home(settings: OrchestratorSettings, spec: ClusterSpec) -> Home:
+    """Raises StorageBroken."""
     folder = None if settings.data is None else settings.data.cluster(spec.cluster)
+    if folder is not None and folder.exists():
+        # It could not be read at the start, or it is what was left of another one by that name.
+        home = Home.found(folder, settings.host, settings.port)
+        if (home.spec.cluster, home.spec.version, home.spec.parent) == (spec.cluster, spec.version, spec.parent):
+            return home
+        folder.destroy()
     return Home(spec, folder, settings.disks, settings.port)
 
 
@@ -139,7 +172,7 @@ class Orchestrator(Actor):
         self._recording: dict[int, Callable[[RaftyardError | None, int], None]] = {}
         self._expected: list[tuple[str, int | None, Promise]] = []
         self._reserved: dict[str, int] = {}
-        self._nesting = Nesting(self, homes)
+        self._nesting = Nesting(self, homes, self._is_kept)
 
     def on_start(self) -> None:
         """Start every cluster that lives here."""
@@ -173,11 +206,15 @@ class Orchestrator(Actor):
         return None
 
     def _start(self, cluster: str) -> None:
+        home = self._homes[cluster]
+        if home.failure:
+            self.context.spawn(FailedCluster, cluster_actor(cluster), home, parent=self.context.name)
+            return
         settings, under = self._settings, self._underlay(cluster)
         self.context.spawn(
             Cluster,
             cluster_actor(cluster),
-            self._homes[cluster],
+            home,
             ClusterSettings(
                 raft=settings.raft,
                 link=settings.link if under is None else LinkPolicy(),
@@ -249,12 +286,7 @@ class Orchestrator(Actor):
             )
         if cluster in self._homes:
             check_not_nested(self._homes[cluster], "it is not made or replaced by itself", "change or remove")
-        if "." in cluster:
-            raise InvalidRequest(
-                f"{cluster} would be the name of a nested cluster",
-                path="$.id",
-                hint="choose an id without a dot, or put a service with a cluster: PUT /clusters/ID/services/NAME",
-            )
+        check_id(cluster)
         if cluster in self._homes and not request.replace:
             raise Conflict(f"there is a cluster {cluster!r} already", hint="PUT /clusters/ID replaces it")
 
@@ -297,7 +329,14 @@ class Orchestrator(Actor):
             home = self._homes.get(cluster)
             running = -1 if home is None or cluster in self._stopping else home.spec.version
             if home is None if version is None else running >= version:
-                promise.keep({"status": "ok", "id": cluster})
+                if home is not None and home.failure:
+                    promise.fail(
+                        Unavailable(
+                            f"cluster {cluster} could not be started: {home.failure}", hint=what_to_do(cluster)
+                        )
+                    )
+                else:
+                    promise.keep({"status": "ok", "id": cluster})
             else:
                 waiting.append((cluster, version, promise))
         self._expected = waiting
@@ -400,9 +439,32 @@ class Orchestrator(Actor):
         if cluster in self._stopping:
             self._stopping[cluster] = spec
         elif cluster not in self._homes:
-            self._homes[cluster] = _new_home(self._settings, spec)
+            try:
+                self._homes[cluster] = _new_home(self._settings, spec)
+            except StorageBroken as error:
+                self._fail(spec, str(error))
             self._start(cluster)
-            self.context.emit("cluster-started", cluster=cluster, nodes=len(spec.nodes))
+            if not self._homes[cluster].failure:
+                self.context.emit("cluster-started", cluster=cluster, nodes=len(spec.nodes))
+
+    def _fail(self, spec: ClusterSpec, reason: str) -> None:
+        """A cluster cannot start: that is seen and said, and hinders nobody else."""
+        cluster, data = spec.cluster, self._settings.data
+        self._homes[cluster] = Home.failed(spec, None if data is None else data.cluster(cluster), reason)
+        self._close(list(spec.nodes))
+        self.context.log.error("cluster not started cluster=%s reason=%s", cluster, reason)
+        self.context.emit("cluster-failed", cluster=cluster, reason=reason)
+
+    def _is_kept(self, cluster: str) -> bool:
+        """Whether the data folder has files of a cluster, readable or not."""
+        return self._settings.data is not None and self._settings.data.cluster(cluster).exists()
+
+    def destroy(self, home: Home) -> None:
+        """Forget what a cluster kept; what cannot be removed is said."""
+        try:
+            home.destroy()
+        except StorageBroken as error:
+            self.context.log.error("files left behind cluster=%s reason=%s", home.spec.cluster, error)
 
     def end(self, cluster: str) -> None:
         """Stop a cluster and those nested in it, and forget what they kept."""
@@ -420,7 +482,9 @@ class Orchestrator(Actor):
         """A cluster's actors are gone: its place is free for the one that replaces it."""
         for cluster in tuple(self._stopping):
             if cluster_actor(cluster) == message.name:
-                self._homes.pop(cluster).destroy()
+                self.destroy(self._homes.pop(cluster))
+                for home in self._nesting.take_aside(cluster):
+                    self.destroy(home)
                 self.context.emit("cluster-stopped", cluster=cluster)
                 spec = self._stopping.pop(cluster)
                 if spec is not None and (spec.parent is None or spec.parent.cluster in self._homes):
@@ -429,6 +493,25 @@ class Orchestrator(Actor):
 
     def statistics(self) -> dict[str, int | float | str]:
         return super().statistics() | {"clusters": len(self._homes)}
+
+
+def check_id(cluster: str) -> None:
+    """Raise InvalidRequest for what cannot be the id of a cluster that is made by itself."""
+    if "." in cluster and CLUSTER_ID.fullmatch(cluster.replace(".", "")):
+        raise InvalidRequest(
+            f"{cluster[:LONGEST_SHOWN]} would be the name of a nested cluster",
+            path="$.id",
+            hint="choose an id without a dot, or put a service with a cluster: PUT /clusters/ID/services/NAME",
+        )
+    if len(cluster) <= LONGEST_ID and CLUSTER_ID.fullmatch(cluster) and cluster.lower() != LOCK:
+        return
+    shown = cluster if len(cluster) <= LONGEST_SHOWN else f"{cluster[:LONGEST_SHOWN]}…"
+    why = "is the name of a file of the data folder" if cluster.lower() == LOCK else "is no id for a cluster"
+    raise InvalidRequest(
+        f"{shown!r} {why}",
+        path="$.id",
+        hint=f"use 1 to {LONGEST_ID} letters, digits, - and _, beginning with a letter or digit; not {LOCK}",
+    )
 
 
 def _late() -> TimedOut:

@@ -85,6 +85,8 @@ def _json(req: Request) -> Any:
         raise Malformed("the body is empty", JSON_HINT)
     try:
         return _tidied(msgspec.json.decode(data))
+    except UnicodeDecodeError as error:
+        raise Malformed(f"the body is not UTF-8: {error.reason}", "send JSON, in UTF-8") from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise Malformed(f"the body is not JSON: {error}", JSON_HINT) from None
 

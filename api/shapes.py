@@ -172,6 +172,11 @@ class ClusterView(msgspec.Struct, kw_only=True):
     services: list[CallView]
     parent: ParentView | None = None
     """Of a nested cluster."""
+    state: str | None = None
+    """FAILED where its files keep it from starting: it has no nodes then, and all but DELETE and PUT is a 503."""
+    reason: str | None = None
+    hint: str | None = None
+    """What to do about it."""
 
 
 class Metadata(msgspec.Struct, kw_only=True):

@@ -105,6 +105,24 @@ def test_a_node_whose_file_is_damaged_stays_out_and_is_mended_by_adding_it_again
         assert all(node["accessible"] for node in nodes)
 
 
+def test_a_cluster_whose_file_is_damaged_fails_alone_and_can_be_removed(tmp_path: Path) -> None:
+    with program(tmp_path, nodes=1) as it:
+        it.start()
+        status, refused = it.call("PUT", "/clusters/lock", {"nodes": 1})
+        assert status == 422 and "63 letters, digits" in refused["hint"]
+        assert it.call("POST", "/clusters", {"nodes": 1})[0] == 201
+        it.stop()
+        (it.data / "1" / "home.json").write_bytes(b"{}")
+        it.start()
+        it.wait_for(lambda: it.call("GET", "/clusters")[1]["metadata"]["count"] == 2)
+        shown = it.call("GET", "/clusters")[1]["results"][1]
+        assert (shown["id"], shown["state"]) == ("1", "FAILED") and "is damaged" in shown["reason"]
+        assert it.call("GET", "/clusters/1/services")[0] == 503
+        place(it, "web", 3)
+        assert it.call("DELETE", "/clusters/1")[0] == 200
+        assert it.call("GET", "/clusters")[1]["metadata"]["count"] == 1
+
+
 def test_a_backup_of_a_running_program_brings_everything_back(tmp_path: Path) -> None:
     with program(tmp_path / "one") as it:
         it.start()

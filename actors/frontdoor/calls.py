@@ -20,6 +20,10 @@ from .questions import Questions
 __all__ = ["Calls"]
 
 Answer = dict[str, Any]
+KEY_S = 1.0
+"""So long an answer waits for the log to say whether an Idempotency-Key came before; then it is as without one."""
+MAX_KEYS = 2000
+"""As many bodies are remembered here; of the newest 1,000 finished calls the log knows them, too."""
 
 
 class Calls:
@@ -29,6 +33,8 @@ class Calls:
         self._host = host
         self._courier = courier
         self._questions = questions
+        self._bodies: dict[str, bytes] = {}
+        """What came with an Idempotency-Key, the newest last."""
         # Those that are not in the log yet, as they were answered.
         self._held: dict[str, Answer] = {}
         self._waiters: dict[str, list[Callable[[], None]]] = {}
@@ -38,21 +44,31 @@ class Calls:
         promise = self._host.context.promise()
         try:
             call = self._read(request)
+            body = self._body_of(call, request)
             self._courier.send(
-                commands.SubmitCall(call=call), lambda result, _: self._taken(call.id, result, promise)
+                commands.SubmitCall(call=call),
+                lambda result, _: self._taken(
+                    call.id, result, promise, is_waited_for=request.wait_s is not None
+                ),
             )
         except RaftyardError as error:
             promise.fail(error)
             return promise
+        is_new = body is not None and call.id not in self._bodies
+        if body is not None:
+            self._remember(call.id, body)
         answer = {**request.body, "status": "spreading pending", "service_id": call.id}
         clusters = {r.name: nested_cluster(self._host.id, r.name) for r in call.services if r.cluster is not None}
         if clusters:
             answer["clusters"] = clusters
         self._held[call.id] = answer
-        if request.wait_s is None:
-            promise.keep(answer)
-        else:
+        if request.wait_s is not None:
             self._wait_for(call.id, answer, promise, request.wait_s)
+        elif is_new and self._courier.has_leader:
+            # Whether the key came before only the log knows, which says so in a moment.
+            self._questions.later(KEY_S, lambda: promise.keep(answer))
+        else:
+            promise.keep(answer)
         return promise
 
     def describe(self, question: DescribeCall) -> Promise:
@@ -99,15 +115,36 @@ class Calls:
             idempotency_key=key,
         )
 
-    def _taken(self, call_id: str, result: Any, promise: Promise) -> None:
+    def _body_of(self, call: commands.ServiceCall, request: SubmitServiceCall) -> bytes | None:
+        """By what a call with a key is known again. Raises InvalidRequest where the key came with another body."""
+        if call.idempotency_key is None:
+            return None
+        body = blake2s(msgspec.json.encode(request.body, order="deterministic")).digest()
+        if self._bodies.get(call.id, body) != body:
+            raise _another_call(call.id)
+        return body
+
+    def _remember(self, call_id: str, body: bytes) -> None:
+        self._bodies[call_id] = body
+        if len(self._bodies) > MAX_KEYS:
+            del self._bodies[next(iter(self._bodies))]
+
+    def _taken(self, call_id: str, result: Any, promise: Promise, *, is_waited_for: bool) -> None:
         """The call is in the log (or refused there): a refusal reaches who waits."""
-        self._held.pop(call_id, None)
+        held = self._held.pop(call_id, None)
         if isinstance(result, RaftyardError):
             promise.fail(result)
         elif not result["ok"]:
+            self._bodies.pop(call_id, None)
             promise.fail(QueueFull(result["reason"]))
-        elif result["is_finished"]:
-            self.finished(CallsFinished(calls=(call_id,)))
+        elif result["code"] == "another-call":
+            self._bodies.pop(call_id, None)
+            promise.fail(_another_call(call_id))
+        else:
+            if not is_waited_for and held is not None:
+                promise.keep(held)
+            if result["is_finished"]:
+                self.finished(CallsFinished(calls=(call_id,)))
 
     def _wait_for(self, call_id: str, accepted: Answer, promise: Promise, wait_s: float) -> None:
         """Answer with the call as the leader has it; as it was accepted while no leader can say more."""
@@ -129,3 +166,10 @@ class Calls:
             f"no service call {call_id!r} in cluster {cluster}",
             hint="only the newest 1,000 finished calls are remembered",
         )
+
+
+def _another_call(call_id: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"the Idempotency-Key came before with another body, as service call {call_id}",
+        hint="send another key with another body; the same body again is the same call",
+    )

@@ -57,6 +57,11 @@ class Courier:
         self._sequence = 0
         self._retry: Timer | None = None
 
+    @property
+    def has_leader(self) -> bool:
+        """Whether anybody claims to lead."""
+        return self._claims.leader is not None
+
     def open(self) -> None:
         """Begin, once there is a context."""
         # A new incarnation is a new client: what the old one sent may still be applied, once, under its own name.

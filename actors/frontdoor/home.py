@@ -47,6 +47,8 @@ class Home:
         """What happened up to this entry of the log is in the event log."""
         self.has_been_led = False
         """Whether anybody ever led here: before that nobody can have been promised anything."""
+        self.failure = ""
+        """Why the cluster could not be started: what stands for one that cannot has nothing but its spec."""
         self.knows_told = True
         """False after a start of the program: what was told before may be more than `told_index`, if it crashed."""
         if folder is not None and not folder.exists():
@@ -71,6 +73,14 @@ class Home:
         home.has_been_led = True  # for all that we know
         home._move(host, port)
         home._write()
+        return home
+
+    @staticmethod
+    def failed(spec: ClusterSpec, folder: ClusterFolder | None, reason: str) -> Home:
+        """Stands for a cluster whose files keep it from starting; nothing of them is touched until `destroy`."""
+        home = Home(spec)
+        home.nodes, home.failure, home._folder = {}, reason, folder
+        home.has_been_led = True  # for all that we know
         return home
 
     def _move(self, host: str | None, port: int | None) -> None:
@@ -132,7 +142,7 @@ class Home:
             self._write()
 
     def destroy(self) -> None:
-        """The cluster has left for good."""
+        """The cluster has left for good. Raises StorageBroken where files of it stay behind."""
         if self._folder is not None:
             self._folder.destroy()
 

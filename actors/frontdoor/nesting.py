@@ -5,6 +5,7 @@ A nested cluster is there while its service is, by the word of the parent's lead
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from ..messages import (
@@ -34,14 +35,18 @@ class Yard(Protocol):
     def begin(self, spec: ClusterSpec) -> None: ...
     def end(self, cluster: str) -> None: ...
     def is_ending(self, cluster: str) -> bool: ...
+    def destroy(self, home: Home) -> None: ...
 
 
 class Nesting:
     """The nested clusters among `homes`."""
 
-    def __init__(self, yard: Yard, homes: dict[str, Home]) -> None:
+    def __init__(self, yard: Yard, homes: dict[str, Home], is_kept: Callable[[str], bool]) -> None:
         self._yard = yard
         self._homes = homes
+        self._is_kept = is_kept
+        self._aside: dict[str, Home] = {}
+        """Those whose parent is there and cannot start: they wait in the data folder until it is mended or removed."""
 
     def children(self, parent: str) -> list[str]:
         """Those that are services of a cluster."""
@@ -59,7 +64,16 @@ class Nesting:
             if home.spec.parent is not None and home.spec.parent.cluster not in self._homes
         ]:
             for cluster in orphans:
-                self._homes.pop(cluster).destroy()
+                home = self._homes.pop(cluster)
+                parent = home.spec.parent
+                if parent is not None and (parent.cluster in self._aside or self._is_kept(parent.cluster)):
+                    self._aside[cluster] = home
+                else:
+                    self._yard.destroy(home)
+
+    def take_aside(self, parent: str) -> list[Home]:
+        """Those that were waiting for a cluster, in it and in those within: it is gone for good."""
+        return [self._aside.pop(name) for name in tuple(self._aside) if name.startswith(f"{parent}.")]
 
     def follow(self, said: NestedClusters) -> None:
         """Start what is new, end what is gone, and tell the others which nodes they should have."""
@@ -78,6 +92,7 @@ class Nesting:
                 follow = FollowService(nodes=child.nodes, busy=self._busy(cluster))
                 self._yard.context.send(cluster_actor(cluster), follow)
             elif child.nodes:
+                self._aside.pop(cluster, None)
                 self._yard.begin(
                     ClusterSpec(
                         cluster=cluster,

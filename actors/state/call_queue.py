@@ -28,6 +28,15 @@ class QueuedCall(msgspec.Struct, kw_only=True, array_like=True):
     reason: str = ""
     shares: tuple[tuple[str, int], ...] = ()
 
+    def is_for(self, call: ServiceCall) -> bool:
+        """Whether it asks for the same; the order of a body's fields says nothing."""
+        if self.call.body == call.body:
+            return True
+        try:
+            return bool(msgspec.json.decode(self.call.body) == msgspec.json.decode(call.body))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return False
+
     def names(self) -> frozenset[str]:
         return frozenset(request.name for request in self.call.services)
 

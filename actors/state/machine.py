@@ -73,7 +73,9 @@ class ClusterState(Reading):
     def _submit_call(self, change: Change, call: c.ServiceCall) -> Outcome:
         same = self._queue.find_same(call)
         if same is not None:
-            return Outcome(call=same.record(), duplicate=True)
+            # Its sender has to hear that it is not the call that he thinks it is.
+            code = "" if same.is_for(call) else "another-call"
+            return Outcome(call=same.record(), duplicate=True, code=code)
         if len(self._queue) >= c.MAX_QUEUED_CALLS:
             return refused("queue-full", f"{len(self._queue)} service calls wait already; retry later")
         fault = _fault_of(call)

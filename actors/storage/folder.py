@@ -9,6 +9,8 @@ DATA/
 import fcntl
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import blake2s
 from pathlib import Path
 from urllib.parse import quote
@@ -23,6 +25,7 @@ from .sqlite import SqliteStorage, sync_folder
 __all__ = ["FORMAT", "ClusterFolder", "DataFolder", "HomeFile", "node_file"]
 
 LONGEST_NAME = 200
+LOCK = "lock"
 FORMAT = 1
 """Of home.json; another one is refused by name."""
 
@@ -61,7 +64,10 @@ class ClusterFolder:
 
     def exists(self) -> bool:
         """Whether a cluster lives here; a folder without home.json is what a crash left of one that was removed."""
-        return self._home.exists()
+        try:
+            return self._home.exists()
+        except OSError:
+            return True  # Nobody can look: `read` says why, and nothing may take its place.
 
     @property
     def _home(self) -> Path:
@@ -79,6 +85,8 @@ class ClusterFolder:
             if zlib.crc32(bytes(envelope.home)) != envelope.crc:
                 raise msgspec.DecodeError("its checksum does not fit")
             self._saved = msgspec.json.decode(envelope.home, type=HomeFile)
+        except OSError as error:
+            raise StorageBroken(f"{self._home} could not be read: {error.strerror}") from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise StorageDamaged(
                 f"{self._home} is damaged: {error}; put a backup into an empty folder with raftyard restore"
@@ -114,18 +122,20 @@ class ClusterFolder:
         return SqliteStorage(node_file(self.path, node), cluster, node, initial)
 
     def forget(self, node: str) -> None:
-        """A node has left for good; what is left of its log would only mislead."""
-        _remove(node_file(self.path, node))
+        """A node has left for good; what is left of its log would only mislead. Raises StorageBroken."""
+        with _broken(f"{node_file(self.path, node)} could not be removed"):
+            _remove(node_file(self.path, node))
 
     def destroy(self) -> None:
-        """The cluster was removed. home.json goes first: without it the rest is nobody's."""
-        if not self.path.exists():
-            return
-        self._home.unlink(missing_ok=True)
-        sync_folder(self.path)
-        for file in sorted(self.path.iterdir()):
-            file.unlink()
-        self.path.rmdir()
+        """The cluster was removed. home.json goes first: without it the rest is nobody's. Raises StorageBroken."""
+        with _broken(f"{self.path} could not be removed"):
+            if not self.path.is_dir():
+                return  # A file by that name is not ours.
+            self._home.unlink(missing_ok=True)
+            sync_folder(self.path)
+            for file in sorted(self.path.iterdir()):
+                file.unlink()
+            self.path.rmdir()
         self._saved = None
 
 
@@ -140,7 +150,7 @@ class DataFolder:
         """Raises StorageBroken, in one line that says what to do."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            handle = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise StorageBroken(
                 f"{self.path} cannot be used for data ({error.strerror}); name another folder with --data or DATA_DIR, "
@@ -167,7 +177,10 @@ class DataFolder:
 
     def cluster(self, cluster: str) -> ClusterFolder:
         """The folder of a cluster, whether it exists or not."""
-        return ClusterFolder(self.path / _file_name(cluster))
+        name = _file_name(cluster)
+        if name.lower() == LOCK:
+            name = f"%{ord(name[0]):02X}{name[1:]}"  # As no other id is written.
+        return ClusterFolder(self.path / name)
 
     def clusters(self) -> tuple[ClusterFolder, ...]:
         """Those that live here, in the order of their names."""
@@ -189,6 +202,15 @@ def _file_name(name: str) -> str:
         # A cluster in a cluster in a cluster… has a long id, and file systems take 255 bytes.
         text = f"{text[:100]}~{blake2s(name.encode(), digest_size=16).hexdigest()}"
     return text.replace(".", "%2E") if text.startswith(".") else text
+
+
+@contextmanager
+def _broken(what: str) -> Iterator[None]:
+    """Raises StorageBroken for what the file system says."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageBroken(f"{what}: {error.strerror}") from error
 
 
 def _remove(database: Path) -> None:

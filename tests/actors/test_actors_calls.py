@@ -211,3 +211,41 @@ def test_the_services_of_state_are_those_that_the_leader_has_confirmed(yard: Yar
 
     monkeypatch.setattr(Node, "describe", without_services)
     assert [service["name"] for service in yard.picture(detail="state")["services"]] == ["web"]
+
+
+def with_key(yard: Yard, body: dict[str, object], wait_s: float | None = None) -> dict[str, object]:
+    return dict(yard.ask(SubmitServiceCall(body=body, idempotency_key="k", wait_s=wait_s)))
+
+
+@pytest.mark.parametrize("wait_s", [None, 5.0])
+@pytest.mark.parametrize("between", ["nothing", "its end", "another leader", "another front door"])
+def test_a_key_that_comes_again_with_another_body_is_refused(yard: Yard, between: str, wait_s: float | None):
+    body, other = {"container": {"id": 5, "replicas": 25}}, {"container": {"id": 5, "replicas": 26}}
+    first = with_key(yard, body)
+    if between != "nothing":
+        yard.settle()
+    if between == "another leader":
+        yard.crash_node(yard.leader())
+        yard.settle()
+    if between == "another front door":
+        yard.crash("cluster/0")
+        yard.settle()
+    with pytest.raises(InvalidRequest, match="Idempotency-Key came before with another body") as caught:
+        with_key(yard, other, wait_s)
+    assert "another key" in caught.value.hint
+    again = with_key(yard, {"container": {"replicas": 25, "id": 5}}, wait_s)
+    assert again["service_id"] == first["service_id"], "the order of fields is no other body"
+    yard.settle()
+    assert sum(yard.placed("id-5").values()) == 25
+
+
+def test_a_key_whose_call_no_leader_has_yet_is_refused_with_another_body_too(yard: Yard):
+    isolate_all(yard)
+    yard.run(3.0)
+    first = with_key(yard, {"container": {"id": 5, "replicas": 25}})
+    with pytest.raises(InvalidRequest):
+        with_key(yard, {"container": {"id": 5, "replicas": 26}})
+    assert with_key(yard, {"container": {"id": 5, "replicas": 25}})["service_id"] == first["service_id"]
+    yard.heal()
+    yard.settle()
+    assert sum(yard.placed("id-5").values()) == 25

@@ -63,6 +63,16 @@ def test_malformed_json_is_a_400(ask, body):
     assert answer.json["type"] == "/problems/malformed"
 
 
+@pytest.mark.parametrize("body", [b'{"nodes": 3, "id": "\xe9t\xe9"}', b'{"\xff": 1}'])
+@pytest.mark.parametrize("path", ["/clusters", "/clusters/0/service", "/clusters/0/nodes", "/clusters/0/plan"])
+def test_a_body_that_is_not_utf_8_is_a_400_that_says_so(ask, path, body):
+    answer = ask("POST", path, body=body, headers=JSON)
+
+    assert answer.status_code == 400
+    assert answer.json["type"] == "/problems/malformed"
+    assert "UTF-8" in answer.json["hint"]
+
+
 @pytest.mark.parametrize(
     "media_type",
     ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain", "text/json"],
