@@ -14,8 +14,8 @@ from .quantities import Duration, Moment, Share
 
 __all__ = [
     "FAULTS", "FOR_ALL", "GROUPS", "MODIFIERS", "NAME", "SHAPES", "VERBS", "Chaos", "ClockFault", "ClusterShape",
-    "Delay", "Deployment", "DiskFault", "DiskShape", "Expectation", "LinkShape", "Member", "NewNode", "RaftShape", "Read",
-    "Rebalance", "Repeat", "Scenario", "Shares", "Step", "Submission", "Target", "Verb",
+    "Delay", "Deployment", "DiskFault", "DiskShape", "Expectation", "LinkShape", "Member", "NewNode", "RaftShape",
+    "Read", "Rebalance", "Repeat", "Scenario", "Shares", "Step", "Submission", "Target", "Verb",
 ]  # fmt: skip
 
 GROUPS = ("leader", "follower", "one", "minority", "majority", "all", "random")

@@ -30,9 +30,11 @@ from .format import (
     DiskFault,
     Expectation,
     NewNode,
+    RaftShape,
     Scenario,
     Step,
 )
+from .quantities import ns_of
 from .wording import choice_of, in_words, plainly, shown, words_for
 
 __all__ = ["read_scenario", "read_scenario_file"]
@@ -80,6 +82,7 @@ class _Reader:
                 self._wrong((key,), f"unknown section {key!r}{nearest(key, SECTIONS)}", key=True)
         cluster = self._field(value, "cluster", ClusterShape, ClusterShape())
         cluster = ClusterShape() if cluster is _WRONG else cluster
+        self._timeouts(cluster.raft)
         self.nodes = [f"node_{number}" for number in range(cluster.nodes)]
         self.has_disks = cluster.disks is not None
         clock = self._field(value, "clock", Literal["virtual", "live"], "virtual")
@@ -122,6 +125,16 @@ class _Reader:
     def _field(self, value: dict[str, Any], name: str, kind: Any, default: Any) -> Any:
         return self._convert(value[name], kind, (name,)) if name in value else default
 
+    def _timeouts(self, raft: RaftShape) -> None:
+        """What RaftConfig asks of them."""
+        times = (raft.heartbeat, raft.election_min, raft.election_max)
+        heartbeat_ms, min_ms, max_ms = (ns_of(time) // 1_000_000 for time in times)
+        if not 0 < heartbeat_ms < min_ms <= max_ms:
+            right = "whole milliseconds with 0ms < heartbeat < election_min <= election_max"
+            self._wrong(("cluster", "raft"), f"the times must be {right}, not {', '.join(times)}")
+        if raft.lease_reads and not raft.check_quorum:
+            self._wrong(("cluster", "raft", "lease_reads"), "lease_reads needs check_quorum: true")
+
     def _always(self, value: dict[str, Any], conditions: list[tuple[Path, Expression]]) -> tuple[str, ...]:
         listed = self._field(value, "always", list[str], [])
         names: list[str] = []
@@ -149,6 +162,8 @@ class _Reader:
                 )
             elif verb == "disk" and not self.has_disks:
                 self._wrong(("chaos", "faults", verb), "disk faults need `cluster: {disks: {}}`", key=True)
+        if not ns_of(chaos.every):
+            self._wrong(("chaos", "every"), "no time passes between faults; write more than 0s")
         if not any(chaos.faults.values()) and not chaos.clients:
             self._wrong(("chaos", "faults"), "every weight is 0; give one fault a weight")
         return chaos

@@ -160,6 +160,11 @@ def test_a_wrong_value_is_taken_or_refused_with_its_place_and_never_an_exception
     ("text", "mistake"),
     [
         ("cluster: {disks: yes}", "3:18: expected a mapping with sync, jitter, got 'yes'"),
+        (
+            "cluster: {raft: {election_min: 2s}}",
+            "3:17: the times must be whole milliseconds with 0ms < heartbeat < election_min <= election_max, not 100ms",
+        ),
+        ("cluster: {raft: {lease_reads: true, check_quorum: false}}", "3:31: lease_reads needs check_quorum: true"),
         ("cluster: {disks: true}", "3:18: expected a mapping with sync, jitter, got true"),
         (
             "steps:\n  - partition: {a: b}",
