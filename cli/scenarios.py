@@ -9,6 +9,7 @@ import importlib
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from .stopping import Stopped, signals_raise
 
 if TYPE_CHECKING:
     from raftyard.actors.scenarios import Campaign, Outcome, Scenario
@@ -151,11 +154,30 @@ def _campaign(file: str, options: dict[str, Any]) -> bool:
     text = Path(scenario.file).read_text(encoding="utf-8")
     first = options["seed"] or 0
     seeds = range(first, first + options["seeds"])
-    shown = _Progress(scenario.title)
-    with _executor(options["dask"], options["jobs"]) as executor:
-        campaign = run_campaign(text, scenario.file, seeds, executor, progress=shown.show)
-    shown.end()
-    click.echo(f"{'passed' if campaign.passed else 'FAILED'}  {scenario.title}")
+    shown = _Progress(scenario.title, len(seeds))
+    with signals_raise():
+        try:
+            with _executor(options["dask"], options["jobs"]) as executor:
+                campaign = run_campaign(text, scenario.file, seeds, executor, progress=shown.show)
+        except Stopped as stopped:
+            shown.end()
+            _tell_campaign(f"stopped by {stopped}:", scenario, first, shown.campaign)
+            if shown.campaign.done and shown.campaign.passed:
+                click.echo("  all that were played passed; the others were not played")
+            sys.exit(stopped.exit_code)
+        shown.end()
+        _tell_campaign("passed " if campaign.passed else "FAILED ", scenario, first, campaign)
+        if not campaign.passed:
+            try:
+                _shrink(scenario, campaign.failures[0][0], options["shrunk"])
+            except Stopped as stopped:
+                click.echo(f"  stopped by {stopped}: it was not shrunk")
+                sys.exit(stopped.exit_code)
+    return campaign.passed
+
+
+def _tell_campaign(how: str, scenario: Scenario, first: int, campaign: Campaign) -> None:
+    click.echo(f"{how} {scenario.title}")
     click.echo(
         f"  {campaign.done} of {campaign.seeds} seeds from {first}, {campaign.rate:.1f} a second, "
         f"{campaign.virtual_s:.0f} s of virtual time, {campaign.cpu_s:.1f} s of CPU"
@@ -163,8 +185,6 @@ def _campaign(file: str, options: dict[str, Any]) -> bool:
     if not campaign.passed:
         seed, promise, reason = campaign.failures[0]
         click.echo(f"  seed {seed} broke {promise}: {reason}")
-        _shrink(scenario, seed, options["shrunk"])
-    return campaign.passed
 
 
 def _shrink(scenario: Scenario, seed: int, wanted: Path | None) -> None:
@@ -184,12 +204,7 @@ def _shrink(scenario: Scenario, seed: int, wanted: Path | None) -> None:
 def _executor(dask: str | None, jobs: int | None) -> Iterator[Any]:
     """Processes of this machine, or a Dask cluster."""
     if dask is None:
-        import multiprocessing
-        from concurrent.futures import ProcessPoolExecutor
-
-        # Started anew rather than copied: a copy of a process with threads may never get a lock.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(jobs or os.cpu_count(), mp_context=context) as pool:
+        with _processes(jobs or os.cpu_count() or 1) as pool:
             yield pool
         return
     try:
@@ -208,14 +223,45 @@ def _executor(dask: str | None, jobs: int | None) -> Iterator[Any]:
         client.close()
 
 
+@contextmanager
+def _processes(many: int) -> Iterator[Any]:
+    """A pool of processes. At the end of this block they end at once: what they still play, nobody asks for."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    others = set(multiprocessing.active_children())
+    # Started anew rather than copied: a copy of a process with threads may never get a lock.
+    pool = ProcessPoolExecutor(many, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        # A terminal sends Ctrl-C to all processes of the command. It is for this one, which ends the others, so they
+        # are started while it is held back, and inherit that.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            for _ in range(many):
+                pool.submit(int)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        pool.shutdown()
+
+
 class _Progress:
     """A line that is written over, on a terminal only: how many seeds, how fast, how long to go."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, seeds: int) -> None:
+        from raftyard.actors.scenarios import Campaign
+
         self._title = title
         self._is_shown = sys.stderr.isatty()
+        self.campaign = Campaign(seeds=seeds)
+        """As it was when it was last shown."""
 
     def show(self, campaign: Campaign) -> None:
+        self.campaign = campaign
         if self._is_shown:
             share = campaign.done / campaign.seeds
             bar = "#" * round(30 * share)

@@ -70,33 +70,41 @@ def run_campaign(
     stop_at: int | None = 1,
     progress: Progress = lambda _: None,
 ) -> Campaign:
-    """Play a scenario's text on these seeds. Ends early once `stop_at` of them have failed (None: never).
+    """Play a scenario's text on these seeds. Ends early once `stop_at` of them have failed (None: never), and those are
+    the lowest that fail, however many are played at a time.
 
     `executor` has `submit` as `concurrent.futures` have it. Raises what the workers raise.
     """
     campaign = Campaign(seeds=len(seeds), failures=[])
     began = time.monotonic()
     batches = _batches(seeds)
-    running: set[Future[bytes]] = {
-        executor.submit(play_batch, text, file, first, last) for first, last in islice(batches, WINDOW)
-    }
+    running: dict[Future[bytes], int] = {}
+
+    def begin(many: int) -> None:
+        for first, last in islice(batches, many):
+            running[executor.submit(play_batch, text, file, first, last)] = first
+
+    begin(WINDOW)
     while running:
-        finished, running = wait(running, return_when=FIRST_COMPLETED)
+        finished, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in finished:
+            del running[future]
             result = msgspec.msgpack.decode(future.result(), type=_Result)
             campaign.done += result.done
             campaign.cpu_s += result.cpu_s
             campaign.virtual_s += result.virtual_s
             campaign.failures += result.failures
+        campaign.failures.sort()
         campaign.wall_s = time.monotonic() - began
         progress(campaign)
         if stop_at is not None and len(campaign.failures) >= stop_at:
-            for future in running:
+            # A lower seed may fail yet: batches before this one are played to their end, and no others.
+            last_seed = campaign.failures[stop_at - 1][0]
+            for future in [future for future, first in running.items() if first > last_seed]:
                 future.cancel()
-            break
-        more = islice(batches, len(finished))
-        running |= {executor.submit(play_batch, text, file, first, last) for first, last in more}
-    campaign.failures.sort()
+                del running[future]
+        else:
+            begin(len(finished))
     return campaign
 
 

@@ -14,8 +14,8 @@ from .quantities import Duration, Moment, Share
 
 __all__ = [
     "FAULTS", "FOR_ALL", "GROUPS", "MODIFIERS", "NAME", "SHAPES", "VERBS", "Chaos", "ClockFault", "ClusterShape",
-    "Delay", "Deployment", "DiskFault", "DiskShape", "Expectation", "LinkShape", "NewNode", "RaftShape", "Read",
-    "Rebalance", "Repeat", "Scenario", "Shares", "Step", "Submission", "Target", "Verb",
+    "Delay", "Deployment", "DiskFault", "DiskShape", "Expectation", "LinkShape", "Member", "NewNode", "RaftShape",
+    "Read", "Rebalance", "Repeat", "Scenario", "Shares", "Step", "Submission", "Target", "Verb",
 ]  # fmt: skip
 
 GROUPS = ("leader", "follower", "one", "minority", "majority", "all", "random")
@@ -27,21 +27,24 @@ Target = Annotated[
     str | list[str],
     Meta(
         description="A node, a list of nodes, or leader, follower, one, minority, majority, all, random.",
-        extra={"is": "target"},
+        extra={"is": "target", "expects": "a node, a list of nodes, or a word for some, such as leader"},
     ),
+]
+Member = Annotated[
+    str, Meta(description="A node, or a word for some.", extra={"is": "target", "expects": "a node's name"})
 ]
 Links = Annotated[
     str | list[str],
     Meta(
         description='"a-b" is both directions, "a->b" one; a target alone is every link of it; all is every link.',
-        extra={"is": "links"},
+        extra={"is": "links", "expects": "links, such as a-b, a->b, a node or all, or a list of them"},
     ),
 ]
 Condition = Annotated[
     str,
     Meta(
         description="A condition, such as count(n.role == 'leader' for n in nodes) == 1.",
-        extra={"is": "condition"},
+        extra={"is": "condition", "expects": "a condition"},
     ),
 ]
 
@@ -110,7 +113,9 @@ class Shares(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
 class NewNode(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A node that joins; without a name it gets the next free one."""
 
-    name: Annotated[str, Meta(pattern=f"^{NAME}$")] | None = None
+    name: Annotated[
+        str, Meta(pattern=f"^{NAME}$", extra={"means": "a name for a node; use letters, digits, _ and ."})
+    ] | None = None
     capacity: Annotated[int, Meta(ge=0, le=1_000_000_000)] | None = None
 
 
@@ -207,7 +212,7 @@ VERBS: dict[str, Verb] = {
     "duplicate": Verb(Share | Shares, ("for",), "deliver a share of the messages twice"),
     "reorder": Verb(Share | Shares, ("for",), "let a share of the messages overtake others; needs a jitter to show"),
     "partition": Verb(
-        list[list[str]] | Literal["halves", "majority", "ring", "bridge"],
+        list[list[Member]] | Literal["halves", "majority", "ring", "bridge"],
         ("for",),
         "only nodes of one group hear each other; nodes that no group names are one more group",
     ),

@@ -30,10 +30,12 @@ from .format import (
     DiskFault,
     Expectation,
     NewNode,
+    RaftShape,
     Scenario,
     Step,
 )
-from .wording import choice_of, plainly, shown
+from .quantities import ns_of
+from .wording import choice_of, in_words, plainly, shown, words_for
 
 __all__ = ["read_scenario", "read_scenario_file"]
 
@@ -80,6 +82,7 @@ class _Reader:
                 self._wrong((key,), f"unknown section {key!r}{nearest(key, SECTIONS)}", key=True)
         cluster = self._field(value, "cluster", ClusterShape, ClusterShape())
         cluster = ClusterShape() if cluster is _WRONG else cluster
+        self._timeouts(cluster.raft)
         self.nodes = [f"node_{number}" for number in range(cluster.nodes)]
         self.has_disks = cluster.disks is not None
         clock = self._field(value, "clock", Literal["virtual", "live"], "virtual")
@@ -122,6 +125,16 @@ class _Reader:
     def _field(self, value: dict[str, Any], name: str, kind: Any, default: Any) -> Any:
         return self._convert(value[name], kind, (name,)) if name in value else default
 
+    def _timeouts(self, raft: RaftShape) -> None:
+        """What RaftConfig asks of them."""
+        times = (raft.heartbeat, raft.election_min, raft.election_max)
+        heartbeat_ms, min_ms, max_ms = (ns_of(time) // 1_000_000 for time in times)
+        if not 0 < heartbeat_ms < min_ms <= max_ms:
+            right = "whole milliseconds with 0ms < heartbeat < election_min <= election_max"
+            self._wrong(("cluster", "raft"), f"the times must be {right}, not {', '.join(times)}")
+        if raft.lease_reads and not raft.check_quorum:
+            self._wrong(("cluster", "raft", "lease_reads"), "lease_reads needs check_quorum: true")
+
     def _always(self, value: dict[str, Any], conditions: list[tuple[Path, Expression]]) -> tuple[str, ...]:
         listed = self._field(value, "always", list[str], [])
         names: list[str] = []
@@ -149,6 +162,8 @@ class _Reader:
                 )
             elif verb == "disk" and not self.has_disks:
                 self._wrong(("chaos", "faults", verb), "disk faults need `cluster: {disks: {}}`", key=True)
+        if not ns_of(chaos.every):
+            self._wrong(("chaos", "every"), "no time passes between faults; write more than 0s")
         if not any(chaos.faults.values()) and not chaos.clients:
             self._wrong(("chaos", "faults"), "every weight is 0; give one fault a weight")
         return chaos
@@ -277,20 +292,13 @@ class _Reader:
         if self.knows_nodes and name not in self.nodes:
             self._wrong(path, f"no node {name!r}{nearest(name, self.nodes)}", key=key)
 
-    def _target(self, value: Any, path: Path) -> None:
-        for at, name in enumerate(value) if isinstance(value, list) else [(None, value)]:
-            if self.knows_nodes and name not in self.nodes and name not in GROUPS:
-                here = path if at is None else (*path, at)
-                self._wrong(here, f"no node {name!r}{nearest(name, (*GROUPS, *self.nodes))}")
+    def _target(self, name: str, path: Path) -> None:
+        if self.knows_nodes and name not in self.nodes and name not in GROUPS:
+            self._wrong(path, f"no node {name!r}{nearest(name, (*GROUPS, *self.nodes))}")
 
-    def _links(self, value: Any, path: Path) -> None:
-        for at, text in enumerate(value) if isinstance(value, list) else [(None, value)]:
-            here = path if at is None else (*path, at)
-            for name in re.split(r"->|-", text):
-                if self.knows_nodes and name.strip() not in (*self.nodes, *GROUPS):
-                    self._wrong(
-                        here, f"no node {name.strip()!r}{nearest(name.strip(), (*GROUPS, *self.nodes))}"
-                    )
+    def _links(self, text: str, path: Path) -> None:
+        for name in re.split(r"->|-", text):
+            self._target(name.strip(), path)
 
     # -- types
 
@@ -304,20 +312,23 @@ class _Reader:
         if get_origin(kind) is Annotated:
             return self._annotated(value, kind, path)
         if get_origin(kind) in (Union, UnionType):
-            return self._converted(value, choice_of(value, get_args(kind)), path)
+            meant = choice_of(value, get_args(kind))
+            if meant is None:
+                self._wrong(path, f"expected {words_for(kind)}, got {shown(value)}")
+                return _WRONG
+            return self._converted(value, meant, path)
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             return self._struct(value, kind, path)
         if get_origin(kind) is list and isinstance(value, list):
             inner = get_args(kind)[0]
-            if kind == list[list[str]]:
-                for at, group in enumerate(value):
-                    self._target(group, (*path, at))
             return [self._converted(item, inner, (*path, at)) for at, item in enumerate(value)]
         if get_origin(kind) is dict and isinstance(value, dict):
             inner = get_args(kind)[1]
             return {key: self._converted(item, inner, (*path, key)) for key, item in value.items()}
-        if get_origin(kind) is Literal and isinstance(value, str) and value not in get_args(kind):
-            self._wrong(path, f"{value!r} is not known here{nearest(value, get_args(kind))}")
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            is_text = isinstance(value, str)
+            said = f"{value!r} is not known here{nearest(value, get_args(kind))}" if is_text else None
+            self._wrong(path, said or f"expected {words_for(kind)}, got {shown(value)}")
             return _WRONG
         try:
             return msgspec.convert(value, kind)
@@ -333,10 +344,14 @@ class _Reader:
             except msgspec.ValidationError:
                 self._wrong(path, f"{shown(value)} is not {extra['means']}")
                 return _WRONG
+        if get_origin(get_args(kind)[0]) is UnionType and isinstance(value, list):
+            one = Annotated[str, *kind.__metadata__]
+            return [self._annotated(item, one, (*path, at)) for at, item in enumerate(value)]
         try:
             converted = msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
-            self._wrong(path, plainly(error, value))
+            expects = extra.get("expects")
+            self._wrong(path, plainly(error, value) if expects is None else f"expected {expects}, got {shown(value)}")
             return _WRONG
         match extra.get("is"):
             case "target":
@@ -367,7 +382,7 @@ class _Reader:
     def _invalid(self, error: InvalidCall, path: Path) -> None:
         inner = [int(part) if part.isdigit() else part for part in re.findall(r"[\w-]+", error.path)]
         is_key = error.message.startswith(("unknown field", "unknown key"))
-        self._wrong((*path, *inner), f"{error.message}; {error.hint}", key=is_key)
+        self._wrong((*path, *inner), f"{in_words(error.message)}; {error.hint}", key=is_key)
 
     def _deployment(self, value: Any, path: Path) -> None:
         stack = value.get("stack")
@@ -382,8 +397,7 @@ class _Reader:
 
     def _struct(self, value: Any, kind: type[msgspec.Struct], path: Path) -> Any:
         if not isinstance(value, dict):
-            words = ", ".join(field.encode_name for field in msgspec.structs.fields(kind))
-            self._wrong(path, f"expected a mapping with {words}, got {shown(value)}")
+            self._wrong(path, f"expected {words_for(kind)}, got {shown(value)}")
             return _WRONG
         fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
         for key in value:

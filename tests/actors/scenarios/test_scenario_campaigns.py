@@ -51,6 +51,34 @@ def test_a_campaign_ends_with_the_first_seed_that_fails_unless_told_otherwise():
     assert len(every.failures) == 3, "one for each batch of 20, which ends with it"
 
 
+class Backwards:
+    """An executor in which what was begun last is ready first."""
+
+    def __init__(self) -> None:
+        self._left: list[tuple[Future[Any], Any, tuple[Any, ...]]] = []
+
+    def submit(self, function: Any, *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._left.append((future, function, arguments))
+        return future
+
+    def play(self, *_: object, **__: object) -> tuple[set[Future[Any]], None]:
+        """In place of `concurrent.futures.wait`."""
+        while True:
+            future, function, arguments = self._left.pop()
+            if not future.cancelled():
+                future.set_result(function(*arguments))
+                return {future}, None
+
+
+def test_a_campaign_tells_the_lowest_seed_that_fails_whichever_is_ready_first(monkeypatch: pytest.MonkeyPatch):
+    (lowest, *_), *_ = run_campaign(CHANCE, "f.yaml", range(120), Here()).failures
+    backwards = Backwards()
+    monkeypatch.setattr("raftyard.actors.scenarios.campaign.wait", backwards.play)
+    campaign = run_campaign(CHANCE, "f.yaml", range(120), backwards)
+    assert len(campaign.failures) > 1 and campaign.failures[0][0] == lowest
+
+
 def test_a_campaign_runs_on_processes_with_the_same_result():
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         campaign = run_campaign(CHANCE, "f.yaml", range(40), pool, stop_at=None)
