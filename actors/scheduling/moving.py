@@ -60,8 +60,9 @@ def _on_another_model(state: ClusterState, name: str, tasks: Wanted) -> Mask:
     record = state.service(name)
     if record is None or not record.spec.reservations.gpu_models:
         return np.zeros(tasks.slots.size, dtype=bool)
-    wrong: Mask = ~state.node_table().has_model(needs_of(record.spec))[tasks.nodes]
-    return wrong & (tasks.versions == record.template)
+    has_it = state.node_table().has_model(needs_of(record.spec))[tasks.nodes]
+    wrong: Mask = ~has_it & (tasks.versions == record.template)
+    return wrong
 
 
 def _left_behind(state: ClusterState, name: str, tasks: Wanted) -> Mask:
