@@ -72,22 +72,26 @@ def read_node(name: str, body: object) -> UpdateNode:
 
 
 def _check_resources(wanted: NodeBody) -> None:
-    for resource, units in (wanted.resources or {}).items():
-        path = f"$.resources.{resource[:100]}"
-        if resource not in KNOWN_RESOURCES:
-            for fault in resource_faults(resource, path):
-                raise fault
-        if not 0 <= units <= MAX_CAPACITY:
-            raise InvalidCall(path, f"{units} is out of range", f"use 0 to {MAX_CAPACITY}")
-    check_devices(wanted.resources or {})
+    check_words(wanted.resources or {}, wanted.labels or {})
     if wanted.gpu_model is not None and len(wanted.gpu_model) > LONGEST_MODEL:
         raise InvalidCall("$.gpu_model", "the name is too long", f"use {LONGEST_MODEL} letters at most")
     if wanted.capacity is not None and not 0 <= wanted.capacity <= MAX_CAPACITY:
         raise InvalidCall("$.capacity", f"{wanted.capacity} is out of range", f"use 0 to {MAX_CAPACITY}")
 
 
-def check_devices(resources: Mapping[str, int]) -> None:
-    """Raises InvalidCall where a node has more GPUs than tasks can hold."""
+def check_words(resources: Mapping[str, int], labels: Mapping[str, str]) -> None:
+    """Raises InvalidCall where a node would have what nobody could ask for, or more GPUs than tasks can hold."""
+    for resource, units in resources.items():
+        path = f"$.resources.{resource[:100]}"
+        if resource not in KNOWN_RESOURCES:
+            for fault in resource_faults(resource, path):
+                raise fault
+        if not 0 <= units <= MAX_CAPACITY:
+            raise InvalidCall(path, f"{units} is out of range", f"use 0 to {MAX_CAPACITY}")
+    for label in labels:
+        if not label or any(letter.isspace() for letter in label):
+            hint = 'write at least one letter, and no blanks, for example {"zone": "a"}'
+            raise InvalidCall("$.labels", f"{label[:100]!r} cannot name a label", hint)
     if resources.get(GPUS, 0) > MAX_DEVICES:
         raise InvalidCall(f"$.resources.{GPUS}", f"{resources[GPUS]} is too large", f"use 0 to {MAX_DEVICES}")
 

@@ -249,8 +249,32 @@ def _affinity_faults(place: Placement, name: str) -> Iterator[InvalidCall]:
                 yield InvalidCall(f"{path}.service", f"{name} would look at itself", hint)
 
 
+_OTHER_WORDS = {
+    "cpu_milli": ("cpu", "cpus", "cpu_m", "millicpu", "millicpus", "cores"),
+    "memory_mib": ("memory", "mem", "ram", "memory_mb", "memory_gb", "memory_gib", "mem_mib"),
+    "gpus": ("gpu", "gpu_count"),
+}
+_MEANS = {
+    "cpu_milli": "cpu_milli, in thousandths of a processor",
+    "memory_mib": "memory_mib, in MiB",
+    "gpus": "gpus, in whole devices",
+}
+
+
+def _meant(name: str) -> str:
+    """The resource that a word nearly names; empty where it is one of its own."""
+    plain = name.strip().casefold().replace("-", "_")
+    for known, others in _OTHER_WORDS.items():
+        if plain == known or plain in others:
+            return known
+    return next(iter(difflib.get_close_matches(plain[:100], _OTHER_WORDS, n=1, cutoff=0.9)), "")
+
+
 def resource_faults(name: str, path: str) -> Iterator[InvalidCall]:
     """What is wrong with the name of a custom resource."""
+    known = _meant(name)
+    if known and name != known:
+        yield InvalidCall(path, f"unknown resource {name[:100]}", f"did you mean {_MEANS[known]}?")
     reserved = ("slots", "cpu_milli", "memory_mib", "gpus")
     if name in reserved or "/" in name or not name.strip() or len(name) > 100:
         hint = "choose another name, without / and other than slots, cpu_milli, memory_mib, gpus"

@@ -116,6 +116,9 @@ def test_what_waits_says_why_node_by_node(yard: Yard):
 
 def test_a_node_brings_its_labels_and_resources_along(yard: Yard):
     put(yard, "train", replicas=2, reservations={"gpus": 1})
+    for words in ({"resources": {"gpu": 2}}, {"labels": {"a zone": "a"}}):
+        with pytest.raises(InvalidRequest):
+            yard.ask(AddNodeRequest(name="big", **words))
     yard.ask(AddNodeRequest(name="big", labels={"zone": "a"}, resources={"gpus": 2}))
     yard.settle()
     assert yard.placed("train") == {"big": 2}

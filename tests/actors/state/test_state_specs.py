@@ -55,6 +55,7 @@ def test_every_part_of_a_spec_is_understood_and_maps_are_put_in_order():
         ({"reservations": {"gpu_models": ["T4"]}}, "$.reservations.gpu_models", "no GPUs are reserved"),
         ({"reservations": {"gpus": 1, "gpu_models": [""]}}, "$.reservations.gpu_models[0]", "names no model"),
         ({"reservations": {"gpus": 1, "gpu_mili": 5}}, "$.reservations.gpu_mili", "did you mean gpu_milli?"),
+        ({"reservations": {"custom": {"cpu": 1}}}, "$.reservations.custom.cpu", "did you mean cpu_milli, in thousand"),
         ({"reservations": {"custom": {"gpus": 1}}}, "$.reservations.custom.gpus", "another name"),
         ({"reservations": {"memory_mib": 9}, "limits": {"memory_mib": 8}}, "$.limits.memory_mib", "below"),
         ({"ports": [{"published": 1}, {"published": 1}]}, "$.ports", "twice"),
@@ -135,6 +136,11 @@ def test_a_node_is_told_to_drain_gently():
     assert command.labels is None
 
 
+def test_a_custom_resource_may_have_any_name_that_is_not_nearly_one_of_ours():
+    names = ("ssd", "fpgas", "tpus", "vgpus", "licences", "memory_bandwidth", "cpu_cache")
+    assert set(read_node("n0", {"resources": dict.fromkeys(names, 1)}).resources) == set(names)
+
+
 @pytest.mark.parametrize(
     ("body", "path", "words"),
     [
@@ -144,6 +150,12 @@ def test_a_node_is_told_to_drain_gently():
         ({"drain": {"max_parallel": 1}}, "$.drain", 'add "availability": "drain"'),
         ({"availability": "drain", "drain": {"max_parallel": -1}}, "$.drain", "0 or more"),
         ({"resources": {"slots": 3}}, "$.resources.slots", "another name"),
+        ({"resources": {"cpu": 4}}, "$.resources.cpu", "did you mean cpu_milli, in thousandths of a processor?"),
+        ({"resources": {"memory": 64}}, "$.resources.memory", "did you mean memory_mib, in MiB?"),
+        ({"resources": {"GPU": 1}}, "$.resources.GPU", "did you mean gpus, in whole devices?"),
+        ({"resources": {"cpu_mili": 4}}, "$.resources.cpu_mili", "did you mean cpu_milli"),
+        ({"labels": {"": "x"}}, "$.labels", "cannot name a label"),
+        ({"labels": {"the zone": "x"}}, "$.labels", "no blanks"),
         ({"resources": {"gpus": -1}}, "$.resources.gpus", "use 0 to"),
         ({"resources": {"gpus": 33}}, "$.resources.gpus", "use 0 to 32"),
         ({"gpu_model": "x" * 101}, "$.gpu_model", "too long"),
