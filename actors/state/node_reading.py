@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -12,6 +13,7 @@ from .calls import InvalidCall
 from .commands import MAX_CAPACITY, Availability, UpdateNode
 from .gpus import GPUS, MAX_DEVICES
 from .spec_reading import LONGEST_MODEL, resource_faults
+from .wrong_types import exact_path, type_at, what_is_right
 
 EXAMPLE = '{"availability": "drain"}'
 KNOWN_RESOURCES = ("cpu_milli", "memory_mib", "gpus")
@@ -50,7 +52,7 @@ def read_node(name: str, body: object) -> UpdateNode:
     try:
         wanted = msgspec.convert(dict(body), NodeBody)
     except msgspec.ValidationError as error:
-        raise _explained(str(error)) from None
+        raise _explained(str(error), body) from None
     if wanted.drain is not None and wanted.availability != "drain":
         raise InvalidCall("$.drain", "the node is not told to drain", 'add "availability": "drain"')
     drain = wanted.drain or Drain()
@@ -96,12 +98,13 @@ def check_words(resources: Mapping[str, int], labels: Mapping[str, str]) -> None
         raise InvalidCall(f"$.resources.{GPUS}", f"{resources[GPUS]} is too large", f"use 0 to {MAX_DEVICES}")
 
 
-def _explained(error: str) -> InvalidCall:
+def _explained(error: str, body: Mapping[str, Any]) -> InvalidCall:
     message, _, path = error.partition(" - at `")
     path = path.removesuffix("`") or "$"
+    wanted, path = type_at(NodeBody, path), exact_path(NodeBody, body, path)
     unknown = _UNKNOWN.search(message)
     if unknown is None:
-        return InvalidCall(path, message, f"send for example {EXAMPLE}")
+        return InvalidCall(path, message, what_is_right(wanted) or f"send for example {EXAMPLE}")
     fields = (*NodeBody.__struct_fields__, *Drain.__struct_fields__, *NodePlatform.__struct_fields__)
     near = difflib.get_close_matches(unknown[1][:100], fields, n=1)
     hint = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(NodeBody.__struct_fields__)}"
