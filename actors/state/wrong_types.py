@@ -84,8 +84,8 @@ def _element(wanted: Any) -> Any:
 
 def _example(wanted: Any) -> str:
     if isinstance(wanted, msgspec.StructMeta):
-        required = [field for field in msgspec.structs.fields(wanted) if field.required]
-        shown = required or list(msgspec.structs.fields(wanted))[:1]
+        fields = [field for struct in structs(wanted) for field in msgspec.structs.fields(struct)]
+        shown = [field for field in fields if field.required] or fields[:1]
         return "{" + ", ".join(f'"{field.encode_name}": {_example(field.type)}' for field in shown) + "}"
     if get_origin(wanted) is Literal:
         return f'"{get_args(wanted)[0]}"'
