@@ -82,7 +82,7 @@ def _explained(message: str, path: str, body: Mapping[str, Any]) -> InvalidCall:
         hint = f"did you mean {near[0]}?" if near else f"the fields here are {', '.join(fields)}"
         return InvalidCall(f"{path}.{field}", f"unknown field {field}", hint)
     if missing is not None:
-        return InvalidCall(f"{path}.{missing[1]}", f"{missing[1]} is missing", what_is_right(wanted))
+        return InvalidCall(path, message, f'add "{missing[1]}"; {what_is_right(type_at(wanted, f"$.{missing[1]}"))}')
     hint = what_is_right(wanted) or f"send for example {EXAMPLE}"
     if wrong is not None:
         words = [word for word in get_args(wanted) if isinstance(word, str)]

@@ -49,7 +49,7 @@ def test_every_part_of_a_spec_is_understood_and_maps_are_put_in_order():
         ({"env": {"A": "1", "B": 2}}, "$.env.B", "write it in double quotes"),
         ({"command": "serve"}, "$.command", 'write a list, for example ["text"]'),
         ({"restart": "always"}, "$.restart", "its fields are condition, delay_s"),
-        ({"ports": [{"target": 80}]}, "$.ports[0].published", "published is missing"),
+        ({"ports": [{"target": 80}]}, "$.ports[0]", 'add "published"; write a whole number'),
         ({"depends_on": ["db"]}, "$.depends_on", 'for example {"name": "started"}'),
         ({"depends_on": {"db": "helthy"}}, "$.depends_on.db", "did you mean healthy?"),
         ({"depends_on": {"db": "up"}}, "$.depends_on.db", "use started, healthy, completed"),
