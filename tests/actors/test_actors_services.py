@@ -348,3 +348,10 @@ def test_a_node_says_what_it_knows_itself_while_there_is_no_leader(yard: Yard):
     yard.until(lambda: yard.front().leader is None)
     shown = yard.ask(AskNode(node=others[3], with_facts=True))
     assert shown["id"] == others[3] and "taken" not in shown
+
+
+def test_a_patch_to_another_mode_is_told_that_first_and_not_what_that_mode_would_mind(yard: Yard):
+    put(yard, "web", replicas=3)
+    with pytest.raises(Conflict, match="web is replicated and cannot become global; remove it first"):
+        patch(yard, "web", mode="global")
+    assert not patch(yard, "web", mode="replicated", replicas=4)["is_new"]
