@@ -135,7 +135,7 @@ class Services:
                 return
             version = value["version"] if request.version is None else request.version
             mode = request.body.get("mode") if isinstance(request.body, dict) else None
-            if mode in get_args(Mode) and mode != value["mode"]:
+            if isinstance(mode, str) and mode in get_args(Mode) and mode != value["mode"]:
                 # Told before what else the other mode would mind: that would be mended in vain.
                 promise.fail(Conflict(cannot_become(request.service, value["mode"], mode)))
                 return
