@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..errors import Conflict, InvalidRequest, UnknownNode
 from ..messages import AddNodeRequest, NodeSpec
 from ..state.calls import InvalidCall
-from ..state.node_reading import check_devices
+from ..state.node_reading import check_words
 from .home import Home
 
 __all__ = ["new_node", "resolve"]
@@ -33,7 +33,7 @@ def new_node(home: Home, request: AddNodeRequest, host: str, capacity: int, *, i
     `is_served`: its port will be listened on, which only works at `host`. Raises Conflict, InvalidRequest.
     """
     try:
-        check_devices(request.resources)
+        check_words(request.resources, dict(request.labels))
     except InvalidCall as error:
         raise InvalidRequest(error.message, path=error.path, hint=error.hint) from None
     name = _new_name(home, request.name)

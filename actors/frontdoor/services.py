@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -30,8 +30,9 @@ from ..state import commands
 from ..state.calls import InvalidCall
 from ..state.depending import CIRCLE_HINT
 from ..state.node_reading import read_node
+from ..state.service_commands import cannot_become
 from ..state.spec_reading import merge, read_spec
-from ..state.specs import ServiceSpec
+from ..state.specs import Mode, ServiceSpec
 from ..system import Promise
 from .addresses import resolve
 from .courier import CHANGE_S, Applied, Courier
@@ -133,6 +134,11 @@ class Services:
                 promise.fail(value or self._unknown(request.service))
                 return
             version = value["version"] if request.version is None else request.version
+            mode = request.body.get("mode") if isinstance(request.body, dict) else None
+            if isinstance(mode, str) and mode in get_args(Mode) and mode != value["mode"]:
+                # Told before what else the other mode would mind: that would be mended in vain.
+                promise.fail(Conflict(cannot_become(request.service, value["mode"], mode)))
+                return
             try:
                 body = self._merged(value["spec"], request.body)
                 spec = self._read(body, request.service)

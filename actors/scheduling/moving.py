@@ -60,8 +60,8 @@ def _on_another_model(state: ClusterState, name: str, tasks: Wanted) -> Mask:
     record = state.service(name)
     if record is None or not record.spec.reservations.gpu_models:
         return np.zeros(tasks.slots.size, dtype=bool)
-    has_it = state.node_table().has_model(needs_of(record.spec))[tasks.nodes]
-    wrong: Mask = ~has_it & (tasks.versions == record.template)
+    has_model = state.node_table().has_model(needs_of(record.spec))
+    wrong: Mask = ~has_model[tasks.nodes] & (tasks.versions == record.template)
     return wrong
 
 

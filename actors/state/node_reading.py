@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -12,6 +13,7 @@ from .calls import InvalidCall
 from .commands import MAX_CAPACITY, Availability, UpdateNode
 from .gpus import GPUS, MAX_DEVICES
 from .spec_reading import LONGEST_MODEL, resource_faults
+from .wrong_types import exact_path, type_at, what_is_right
 
 EXAMPLE = '{"availability": "drain"}'
 KNOWN_RESOURCES = ("cpu_milli", "memory_mib", "gpus")
@@ -50,7 +52,7 @@ def read_node(name: str, body: object) -> UpdateNode:
     try:
         wanted = msgspec.convert(dict(body), NodeBody)
     except msgspec.ValidationError as error:
-        raise _explained(str(error)) from None
+        raise _explained(str(error), body) from None
     if wanted.drain is not None and wanted.availability != "drain":
         raise InvalidCall("$.drain", "the node is not told to drain", 'add "availability": "drain"')
     drain = wanted.drain or Drain()
@@ -72,32 +74,37 @@ def read_node(name: str, body: object) -> UpdateNode:
 
 
 def _check_resources(wanted: NodeBody) -> None:
-    for resource, units in (wanted.resources or {}).items():
-        path = f"$.resources.{resource[:100]}"
-        if resource not in KNOWN_RESOURCES:
-            for fault in resource_faults(resource, path):
-                raise fault
-        if not 0 <= units <= MAX_CAPACITY:
-            raise InvalidCall(path, f"{units} is out of range", f"use 0 to {MAX_CAPACITY}")
-    check_devices(wanted.resources or {})
+    check_words(wanted.resources or {}, wanted.labels or {})
     if wanted.gpu_model is not None and len(wanted.gpu_model) > LONGEST_MODEL:
         raise InvalidCall("$.gpu_model", "the name is too long", f"use {LONGEST_MODEL} letters at most")
     if wanted.capacity is not None and not 0 <= wanted.capacity <= MAX_CAPACITY:
         raise InvalidCall("$.capacity", f"{wanted.capacity} is out of range", f"use 0 to {MAX_CAPACITY}")
 
 
-def check_devices(resources: Mapping[str, int]) -> None:
-    """Raises InvalidCall where a node has more GPUs than tasks can hold."""
+def check_words(resources: Mapping[str, int], labels: Mapping[str, str]) -> None:
+    """Raises InvalidCall where a node would have what nobody could ask for, or more GPUs than tasks can hold."""
+    for resource, units in resources.items():
+        path = f"$.resources.{resource[:100]}"
+        if resource not in KNOWN_RESOURCES:
+            for fault in resource_faults(resource, path):
+                raise fault
+        if not 0 <= units <= MAX_CAPACITY:
+            raise InvalidCall(path, f"{units} is out of range", f"use 0 to {MAX_CAPACITY}")
+    for label in labels:
+        if not label or any(letter.isspace() for letter in label):
+            hint = 'write at least one letter, and no blanks, for example {"zone": "a"}'
+            raise InvalidCall("$.labels", f"{label[:100]!r} cannot name a label", hint)
     if resources.get(GPUS, 0) > MAX_DEVICES:
         raise InvalidCall(f"$.resources.{GPUS}", f"{resources[GPUS]} is too large", f"use 0 to {MAX_DEVICES}")
 
 
-def _explained(error: str) -> InvalidCall:
+def _explained(error: str, body: Mapping[str, Any]) -> InvalidCall:
     message, _, path = error.partition(" - at `")
     path = path.removesuffix("`") or "$"
+    wanted, path = type_at(NodeBody, path), exact_path(NodeBody, body, path)
     unknown = _UNKNOWN.search(message)
     if unknown is None:
-        return InvalidCall(path, message, f"send for example {EXAMPLE}")
+        return InvalidCall(path, message, what_is_right(wanted) or f"send for example {EXAMPLE}")
     fields = (*NodeBody.__struct_fields__, *Drain.__struct_fields__, *NodePlatform.__struct_fields__)
     near = difflib.get_close_matches(unknown[1][:100], fields, n=1)
     hint = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(NodeBody.__struct_fields__)}"

@@ -37,8 +37,7 @@ def refusal_of(replicas: Replicas, command: c.PutService) -> Outcome | None:
     if stale is not None:
         return stale
     if service is not None and service.spec.mode != command.spec.mode:
-        reason = f"{command.name} is {service.spec.mode} and cannot become {command.spec.mode}"
-        return refused("mode", f"{reason}; remove it first, or choose another name")
+        return refused("mode", cannot_become(command.name, service.spec.mode, command.spec.mode))
     if service is not None and service.version and (service.spec.cluster is None) != (command.spec.cluster is None):
         what, other = ("no cluster", "one") if service.spec.cluster is None else ("a cluster", "another service")
         reason = f"{command.name} is {what} and cannot become {other}"
@@ -60,6 +59,11 @@ def _circle(replicas: Replicas, command: c.PutService) -> Outcome | None:
 
     circle = find_circle(command.name, waits_for)
     return refused("circle", in_words(circle)) if circle else None
+
+
+def cannot_become(name: str, mode: str, other: str) -> str:
+    """Why a service keeps its mode, and what to do."""
+    return f"{name} is {mode} and cannot become {other}; remove it first, or choose another name"
 
 
 def roll_back_service(replicas: Replicas, change: Change, command: c.RollBackService) -> Outcome:

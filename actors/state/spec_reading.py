@@ -17,6 +17,7 @@ from .commands import MAX_CAPACITY, MAX_REPLICAS
 from .cron_reading import cron_faults
 from .gpus import MAX_DEVICES, WHOLE
 from .specs import Placement, Reservations, ServiceSpec, one_a_node, tidied
+from .wrong_types import exact_path, structs, type_at, what_is_right
 
 EXAMPLE = '{"image": "nginx:1.27", "replicas": 3}'
 MOST_RULES = 50
@@ -24,6 +25,7 @@ LONGEST_MODEL = 100
 MOST_SECONDS = 1_000_000_000
 _WRONG_WORD = re.compile(r"Invalid enum value '(.*)'")
 _UNKNOWN = re.compile(r"unknown field `(.*)`")
+_MISSING = re.compile(r"missing required field `(.*)`")
 
 
 def read_spec(body: object, *, name: str = "") -> ServiceSpec:
@@ -36,7 +38,7 @@ def read_spec(body: object, *, name: str = "") -> ServiceSpec:
         spec = msgspec.convert(dict(body), ServiceSpec)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `")
-        raise _explained(message, path.removesuffix("`") or "$") from None
+        raise _explained(message, path.removesuffix("`") or "$", body) from None
     if name and name in spec.depends_on:
         raise InvalidCall(f"$.depends_on.{name}", f"{name} would wait for itself", "name another service")
     fault = next(chain(_faults(spec, body), _affinity_faults(spec.placement, name)), None)
@@ -70,47 +72,31 @@ def _merged(value: Any, patch: Any) -> Any:
     return result
 
 
-def _explained(message: str, path: str) -> InvalidCall:
-    unknown, wrong = _UNKNOWN.search(message), _WRONG_WORD.search(message)
-    if wrong is not None and (words := _words_at(path)):
+def _explained(message: str, path: str, body: Mapping[str, Any]) -> InvalidCall:
+    wanted, path = type_at(ServiceSpec, path), exact_path(ServiceSpec, body, path)
+    unknown, wrong, missing = _UNKNOWN.search(message), _WRONG_WORD.search(message), _MISSING.search(message)
+    if unknown is not None:
+        field = unknown[1][:100]
+        fields = next(structs(wanted), ServiceSpec).__struct_fields__
+        near = difflib.get_close_matches(field, fields, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"the fields here are {', '.join(fields)}"
+        return InvalidCall(f"{path}.{field}", f"unknown field {field}", hint)
+    if missing is not None:
+        return InvalidCall(path, message, f'add "{missing[1]}"; {what_is_right(type_at(wanted, f"$.{missing[1]}"))}')
+    hint = what_is_right(wanted) or f"send for example {EXAMPLE}"
+    if wrong is not None:
+        words = [word for word in get_args(wanted) if isinstance(word, str)]
         near = difflib.get_close_matches(wrong[1][:100], words, n=1)
-        return InvalidCall(path, message, f"did you mean {near[0]}?" if near else f"use {', '.join(words)}")
-    if unknown is None:
-        return InvalidCall(path, message, f"send for example {EXAMPLE}")
-    field = unknown[1][:100]
-    fields = _struct_at(path).__struct_fields__
-    near = difflib.get_close_matches(field, fields, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"the fields here are {', '.join(fields)}"
-    return InvalidCall(f"{path}.{field}", f"unknown field {field}", hint)
-
-
-def _struct_at(path: str) -> Any:
-    """The part of a spec that stands at `$.ports[0]`."""
-    found: Any = ServiceSpec
-    for name in path.replace("[...]", "").split(".")[1:]:
-        types = {field.name: field.type for field in msgspec.structs.fields(found)}
-        found = next(_structs(types.get(re.sub(r"\[.*", "", name))), ServiceSpec)
-    return found
-
-
-def _words_at(path: str) -> tuple[str, ...]:
-    """The words that may stand at `$.placement.profile`; none where it is no choice among some."""
-    parent, _, name = path.rpartition(".")
-    types = {field.name: field.type for field in msgspec.structs.fields(_struct_at(parent))}
-    return tuple([word for word in get_args(types.get(name)) if isinstance(word, str) and word])
-
-
-def _structs(type: Any) -> Iterator[Any]:
-    if isinstance(type, msgspec.StructMeta):
-        yield type
-    for argument in get_args(type):
-        yield from _structs(argument)
+        hint = f"did you mean {near[0]}?" if near else hint
+    return InvalidCall(path, message, hint)
 
 
 def _faults(spec: ServiceSpec, body: Mapping[str, Any]) -> Iterator[InvalidCall]:
     if spec.is_global and "replicas" in body:
         yield InvalidCall(
-            "$.replicas", f"a {spec.mode} service has as many replicas as there are nodes", "leave it out"
+            "$.replicas",
+            f"a {spec.mode} service has as many replicas as there are nodes",
+            'leave it out; to take it from a service that has it, send "replicas": null',
         )
     kept, place = spec.reservations, spec.placement
     yield from _ranges(
@@ -249,8 +235,32 @@ def _affinity_faults(place: Placement, name: str) -> Iterator[InvalidCall]:
                 yield InvalidCall(f"{path}.service", f"{name} would look at itself", hint)
 
 
+_OTHER_WORDS = {
+    "cpu_milli": ("cpu", "cpus", "cpu_m", "millicpu", "millicpus", "cores"),
+    "memory_mib": ("memory", "mem", "ram", "memory_mb", "memory_gb", "memory_gib", "mem_mib"),
+    "gpus": ("gpu", "gpu_count"),
+}
+_MEANS = {
+    "cpu_milli": "cpu_milli, in thousandths of a processor",
+    "memory_mib": "memory_mib, in MiB",
+    "gpus": "gpus, in whole devices",
+}
+
+
+def _meant(name: str) -> str:
+    """The resource that a word nearly names; empty where it is one of its own."""
+    plain = name.strip().casefold().replace("-", "_")
+    for known, others in _OTHER_WORDS.items():
+        if plain == known or plain in others:
+            return known
+    return next(iter(difflib.get_close_matches(plain[:100], _OTHER_WORDS, n=1, cutoff=0.9)), "")
+
+
 def resource_faults(name: str, path: str) -> Iterator[InvalidCall]:
     """What is wrong with the name of a custom resource."""
+    known = _meant(name)
+    if known and name != known:
+        yield InvalidCall(path, f"unknown resource {name[:100]}", f"did you mean {_MEANS[known]}?")
     reserved = ("slots", "cpu_milli", "memory_mib", "gpus")
     if name in reserved or "/" in name or not name.strip() or len(name) > 100:
         hint = "choose another name, without / and other than slots, cpu_milli, memory_mib, gpus"

@@ -116,6 +116,9 @@ def test_what_waits_says_why_node_by_node(yard: Yard):
 
 def test_a_node_brings_its_labels_and_resources_along(yard: Yard):
     put(yard, "train", replicas=2, reservations={"gpus": 1})
+    for words in ({"resources": {"gpu": 2}}, {"labels": {"a zone": "a"}}):
+        with pytest.raises(InvalidRequest):
+            yard.ask(AddNodeRequest(name="big", **words))
     yard.ask(AddNodeRequest(name="big", labels={"zone": "a"}, resources={"gpus": 2}))
     yard.settle()
     assert yard.placed("train") == {"big": 2}
@@ -345,3 +348,10 @@ def test_a_node_says_what_it_knows_itself_while_there_is_no_leader(yard: Yard):
     yard.until(lambda: yard.front().leader is None)
     shown = yard.ask(AskNode(node=others[3], with_facts=True))
     assert shown["id"] == others[3] and "taken" not in shown
+
+
+def test_a_patch_to_another_mode_is_told_that_first_and_not_what_that_mode_would_mind(yard: Yard):
+    put(yard, "web", replicas=3)
+    with pytest.raises(Conflict, match="web is replicated and cannot become global; remove it first"):
+        patch(yard, "web", mode="global")
+    assert not patch(yard, "web", mode="replicated", replicas=4)["is_new"]

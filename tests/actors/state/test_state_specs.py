@@ -45,8 +45,19 @@ def test_every_part_of_a_spec_is_understood_and_maps_are_put_in_order():
         ({"limits": {"xyz": 1}}, "$.limits.xyz", "the fields here are cpu_milli, memory_mib"),
         ({"replicas": -1}, "$.replicas", "too small"),
         ({"replicas": "3"}, "$.replicas", "Expected `int`"),
+        ({"replicas": "3"}, "$.replicas", "write a whole number"),
+        ({"env": {"A": "1", "B": 2}}, "$.env.B", "write it in double quotes"),
+        ({"command": "serve"}, "$.command", 'write a list, for example ["text"]'),
+        ({"restart": "always"}, "$.restart", "its fields are condition, delay_s"),
+        ({"ports": [{"target": 80}]}, "$.ports[0]", 'add "published"; write a whole number'),
+        ({"depends_on": ["db"]}, "$.depends_on", 'for example {"name": "started"}'),
+        ({"depends_on": {"db": "helthy"}}, "$.depends_on.db", "did you mean healthy?"),
+        ({"depends_on": {"db": "up"}}, "$.depends_on.db", "use started, healthy, completed"),
+        ({"reservations": {"custom": {"ssd": "x"}}}, "$.reservations.custom.ssd", "a whole number"),
+        ({"simulate": {"demand": {"cpu": [{"after": 1}]}}}, "$.simulate.demand.cpu[0].after", "did you mean after_s?"),
         ({"mode": "globl"}, "$.mode", "Invalid enum value"),
         ({"mode": "global", "replicas": 3}, "$.replicas", "leave it out"),
+        ({"mode": "global", "replicas": 3}, "$.replicas", 'send "replicas": null'),
         ({"reservations": {"slots": 0}}, "$.reservations.slots", "too small"),
         ({"reservations": {"gpus": 33}}, "$.reservations.gpus", "too large"),
         ({"reservations": {"gpus": 1, "gpu_milli": 0}}, "$.reservations.gpu_milli", "too small"),
@@ -55,6 +66,7 @@ def test_every_part_of_a_spec_is_understood_and_maps_are_put_in_order():
         ({"reservations": {"gpu_models": ["T4"]}}, "$.reservations.gpu_models", "no GPUs are reserved"),
         ({"reservations": {"gpus": 1, "gpu_models": [""]}}, "$.reservations.gpu_models[0]", "names no model"),
         ({"reservations": {"gpus": 1, "gpu_mili": 5}}, "$.reservations.gpu_mili", "did you mean gpu_milli?"),
+        ({"reservations": {"custom": {"cpu": 1}}}, "$.reservations.custom.cpu", "did you mean cpu_milli, in thousand"),
         ({"reservations": {"custom": {"gpus": 1}}}, "$.reservations.custom.gpus", "another name"),
         ({"reservations": {"memory_mib": 9}, "limits": {"memory_mib": 8}}, "$.limits.memory_mib", "below"),
         ({"ports": [{"published": 1}, {"published": 1}]}, "$.ports", "twice"),
@@ -135,6 +147,11 @@ def test_a_node_is_told_to_drain_gently():
     assert command.labels is None
 
 
+def test_a_custom_resource_may_have_any_name_that_is_not_nearly_one_of_ours():
+    names = ("ssd", "fpgas", "tpus", "vgpus", "licences", "memory_bandwidth", "cpu_cache")
+    assert set(read_node("n0", {"resources": dict.fromkeys(names, 1)}).resources) == set(names)
+
+
 @pytest.mark.parametrize(
     ("body", "path", "words"),
     [
@@ -144,6 +161,14 @@ def test_a_node_is_told_to_drain_gently():
         ({"drain": {"max_parallel": 1}}, "$.drain", 'add "availability": "drain"'),
         ({"availability": "drain", "drain": {"max_parallel": -1}}, "$.drain", "0 or more"),
         ({"resources": {"slots": 3}}, "$.resources.slots", "another name"),
+        ({"labels": {"a": 1}}, "$.labels.a", "write it in double quotes"),
+        ({"platform": "linux"}, "$.platform", "its fields are os, arch"),
+        ({"resources": {"cpu": 4}}, "$.resources.cpu", "did you mean cpu_milli, in thousandths of a processor?"),
+        ({"resources": {"memory": 64}}, "$.resources.memory", "did you mean memory_mib, in MiB?"),
+        ({"resources": {"GPU": 1}}, "$.resources.GPU", "did you mean gpus, in whole devices?"),
+        ({"resources": {"cpu_mili": 4}}, "$.resources.cpu_mili", "did you mean cpu_milli"),
+        ({"labels": {"": "x"}}, "$.labels", "cannot name a label"),
+        ({"labels": {"the zone": "x"}}, "$.labels", "no blanks"),
         ({"resources": {"gpus": -1}}, "$.resources.gpus", "use 0 to"),
         ({"resources": {"gpus": 33}}, "$.resources.gpus", "use 0 to 32"),
         ({"gpu_model": "x" * 101}, "$.gpu_model", "too long"),
