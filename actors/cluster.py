@@ -591,9 +591,8 @@ class Cluster(Actor):
             check_not_nested(self._home, *ITS_REPLICAS)
             node = resolve(self._home, request.address)
             if len(self._nodes) == 1:
-                raise Conflict(
-                    f"{request.address} is the last node of cluster {self.id}", hint="remove the cluster"
-                )
+                hint = "add another one first" if self.id == FIRST_CLUSTER else "remove the cluster"
+                raise Conflict(f"{request.address} is the last node of cluster {self.id}", hint=hint)
             self._check_may_change()
         except RaftyardError as error:
             promise.fail(error)

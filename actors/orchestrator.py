@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from .errors import (
 )
 from .failed import FailedCluster, what_to_do
 from .frontdoor import Home, Nesting, Ports
+from .frontdoor.addresses import check_host, check_name
 from .frontdoor.hosting import check_not_nested
 from .messages import (
     ORCHESTRATOR,
@@ -245,6 +247,7 @@ class Orchestrator(Actor):
         try:
             cluster = self._next_id() if request.cluster is None else request.cluster
             self._check_id(cluster, request)
+            self._check_nodes(request.nodes)
             nodes = self._place(cluster, request.nodes, opened)
         except RaftyardError as error:
             self._close(opened)
@@ -289,6 +292,32 @@ class Orchestrator(Actor):
         check_id(cluster)
         if cluster in self._homes and not request.replace:
             raise Conflict(f"there is a cluster {cluster!r} already", hint="PUT /clusters/ID replaces it")
+
+    def _check_nodes(self, wanted: tuple[AddNodeRequest, ...]) -> None:
+        """As a node that joins is checked, and against each other; what is wrong has the path that REST gives it."""
+        names: dict[str, None] = {}
+        ports: dict[int, None] = {}
+        for number, node in enumerate(wanted):
+            path = f"$.nodes[{number}]"
+            check_name(node.name, f"{path}.id")
+            if self._ports is not None:
+                check_host(node.host, self._settings.host, f"{path}.host")
+            if node.name in names:
+                raise InvalidRequest(
+                    f"{node.name!r} is the id of another node of this cluster",
+                    path=f"{path}.id",
+                    hint="choose another id, or leave it out",
+                )
+            if node.port in ports:
+                raise InvalidRequest(
+                    f"{node.port} is the port of another node of this cluster",
+                    path=f"{path}.port",
+                    hint="choose another port, or leave it out",
+                )
+            if node.name is not None:
+                names[node.name] = None
+            if node.port is not None:
+                ports[node.port] = None
 
     def _remove(self, request: RemoveClusterRequest) -> Promise:
         promise = self.context.promise()
@@ -361,8 +390,9 @@ class Orchestrator(Actor):
         self, cluster: str, wanted: tuple[AddNodeRequest, ...], opened: list[NodeSpec]
     ) -> tuple[NodeSpec, ...]:
         """Names and ports for a new cluster's nodes; the ports are opened, so that nobody else takes them meanwhile."""
+        wanted = _named(wanted)
         if self._settings.port is None or len(wanted) > NODES_WITH_PORTS:
-            return tuple(self._spec(number, node, node.port) for number, node in enumerate(wanted))
+            return tuple(self._spec(node, node.port) for node in wanted)
         chosen = [node.port for node in wanted]
         taken = {
             spec.port // PORTS_A_CLUSTER
@@ -372,15 +402,11 @@ class Orchestrator(Actor):
         }
         first = self._settings.port
         if all(chosen):
-            return self._open(
-                cluster, [self._spec(n, node, node.port) for n, node in enumerate(wanted)], opened
-            )
+            return self._open(cluster, [self._spec(node, node.port) for node in wanted], opened)
         hundred = first + PORTS_A_CLUSTER
         while hundred + PORTS_A_CLUSTER <= HIGHEST_PORT:
-            specs = [
-                self._spec(number, node, node.port or hundred + 1 + number)
-                for number, node in enumerate(wanted)
-            ]
+            free = (port for port in range(hundred + 1, hundred + PORTS_A_CLUSTER) if port not in chosen)
+            specs = [self._spec(node, node.port or next(free)) for node in wanted]
             if (hundred + 1) // PORTS_A_CLUSTER not in taken:
                 try:
                     return self._open(cluster, specs, opened)
@@ -394,9 +420,10 @@ class Orchestrator(Actor):
             f"no hundred free ports are left above {first}", hint="remove a cluster, or name the ports"
         )
 
-    def _spec(self, number: int, node: AddNodeRequest, port: int | None) -> NodeSpec:
+    def _spec(self, node: AddNodeRequest, port: int | None) -> NodeSpec:
+        assert node.name is not None, "_named gave it one"
         return NodeSpec(
-            name=node.name or f"node_{number}",
+            name=node.name,
             host=node.host or self._settings.host,
             port=port,
             capacity=node.capacity or self._settings.capacity,
@@ -512,6 +539,18 @@ def check_id(cluster: str) -> None:
         path="$.id",
         hint=f"use 1 to {LONGEST_ID} letters, digits, - and _, beginning with a letter or digit; not {LOCK}",
     )
+
+
+def _named(wanted: tuple[AddNodeRequest, ...]) -> tuple[AddNodeRequest, ...]:
+    """Each with a name: its own, else by its place, else the next that nobody has."""
+    taken = {node.name for node in wanted}
+    further = (name for number in count(len(wanted)) if (name := f"node_{number}") not in taken)
+    named = []
+    for number, node in enumerate(wanted):
+        by_place = f"node_{number}"
+        name = node.name or (by_place if by_place not in taken else next(further))
+        named.append(msgspec.structs.replace(node, name=name))
+    return tuple(named)
 
 
 def _late() -> TimedOut:

@@ -36,7 +36,16 @@ T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
 MAX_BYTES = 1 << 20
+LONGEST_SHOWN = 40
 JSON_HINT = "send JSON, with the header Content-Type: application/json"
+BOUND = re.compile(r"Expected `(\w+)`( of length)? (<=|>=) (\S+)")
+PATTERNS = {
+    "id": ("this is no id", "use 1 to 63 letters, digits, - . and _, beginning with a letter or digit"),
+    "host": ("this is no host name or IPv4 address", "use for example localhost, or leave it out"),
+}
+"""By the field: what does not match its pattern, and what does."""
+LONG_DURATION = re.compile(r"\d+(?:\.\d+)?(?:ms|s|m|h)", re.ASCII)
+WITHOUT_UNIT = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 UNKNOWN_FIELD = re.compile(r"unknown field `(.*)`")
 # Beyond 2**53 a float no longer names one integer.
 MAX_EXACT_FLOAT = 2.0**53
@@ -138,7 +147,7 @@ def _struct_of(type: type[S]) -> Callable[[dict[str, Any]], S]:
 def _explained(message: str, path: str, type: Any) -> Invalid:
     unknown = UNKNOWN_FIELD.search(message)
     if unknown is None:
-        return invalid(path, message)
+        return invalid(path, *_in_words(message, path))
     name = unknown[1]
     structs = tuple(_structs(type))
     fields = (
@@ -147,6 +156,25 @@ def _explained(message: str, path: str, type: Any) -> Invalid:
         for field in struct.__struct_fields__
     )
     return invalid(at_key(path, name), f"unknown field {name}", did_you_mean(name, fields))
+
+
+def _in_words(message: str, path: str) -> tuple[str, str]:
+    """What is wrong and what is right, where msgspec says it in the language of programs."""
+    if "matching regex" in message:
+        return PATTERNS.get(path.rpartition(".")[2], (message, ""))
+    bound = BOUND.fullmatch(message)
+    if bound is not None:
+        kind, length, sign, limit = bound.groups()
+        is_most = sign == "<="
+        what = {"str": "text", "array": "list", "object": "object"}.get(kind, "number")
+        if what == "number":
+            wrong = "large" if is_most else "small"
+        else:
+            wrong = "long" if is_most else "short"
+        unit = " characters" if kind == "str" and length else ""
+        right = f"{limit.removesuffix('.0')}{unit} {'at most' if is_most else 'at least'}"
+        return f"the {what} is too {wrong}, it has to be {right}", f"send {right}"
+    return message, "add it" if message.startswith("Object missing required field") else ""
 
 
 def _structs(type: Any) -> Iterator[Any]:
@@ -194,11 +222,19 @@ def _as_link_faults(value: dict[str, Any]) -> LinkFaults:
     for name in ("delay", "jitter"):
         if name in value and not (isinstance(value[name], str) and DURATION.fullmatch(value[name])):
             given = value[name]
-            text = repr(given) if isinstance(given, str) else _kind(given)
-            raise invalid(
-                f"$.{name}", f"expected a duration, got {text}", f'say the unit: {{"{name}": "20ms"}}'
-            )
+            if not isinstance(given, str):
+                raise invalid(f"$.{name}", f"expected a duration, got {_kind(given)}", _with_unit(name))
+            shown = repr(given if len(given) <= LONGEST_SHOWN else f"{given[:LONGEST_SHOWN]}…")
+            if LONG_DURATION.fullmatch(given):
+                hint = "use at most nine digits before the point, and nine behind it"
+                raise invalid(f"$.{name}", f"the duration {shown} has too many digits", hint)
+            hint = _with_unit(name) if WITHOUT_UNIT.fullmatch(given) else f'send for example {{"{name}": "20ms"}}'
+            raise invalid(f"$.{name}", f"expected a duration, got {shown}", hint)
     return _struct_of(LinkFaults)(value)
+
+
+def _with_unit(name: str) -> str:
+    return f'say the unit: {{"{name}": "20ms"}}'
 
 
 def _as_it_is(value: dict[str, Any]) -> dict[str, Any]:

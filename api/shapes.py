@@ -25,7 +25,7 @@ class NewNode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """
 
     id: Id | None = None
-    host: Host = "localhost"
+    host: Host | None = None
     port: Port | None = None
     capacity: Capacity | None = None
     labels: dict[str, str] = {}

@@ -18,6 +18,8 @@ __all__ = ["main"]
 
 _FAILED = 1
 _USAGE_ERROR = 2
+_KEEPERS = ("serve", "backup", "restore")
+"""The commands that take --data and --ephemeral, before their name or behind it."""
 
 
 _DATA = (
@@ -37,6 +39,15 @@ def _with_data(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def _said(data: Path | None, ephemeral: bool) -> tuple[Path | None, bool]:
+    """The options, wherever they stood: before the command they are the group's."""
+    before = click.get_current_context().find_root().params
+    first = before.get("data")
+    if data is not None and first is not None and data != first:
+        _give_up(f"--data is given twice, as {first} and as {data}; name one folder")
+    return data or first, ephemeral or bool(before.get("ephemeral"))
+
+
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="raftyard", prog_name="raftyard")
 @_with_data
@@ -46,8 +57,11 @@ def main(context: click.Context, data: Path | None, ephemeral: bool) -> None:
 
     Without a command it serves.
     """
-    if context.invoked_subcommand is None:
+    command = context.invoked_subcommand
+    if command is None:
         context.invoke(_serve, data=data, ephemeral=ephemeral)
+    elif command not in _KEEPERS and (data is not None or ephemeral):
+        _give_up(f"{'--ephemeral' if data is None else '--data'} is not for {command}; leave it out")
 
 
 @main.command("serve")
@@ -58,6 +72,7 @@ def _serve(data: Path | None, ephemeral: bool) -> None:
     What was there when the program last ended, however it ended, is there again. Settings come from .env and the
     environment (which beats the file): PORT, DEFAULT_HOST, NODES, CAPACITY, TOKEN, THREADS, DATA_DIR, LOG_LEVEL.
     """
+    data, ephemeral = _said(data, ephemeral)
     # Loaded here, so that --help and wrong usage answer at once.
     from .settings import SettingError, load
 
@@ -114,6 +129,7 @@ def _carry_out(action: Callable[[Path], str], data: Path | None, ephemeral: bool
     from .backups import CannotCopy
     from .settings import SettingError, load
 
+    data, ephemeral = _said(data, ephemeral)
     if ephemeral:
         _give_up("--ephemeral keeps nothing that could be copied; name the folder with --data")
     try:

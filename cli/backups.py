@@ -122,6 +122,9 @@ def restore(file: Path, folder: Path) -> str:
     data = DataFolder(folder)
     try:
         data.lock()
+    except StorageBroken as error:
+        raise CannotCopy(f"the backup was not put back: {error}") from error
+    try:
         try:
             if data.clusters():
                 raise CannotCopy(

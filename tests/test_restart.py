@@ -137,6 +137,8 @@ def test_a_backup_of_a_running_program_brings_everything_back(tmp_path: Path) ->
         assert "exists already" in refused.stderr
         refused = raftyard("restore", str(tmp_path / "file"), "--data", str(it.data))
         assert "is in use by another raftyard" in refused.stderr
+        assert "stop that one, or name another folder" in refused.stderr
+        assert "empty" not in refused.stderr
         it.stop()
         port = it.port
     with program(tmp_path / "two") as it:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 from ..errors import Conflict, InvalidRequest, UnknownNode
 from ..messages import AddNodeRequest, NodeSpec
 from ..state.calls import InvalidCall
 from ..state.node_reading import check_words
 from .home import Home
 
-__all__ = ["new_node", "resolve"]
+__all__ = ["check_host", "check_name", "new_node", "resolve"]
 
+LONGEST_NAME = 63
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 LOCAL_HOSTS = ("localhost", "127.0.0.1")
 
 
@@ -36,11 +40,10 @@ def new_node(home: Home, request: AddNodeRequest, host: str, capacity: int, *, i
         check_words(request.resources, dict(request.labels))
     except InvalidCall as error:
         raise InvalidRequest(error.message, path=error.path, hint=error.hint) from None
+    check_name(request.name, "$.id")
     name = _new_name(home, request.name)
-    if is_served and request.host and not _is_same(f"{request.host}:0", f"{host}:0"):
-        raise InvalidRequest(
-            f"{request.host} is not where this program listens", path="$.host", hint=f"use {host}"
-        )
+    if is_served:
+        check_host(request.host, host, "$.host")
     port = request.port
     taken = [spec.port for spec in home.nodes.values() if spec.port is not None]
     if port is None and taken:
@@ -50,6 +53,24 @@ def new_node(home: Home, request: AddNodeRequest, host: str, capacity: int, *, i
         if _is_same(other.address, spec.address):
             raise Conflict(f"{other.address} is node {other.name!r} already", hint="choose another port")
     return spec
+
+
+def check_name(name: str | None, path: str) -> None:
+    """Raise InvalidRequest for what no node can be called; None is chosen later."""
+    if name is None or (len(name) <= LONGEST_NAME and NAME.fullmatch(name)):
+        return
+    shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
+    raise InvalidRequest(
+        f"{shown!r} is no id for a node",
+        path=path,
+        hint=f"use 1 to {LONGEST_NAME} letters, digits, - . and _, beginning with a letter or digit",
+    )
+
+
+def check_host(wanted: str | None, host: str, path: str) -> None:
+    """Raise InvalidRequest for a node that would listen elsewhere than this program does; None is here."""
+    if wanted and not _is_same(f"{wanted}:0", f"{host}:0"):
+        raise InvalidRequest(f"{wanted} is not where this program listens", path=path, hint=f"use {host}")
 
 
 def _new_name(home: Home, wanted: str | None) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from test_actors_nodes import PortsOfOthers
 from yard import Yard
 
-from raftyard.actors.errors import Conflict, PortInUse, UnknownCluster
+from raftyard.actors.errors import Conflict, InvalidRequest, PortInUse, UnknownCluster
 from raftyard.actors.messages import (
     ORCHESTRATOR,
     AddNodeRequest,
@@ -109,3 +111,50 @@ def test_the_list_of_clusters_outlasts_the_leader_of_cluster_0(yard: Yard):
     yard.run(2.0)
     assert clusters(yard) == ("0", "7")
     assert yard.ask(DescribeCluster(), "7")["services"][0]["placed"] == 5
+
+
+@pytest.mark.parametrize(
+    ("wanted", "path", "said"),
+    [
+        ([{"port": 9700}, {"port": 9700}], "$.nodes[1].port", "9700 is the port of another node"),
+        ([{"port": 9700}, {}, {"port": 9700}], "$.nodes[2].port", "9700 is the port of another node"),
+        ([{"name": "a", "port": 9700}, {"name": "a", "port": 9701}], "$.nodes[1].id", "'a' is the id of another node"),
+        ([{"port": 9700}, {"host": "0.0.0.0", "port": 9701}], "$.nodes[1].host", "0.0.0.0 is not where"),
+        ([{"host": "example.com"}], "$.nodes[0].host", "example.com is not where"),
+        ([{"port": 9700}, {"name": "a/b"}], "$.nodes[1].id", "'a/b' is no id for a node"),
+        ([{"name": "x" * 64}], "$.nodes[0].id", "is no id for a node"),
+    ],
+)
+@pytest.mark.parametrize("replace", [False, True])
+def test_nodes_that_cannot_be_are_refused_with_their_place_and_nothing_is_half_made(
+    wanted: list[dict[str, object]], path: str, said: str, replace: bool
+):
+    ports = PortsOfOthers()
+    with Yard(ports=ports) as yard:
+        yard.settle()
+        before = set(ports.open_ports)
+        nodes = tuple(AddNodeRequest(**node) for node in wanted)  # type: ignore[arg-type]
+        with pytest.raises(InvalidRequest, match=re.escape(said)) as caught:
+            yard.ask(CreateClusterRequest(cluster="x", nodes=nodes, replace=replace), ORCHESTRATOR)
+        assert caught.value.path == path and caught.value.hint
+        assert ports.open_ports == before and clusters(yard) == ("0",)
+
+
+def test_what_is_chosen_for_a_node_is_nothing_that_another_asks_for():
+    ports = PortsOfOthers()
+    with Yard(ports=ports) as yard:
+        yard.settle()
+        before = set(ports.open_ports)
+        nodes = (AddNodeRequest(), AddNodeRequest(name="node_0", port=8101), AddNodeRequest())
+        yard.ask(CreateClusterRequest(cluster="1", nodes=nodes), ORCHESTRATOR)
+        yard.settle(cluster="1")
+        assert set(yard.names("1")) == {"node_0", "node_2", "node_3"}
+        assert sorted(addresses(yard, "1")) == ["localhost:8101", "localhost:8102", "localhost:8103"]
+        yard.ask(RemoveClusterRequest(cluster="1"), ORCHESTRATOR)
+        assert ports.open_ports == before
+
+
+def test_a_joining_node_has_an_id_that_a_node_can_have(yard: Yard):
+    with pytest.raises(InvalidRequest, match="'a/b' is no id for a node") as caught:
+        yard.ask(AddNodeRequest(name="a/b"))
+    assert caught.value.path == "$.id"

@@ -7,8 +7,10 @@ from yard import Yard
 
 from raftyard.actors.errors import Conflict, PortInUse, UnknownNode
 from raftyard.actors.messages import (
+    ORCHESTRATOR,
     AddNodeRequest,
     AskNode,
+    CreateClusterRequest,
     LinkPolicy,
     RemoveNodeRequest,
     UpdateNodeRequest,
@@ -243,3 +245,14 @@ def test_sixty_nodes_run_a_thousand_replicas_and_survive_the_loss_of_ten():
         yard.heal()
         yard.settle()
         assert moved(before, yard.running()) == sum(len(before[name]) for name in lost)
+
+
+@pytest.mark.parametrize(("cluster", "hint"), [("0", "add another one first"), ("7", "remove the cluster")])
+def test_the_last_node_stays_and_the_hint_can_be_followed(cluster: str, hint: str):
+    with Yard(nodes=1) as yard:
+        yard.settle()
+        yard.ask(CreateClusterRequest(cluster="7", nodes=(AddNodeRequest(),)), ORCHESTRATOR)
+        yard.settle(cluster="7")
+        with pytest.raises(Conflict, match="is the last node") as caught:
+            yard.ask(RemoveNodeRequest(address="node_0"), cluster)
+        assert caught.value.hint == hint

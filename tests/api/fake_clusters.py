@@ -252,7 +252,7 @@ class FakeClusters:
     def add_node(self, cluster: str, request: NewNode) -> Answer:
         links = self._known(cluster)
         self.asked.append(("add_node", cluster, request))
-        new = f"{request.host}:{request.port}"
+        new = f"{request.host or 'localhost'}:{request.port}"
         if new in links:
             raise Conflict(f"there is a node {new} already")
         for row in links.values():

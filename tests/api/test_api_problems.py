@@ -96,6 +96,53 @@ def test_a_body_of_more_than_a_mebibyte_is_a_413(ask):
     assert ask("POST", "/clusters", body=body, headers=JSON).status_code == 413
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("/clusters", {"nodes": 1, "id": "a b"}, "no id|1 to 63 letters, digits, - . and _"),
+        ("/clusters", {"nodes": [{"id": "-"}]}, "no id|1 to 63 letters, digits, - . and _"),
+        ("/clusters", {"nodes": 9999}, "the number is too large|5000 at most"),
+        ("/clusters", {"nodes": 0}, "the number is too small|1 at least"),
+        ("/clusters", {"nodes": []}, "the list is too short|1 at least"),
+        ("/clusters", {}, "Object missing required field `nodes`|add it"),
+        ("/clusters", {"nodes": "many"}, "Expected `int | array`, got `str`|"),
+        ("/clusters/0/nodes", {"port": 70000}, "the number is too large|65535 at most"),
+        ("/clusters/0/nodes", {"port": 0}, "the number is too small|1 at least"),
+        ("/clusters/0/nodes", {"host": "a b"}, "no host name or IPv4 address|localhost"),
+        ("/clusters/0/nodes", {"gpu_model": "x" * 101}, "the text is too long|100 characters at most"),
+        ("/clusters/0/rebalance", {"max_moves": 0}, "the number is too small|1 at least"),
+    ],
+)
+def test_what_is_wrong_with_a_value_is_said_in_words_with_what_is_right(ask, path, body, said):
+    answer = ask("POST", path, body)
+    wrong, right = said.split("|")[0], said.rpartition("|")[2]
+    if "`" in said:
+        wrong = said.rpartition("|")[0]
+
+    assert answer.status_code == 422
+    assert wrong in answer.json["detail"] and right in answer.json.get("hint", "")
+    assert "regex" not in answer.text and "<=" not in answer.text and ">=" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("faults", "said"),
+    [
+        ({"loss": 2}, "1 at most"),
+        ({"loss": -0.5}, "0 at least"),
+        ({"delay": "20"}, 'say the unit: {"delay": "20ms"}'),
+        ({"delay": 20}, 'say the unit: {"delay": "20ms"}'),
+        ({"delay": "9999999999s"}, "at most nine digits before the point"),
+        ({"jitter": "0.1234567891s"}, "at most nine digits before the point"),
+        ({"delay": "soon"}, 'for example {"delay": "20ms"}'),
+    ],
+)
+def test_what_is_wrong_with_a_links_faults_is_said_in_words(ask, faults, said):
+    answer = ask("PUT", "/clusters/0/links/localhost:8001/localhost:8002", faults)
+
+    assert answer.status_code == 422
+    assert said in answer.json["hint"]
+
+
 def test_a_crash_is_a_500_that_tells_nothing_of_the_inside(ask, clusters, monkeypatch, caplog):
     def crash():
         raise RuntimeError("secret")

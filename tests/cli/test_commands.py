@@ -1,9 +1,12 @@
 """The command line itself: help, version, and wrong usage, without a server."""
 
+from pathlib import Path
+
 import click.testing
 import pytest
 
 from raftyard.cli import main
+from raftyard.cli.settings import Settings
 
 
 def run(*arguments: str) -> click.testing.Result:
@@ -57,3 +60,51 @@ def test_a_misspelt_setting_in_the_file_is_pointed_out(
     shown = run()
     assert shown.exit_code == 2
     assert "PROT is not a setting and is ignored; did you mean PORT?" in shown.output
+
+
+@pytest.mark.parametrize("words", [["serve", "--data", "KEPT"], ["--data", "KEPT", "serve"], ["--data", "KEPT"]])
+def test_where_everything_is_kept_may_be_said_before_the_command_or_after_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str]
+) -> None:
+    assert _data_of(monkeypatch, tmp_path, *words) == Path("KEPT")
+
+
+@pytest.mark.parametrize("words", [["serve", "--ephemeral"], ["--ephemeral", "serve"], ["--ephemeral"]])
+def test_that_nothing_is_kept_may_be_said_before_the_command_or_after_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str]
+) -> None:
+    assert _data_of(monkeypatch, tmp_path, *words) is None
+
+
+def _data_of(monkeypatch: pytest.MonkeyPatch, folder: Path, *words: str) -> Path | None:
+    started: list[Settings] = []
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("DATA_DIR", raising=False)
+    monkeypatch.setattr("raftyard.cli.serve.serve", started.append)
+    shown = run(*words)
+    assert shown.exit_code == 0, shown.output
+    return started[0].data_dir
+
+
+def test_backup_and_restore_take_the_folder_before_the_command_too(tmp_path: Path) -> None:
+    folder, file = str(tmp_path / "none"), str(tmp_path / "file")
+    assert f"{folder} holds no clusters" in run("--data", folder, "backup", file).output
+    Path(file).write_text("no backup")
+    assert f"{file} is no readable backup" in run("--data", folder, "restore", file).output
+    assert "--ephemeral keeps nothing that could be copied" in run("--ephemeral", "backup", file).output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data", "a", "serve", "--ephemeral"], "--data keeps everything and --ephemeral nothing"),
+        (["--ephemeral", "serve", "--data", "a"], "--data keeps everything and --ephemeral nothing"),
+        (["--data", "a", "serve", "--data", "b"], "--data is given twice, as a and as b; name one folder"),
+        (["--data", "a", "scenario", "list"], "--data is not for scenario; leave it out"),
+        (["--ephemeral", "plan", "loss"], "--ephemeral is not for plan; leave it out"),
+    ],
+)
+def test_an_option_before_the_command_that_cannot_be_meant_is_refused_by_name(words: list[str], said: str) -> None:
+    shown = run(*words)
+    assert shown.exit_code == 2
+    assert said in shown.output and shown.output.count("\n") == 1
