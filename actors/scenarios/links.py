@@ -138,15 +138,19 @@ class LinkVerbs(Stage):
 
     def _worsen(self, links: Links, verb: str, for_: str | float | None, changed: dict[str, Any]) -> Fault:
         number, pairs = self.new_number(), self.pairs_of(links)
-        for pair in pairs:
-            self._layers.setdefault(pair, {})[number] = changed
-        self._set_policies(pairs)
+        left: dict[Pair, None] = {}  # what is to be set, also by a second undo, should the first one fail
+
+        def begin() -> None:
+            for pair in pairs:
+                self._layers.setdefault(pair, {})[number] = changed
+            self._set_policies(pairs)
 
         def undo() -> None:
-            left = [pair for pair in pairs if self._layers.get(pair, {}).pop(number, None) is not None]
-            self._set_policies(left)
+            left.update((pair, None) for pair in pairs if self._layers.get(pair, {}).pop(number, None) is not None)
+            self._set_policies(list(left))
+            left.clear()
 
-        return self.fault(verb, [links] if isinstance(links, str) else list(links), undo, for_)
+        return self.fault(verb, [links] if isinstance(links, str) else list(links), undo, for_, begin)
 
     def _set_policies(self, pairs: list[Pair]) -> None:
         names = self.names()
@@ -162,21 +166,24 @@ class LinkVerbs(Stage):
 
     def _cut(self, pairs: list[Pair], verb: str, of: list[str] | None, for_: str | float | None) -> Fault:
         number = self.new_number()
-        for pair in pairs:
-            self._cut_by.setdefault(pair, {})[number] = None
-        self._set_links(pairs, 0)
+        left: dict[Pair, None] = {}
+
+        def begin() -> None:
+            for pair in pairs:
+                self._cut_by.setdefault(pair, {})[number] = None
+            self._set_links(pairs, 0)
 
         def undo() -> None:
-            free = []
             for pair in pairs:
                 holders = self._cut_by.get(pair, {})
                 if number in holders:
                     del holders[number]
                     if not holders:
-                        free.append(pair)
-            self._set_links(free, 1)
+                        left[pair] = None
+            self._set_links(list(left), 1)
+            left.clear()
 
-        return self.fault(verb, [f"{a}->{b}" for a, b in pairs] if of is None else of, undo, for_)
+        return self.fault(verb, [f"{a}->{b}" for a, b in pairs] if of is None else of, undo, for_, begin)
 
     def _set_links(self, pairs: list[Pair], up: int) -> None:
         names = self.names()

@@ -44,14 +44,27 @@ class StepFailed(ScenarioFailed):
 class Fault:
     """Something that was broken on purpose; `undo` mends it, and so does leaving its `with` block."""
 
-    def __init__(self, undo: Callable[[], None]) -> None:
+    def __init__(self, undo: Callable[[], None], what: str = "") -> None:
         self._undo: Callable[[], None] | None = undo
+        self._what = what
 
     def undo(self) -> None:
-        """Mend it; a second call does nothing."""
+        """Mend it; a second call does nothing, but where the first one failed."""
         undo, self._undo = self._undo, None
-        if undo is not None:
+        if undo is None:
+            return
+        try:
             undo()
+        except BaseException:
+            self._undo = undo
+            raise
+
+    @property
+    def is_mended(self) -> bool:
+        return self._undo is None
+
+    def __str__(self) -> str:
+        return self._what
 
     def __enter__(self) -> Self:
         return self
@@ -116,6 +129,14 @@ class Stage:
     # -- life
 
     def __enter__(self) -> Self:
+        try:
+            self._begin()
+        except BaseException:
+            self.ground.close()
+            raise
+        return self
+
+    def _begin(self) -> None:
         if self.door is not None:
             self.door(self.system, CLUSTER)
         else:
@@ -124,7 +145,6 @@ class Stage:
             self.system.ask(ORCHESTRATOR, ListClusters(), ANSWER_S)
         self.system.ask(cluster_actor(CLUSTER), DescribeConnections(), ANSWER_S)
         self.ground.run(self.now_ns, None)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -143,12 +163,18 @@ class Stage:
         broken, self.watch.broken = self.watch.broken, None
         self.watch._has_ended = True
         self._agenda.clear()
-        for fault in self._faults:
-            try:
-                fault.undo()
-            except StepFailed:
-                continue  # it does not answer any more; the next fault may be mended all the same
+        # Twice: what needs a leader may fail as long as links are cut.
+        for _ in range(2):
+            for fault in self._faults:
+                try:
+                    fault.undo()
+                except StepFailed:
+                    continue  # it does not answer any more; the next fault may be mended all the same
         self.watch.broken = broken
+
+    def not_mended(self) -> list[str]:
+        """What is still broken in a cluster that runs already."""
+        return [str(fault) for fault in self._faults if not fault.is_mended]
 
     def end(self) -> None:
         """Let every timed fault be undone, and look at every promise for the last time. Raises ScenarioFailed."""
@@ -208,17 +234,29 @@ class Stage:
         self._count += 1
         heappush(self._agenda, (self.now_ns + delay_ns, self._count, self._here(action)))
 
-    def fault(self, verb: str, of: list[str], undo: Callable[[], None], for_: str | float | None) -> Fault:
-        """A fault that is in force now, of these nodes or links; with `for_` it is undone by itself."""
-        self.emit("fault-started", verb=verb, of=of)
+    def fault(
+        self,
+        verb: str,
+        of: list[str],
+        undo: Callable[[], None],
+        for_: str | float | None,
+        begin: Callable[[], None] = lambda: None,
+    ) -> Fault:
+        """A fault of these nodes or links: `begin` puts it in force, and with `for_` it is undone by itself."""
+        has_begun = False
 
         def undone() -> None:
             undo()
-            self.emit("fault-ended", verb=verb, of=of)
+            if has_begun:
+                self.emit("fault-ended", verb=verb, of=of)
 
-        made = Fault(self._here(undone))
+        made = Fault(self._here(undone), f"{verb} {', '.join(of)}")
         if self.door is not None:
+            # Before it begins: whatever interrupts it, half of it may be in force by then.
             self._faults.append(made)
+        begin()
+        has_begun = True
+        self.emit("fault-started", verb=verb, of=of)
         if for_ is not None:
             self.later(ns_of(for_), made.undo)
         return made

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from yard_process import Yard, free_base
+from yard_process import PATIENCE_S, Yard, free_base, until
 
 from raftyard.cli import main
 
@@ -85,6 +89,36 @@ def test_a_story_that_fails_there_leaves_nothing_broken_behind(yard: Yard, tmp_p
     assert shown.output.rstrip().endswith(f"--url http://localhost:{yard.base}/clusters/0")
     assert cables(yard) == {1}
     assert yard.get("/clusters/0/links/node_0/node_1").body["loss"] == 0
+
+
+@pytest.mark.parametrize(("number", "code", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")])
+def test_a_run_that_is_stopped_mends_what_it_broke_and_says_so(
+    yard: Yard, tmp_path: Path, number: signal.Signals, code: int, name: str
+):
+    file = tmp_path / "long.scenario.yaml"
+    file.write_text(f"{HEAD}  - loss: 10%\n  - drain: node_1\n  - isolate: node_2\n  - wait: 10m\n")
+    where = f"http://localhost:{yard.base}/clusters/0"
+    program = [sys.executable, "-c", "from raftyard.cli import main; main()"]
+    command = [*program, "scenario", "run", str(file), "--url", where]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        until(lambda: cables(yard) == {0, 1} or None)
+        assert availability(yard) == "drain"
+        process.send_signal(number)
+        out, err = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+    assert (process.returncode, err) == (code, "")
+    first, second, third = out.splitlines()
+    assert first == f"stopped by {name}: remote"
+    assert second.startswith("  at ") and re.search(r" s, step [34] \((isolate: node_2|wait: 10m)\)$", second)
+    assert third == f"  what it had broken at {where} is mended"
+    assert cables(yard) == {1} and availability(yard) == "active"
+    assert yard.get("/clusters/0/links/node_0/node_1").body["loss"] == 0
+
+
+def availability(yard: Yard) -> str:
+    return str(yard.get("/clusters/0/nodes/node_1").body["availability"])
 
 
 def test_what_cannot_be_done_there_is_said_before_anything_is_done(yard: Yard, tmp_path: Path):
