@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 from yard_process import PATIENCE_S, Yard, free_base, until
 
+from raftyard.actors.scenarios import play, read_scenario_file, stories
 from raftyard.cli import main
 
 HEAD = "scenario: remote\nversion: 1\nalways: [at-most-one-leader-per-term, linearizable, raft]\nsteps:\n"
@@ -119,6 +121,50 @@ def test_a_run_that_is_stopped_mends_what_it_broke_and_says_so(
 
 def availability(yard: Yard) -> str:
     return str(yard.get("/clusters/0/nodes/node_1").body["availability"])
+
+
+INSIDE = re.compile(r"^chaos:|^  - (crash|restart|pause|resume|wipe|disk|clock|transfer|rebalance):| in: 0", re.M)
+PLAYABLE = [
+    name
+    for name, path in stories().items()
+    if not INSIDE.search(path.read_text())
+]
+"""The stories of which nothing reaches into a process."""
+IS_FULL = os.environ.get("RAFTYARD_CAMPAIGN") == "full"
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("name", PLAYABLE)
+def test_a_story_passes_on_a_cluster_that_has_run_for_a_while(name: str, tmp_path: Path):
+    """Those of more than half a minute in full campaigns only. They promise times, and a busy machine may miss one."""
+    if not IS_FULL and play(read_scenario_file(stories()[name]), seed=1).t_ns > 35e9:
+        pytest.skip("takes minutes of real time")
+    shown = ""
+    for attempt in range(3):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        fresh = Yard(folder, DATA_DIR="data")
+        try:
+            fresh.wait_for_line("leads cluster 0")
+            result = run("run", name, "--url", f"localhost:{fresh.base}")
+        finally:
+            fresh.stop()
+        if result.exit_code == 0:
+            return
+        shown = result.output
+    raise AssertionError(shown)
+
+
+def test_the_first_leader_of_a_story_may_have_been_elected_before_it(yard: Yard, tmp_path: Path):
+    steps = """
+- expect: happened('leader-elected') == 1
+- isolate: leader
+  for: 3s
+- eventually: happened('leader-elected') == 2
+  within: 20s
+"""
+    shown = played(tmp_path, yard, steps)
+    assert shown.exit_code == 0, shown.output
 
 
 def test_what_cannot_be_done_there_is_said_before_anything_is_done(yard: Yard, tmp_path: Path):
