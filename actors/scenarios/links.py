@@ -198,7 +198,10 @@ class LinkVerbs(Stage):
 
     def pairs_of(self, links: Links) -> list[Pair]:
         """The directions that a text or a list of texts means now."""
+        self.need_cluster()
         if isinstance(links, list | tuple):
+            if not links:
+                raise StepFailed("the list of links is empty; name one at least")
             return list(dict.fromkeys(pair for one in links for pair in self.pairs_of(one)))
         names = self.names()
         if links == "all":
@@ -208,6 +211,9 @@ class LinkVerbs(Stage):
         one_way = "->" in links
         left, _, right = links.partition("->" if one_way else "-")
         sources, targets = self.nodes_of(left.strip()), self.nodes_of(right.strip())
+        same = left.strip()
+        if same == right.strip() and same in ("leader", *names):
+            raise StepFailed(f"a link joins two nodes, and {links!r} names one; for all links of it write {same}")
         pairs = [(a, b) for a in sources for b in targets if a != b]
         return pairs if one_way else list(dict.fromkeys(p for a, b in pairs for p in ((a, b), (b, a))))
 

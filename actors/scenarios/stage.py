@@ -276,12 +276,19 @@ class Stage:
 
     @contextmanager
     def acting_in(self, cluster: str) -> Iterator[Self]:
-        """Within this block verbs act on that cluster, `0.inner`, and conditions look at it."""
+        """Within this block verbs act on that cluster, `0.inner`, and conditions look at it. It may come to be within
+        the block: `eventually` waits for it, and every other verb raises StepFailed as long as it is not there."""
         before, self.cluster = self.cluster, cluster
         try:
             yield self
         finally:
             self.cluster = before
+
+    def need_cluster(self) -> None:
+        """Raise StepFailed where verbs act on a cluster that is not there."""
+        there = self.watch.clusters
+        if self.cluster not in there:
+            raise StepFailed(f"no cluster {self.cluster!r} now{nearest(self.cluster, there)}")
 
     def _here(self, action: Callable[[], None]) -> Callable[[], None]:
         """The action, done where verbs act now, whenever that is."""
@@ -345,6 +352,7 @@ class Stage:
     def ask(self, message: Any, what: str, within: str | float = ANSWER_S) -> Any:
         """Ask the cluster's front door, and again where it cannot answer yet: a leader that was just elected can
         act only a moment later. Raises StepFailed where it refuses or does not answer in time."""
+        self.need_cluster()
         until_ns = self.now_ns + ns_of(within)
         patient_ns = min(until_ns, self.now_ns + PATIENCE_NS)
         while True:
@@ -375,7 +383,10 @@ class Stage:
 
     def nodes_of(self, target: str | list[str]) -> list[str]:
         """The nodes that a target means now: a name, a list, or one of the words for groups."""
+        self.need_cluster()
         if isinstance(target, list | tuple):
+            if not target:
+                raise StepFailed("the list of nodes is empty; name one at least")
             found = [node for one in target for node in self.nodes_of(one)]
             return list(dict.fromkeys(found))
         names = self.names()
