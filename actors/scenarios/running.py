@@ -14,7 +14,7 @@ from .document import Mistake, WrongScenario
 from .format import Delay, Expectation, NewNode, Read, Rebalance, Repeat, Scenario, Shares, Step
 from .quantities import ns_of
 from .simulation import Simulation
-from .stage import Door, ScenarioFailed
+from .stage import CLUSTER, Door, ScenarioFailed
 from .tracing import Messages, Sent
 
 __all__ = ["Failure", "Interrupted", "Outcome", "play"]
@@ -107,7 +107,7 @@ def _check_outside(scenario: Scenario) -> None:
     wrong += [
         Mistake(file=scenario.file, line=step.line, column=step.column, message=f"what is done in {step.in_} {why}")
         for step in scenario.steps
-        if step.in_ is not None and step.verb not in _INSIDE
+        if step.in_ not in (None, CLUSTER) and step.verb not in _INSIDE
     ]
     if scenario.chaos is not None and (inside := [verb for verb in scenario.chaos.faults if verb in _INSIDE]):
         wrong.append(Mistake(file=scenario.file, line=1, column=1, message=f"chaos: {', '.join(inside)} {why}"))

@@ -18,7 +18,7 @@ from ..raft.config import RaftConfig
 from ..storage.simulated import DiskFaults
 from ..system import ActorError, Event, Promise, System
 from .document import nearest
-from .format import GROUPS, ClusterShape
+from .format import GROUPS, MAX_NODES, ClusterShape
 from .ground import Ground, LiveGround, VirtualGround
 from .histories import History
 from .inside import Inside
@@ -96,6 +96,8 @@ class Stage:
         shape = cluster or ClusterShape()
         if clock not in ("virtual", "live"):
             raise ValueError(f"clock {clock!r}{nearest(clock, ('virtual', 'live'))}")
+        if nodes is not None and not 1 <= nodes <= MAX_NODES:
+            raise ValueError(f"a cluster has 1 to {MAX_NODES} nodes, not {nodes}")
         if door is not None and clock != "live":
             raise ValueError("a cluster that runs already has the live clock")
         self.door = door

@@ -3,7 +3,10 @@
 import click.testing
 import pytest
 
-from raftyard.cli import main
+from raftyard.actors.messages import NodeSpec
+from raftyard.actors.orchestrator import OrchestratorSettings
+from raftyard.cli import main, serve
+from raftyard.cli.settings import Settings
 
 
 def run(*arguments: str) -> click.testing.Result:
@@ -57,3 +60,10 @@ def test_a_misspelt_setting_in_the_file_is_pointed_out(
     shown = run()
     assert shown.exit_code == 2
     assert "PROT is not a setting and is ignored; did you mean PORT?" in shown.output
+
+
+def test_the_line_at_the_start_names_the_ports_that_nodes_have(capsys: pytest.CaptureFixture[str]) -> None:
+    ports = (9502, 9503, 9504, 9506, 9501)  # one node was replaced
+    specs = tuple(NodeSpec(name=f"node_{port}", host="localhost", port=port, capacity=1) for port in ports)
+    serve._announce(OrchestratorSettings(host="localhost"), specs, Settings(port=9500))
+    assert "(cluster 0: 5 nodes on ports 9501 to 9504, 9506)" in capsys.readouterr().out
