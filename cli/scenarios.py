@@ -14,14 +14,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from .stopping import Stopped, signals_raise
 
 if TYPE_CHECKING:
-    from raftyard.actors.scenarios import Campaign, Outcome, Scenario
+    from raftyard.actors.scenarios import Campaign, Interrupted, Outcome, Scenario
 
     from .remote import Api, RemoteDoor
 
@@ -94,13 +94,13 @@ def _run(files: tuple[str, ...], **options: Any) -> None:
 
 
 def _play(files: tuple[str, ...], options: dict[str, Any], reports: dict[str, Path]) -> list[bool]:
-    from raftyard.actors.scenarios import WrongScenario, play, told
+    from raftyard.actors.scenarios import Interrupted, WrongScenario, play, told
 
     outcomes = []
     door = _door(options)
     for file in files:
         read = _read(file)
-        with _quiet():
+        with _quiet(), signals_raise():
             with_messages = bool(reports.keys() - {"events"})
             try:
                 outcome = play(
@@ -109,6 +109,8 @@ def _play(files: tuple[str, ...], options: dict[str, Any], reports: dict[str, Pa
             except WrongScenario as error:
                 click.echo(str(error), err=True)
                 sys.exit(_WRONG)
+            except Interrupted as ended:
+                _tell_interrupted(read, ended)
         outcomes.append(outcome)
         click.echo(told(outcome, with_events=options["verbose"]))
         _write(outcome, reports)
@@ -117,6 +119,17 @@ def _play(files: tuple[str, ...], options: dict[str, Any], reports: dict[str, Pa
 
         _save(options["junit"], junit_xml(outcomes))
     return [outcome.passed for outcome in outcomes]
+
+
+def _tell_interrupted(scenario: Scenario, ended: Interrupted) -> NoReturn:
+    by = ended.__cause__ if isinstance(ended.__cause__, Stopped) else Stopped(signal.SIGINT)
+    click.echo(f"stopped by {by}: {scenario.title}")
+    click.echo(f"  at {ended.t_ns / 1e9:.3f} s, {ended.step}")
+    if ended.not_mended:
+        click.echo(f"  not mended, as {ended.url} did not answer: {'; '.join(ended.not_mended)}")
+    elif ended.url is not None:
+        click.echo(f"  what it had broken at {ended.url} is mended")
+    sys.exit(by.exit_code)
 
 
 def _door(options: dict[str, Any]) -> RemoteDoor | None:

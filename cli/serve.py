@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from collections.abc import Iterable
 from threading import Event
 from types import FrameType
 
@@ -158,6 +159,17 @@ class _Elected:
         self._forget()
 
 
+def _ranges(ports: Iterable[int]) -> str:
+    """`8001 to 8005`, or where nodes came and went `8001 to 8004, 8007`."""
+    runs: list[list[int]] = []
+    for port in sorted(ports):
+        if runs and port == runs[-1][-1] + 1:
+            runs[-1].append(port)
+        else:
+            runs.append([port])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
+
+
 def _announce(orchestrator: OrchestratorSettings, specs: tuple[NodeSpec, ...], settings: Settings) -> None:
     base = f"http://{orchestrator.host}:{settings.port}"
     if specs[0].port is None:
@@ -165,7 +177,7 @@ def _announce(orchestrator: OrchestratorSettings, specs: tuple[NodeSpec, ...], s
     elif len(specs) == 1:
         where = f"1 node on port {specs[0].port}"
     else:
-        where = f"{len(specs)} nodes on ports {specs[0].port} to {specs[-1].port}"
+        where = f"{len(specs)} nodes on ports {_ranges(spec.port for spec in specs if spec.port is not None)}"
     print(f"Raftyard listens on {base} (cluster 0: {where})", flush=True)
     print(f"data: {_kept(settings)}", flush=True)
     print(f"try: curl {orchestrator.host}:{settings.port}/clusters/0/stats    stop: Ctrl-C", flush=True)

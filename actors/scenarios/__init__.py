@@ -32,7 +32,12 @@ if typing.TYPE_CHECKING:
         stories as stories,
     )
     from .reading import read_scenario as read_scenario, read_scenario_file as read_scenario_file
-    from .running import Failure as Failure, Outcome as Outcome, play as play
+    from .running import (
+        Failure as Failure,
+        Interrupted as Interrupted,
+        Outcome as Outcome,
+        play as play,
+    )
     from .schema import json_schema as json_schema
     from .shrinking import as_yaml as as_yaml, shrink as shrink
     from .simulation import Simulation as Simulation
@@ -47,7 +52,7 @@ _NAMES = {
     "format": "Scenario",
     "library": "describe_stories find_scenario stories",
     "reading": "read_scenario read_scenario_file",
-    "running": "Failure Outcome play",
+    "running": "Failure Interrupted Outcome play",
     "schema": "json_schema",
     "shrinking": "as_yaml shrink",
     "simulation": "Simulation",

@@ -24,6 +24,7 @@ class ConditionVerbs(Stage):
 
     def expect(self, wanted: Wanted | None = None, **expected: Any) -> None:
         """It must hold now: `expect("leader is not None")`, `expect(replicas={"web": 10})`. Raises StepFailed."""
+        self.need_cluster()
         why = self._why_not(_condition(wanted, expected))
         if why is not None:
             raise StepFailed(f"expect: {why}")

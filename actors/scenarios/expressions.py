@@ -85,6 +85,16 @@ class Expression:
         except (ValueError, RecursionError) as error:
             raise WrongExpression(f"not a condition: {error}") from None
         _check(tree)
+        self.nodes = tuple(
+            dict.fromkeys(
+                argument.value
+                for call in ast.walk(tree)
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in ("node", "is_cut")
+                for argument in call.args
+                if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+            )
+        )
+        """Those that it names."""
         used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         self._values = tuple(name for name in (*_VALUES, *_QUESTIONS) if name in used)
         names = [ast.arg(arg=name) for name in self._values]

@@ -13,14 +13,15 @@ from msgspec import Meta
 from .quantities import Duration, Moment, Share
 
 __all__ = [
-    "FAULTS", "FOR_ALL", "GROUPS", "MODIFIERS", "NAME", "SHAPES", "VERBS", "Chaos", "ClockFault", "ClusterShape",
-    "Delay", "Deployment", "DiskFault", "DiskShape", "Expectation", "LinkShape", "Member", "NewNode", "RaftShape",
-    "Read", "Rebalance", "Repeat", "Scenario", "Shares", "Step", "Submission", "Target", "Verb",
+    "FAULTS", "FOR_ALL", "GROUPS", "MAX_NODES", "MODIFIERS", "NAME", "SHAPES", "VERBS", "Chaos", "ClockFault",
+    "ClusterShape", "Delay", "Deployment", "DiskFault", "DiskShape", "Expectation", "LinkShape", "Member", "NewNode",
+    "RaftShape", "Read", "Rebalance", "Repeat", "Scenario", "Shares", "Step", "Submission", "Target", "Verb",
 ]  # fmt: skip
 
 GROUPS = ("leader", "follower", "one", "minority", "majority", "all", "random")
 """Words that stand for nodes, chosen when the step begins."""
 SHAPES = ("halves", "majority", "ring", "bridge")
+MAX_NODES = 1000
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.]*"
 
 Target = Annotated[
@@ -86,7 +87,7 @@ class RaftShape(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, om
 class ClusterShape(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The cluster that the scenario starts: node_0, node_1, ..."""
 
-    nodes: Annotated[int, Meta(ge=1, le=1000)] = 5
+    nodes: Annotated[int, Meta(ge=1, le=MAX_NODES)] = 5
     capacity: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 100
     disks: DiskShape | None = None
     links: LinkShape = LinkShape()

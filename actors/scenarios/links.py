@@ -138,15 +138,19 @@ class LinkVerbs(Stage):
 
     def _worsen(self, links: Links, verb: str, for_: str | float | None, changed: dict[str, Any]) -> Fault:
         number, pairs = self.new_number(), self.pairs_of(links)
-        for pair in pairs:
-            self._layers.setdefault(pair, {})[number] = changed
-        self._set_policies(pairs)
+        left: dict[Pair, None] = {}  # what is to be set, also by a second undo, should the first one fail
+
+        def begin() -> None:
+            for pair in pairs:
+                self._layers.setdefault(pair, {})[number] = changed
+            self._set_policies(pairs)
 
         def undo() -> None:
-            left = [pair for pair in pairs if self._layers.get(pair, {}).pop(number, None) is not None]
-            self._set_policies(left)
+            left.update((pair, None) for pair in pairs if self._layers.get(pair, {}).pop(number, None) is not None)
+            self._set_policies(list(left))
+            left.clear()
 
-        return self.fault(verb, [links] if isinstance(links, str) else list(links), undo, for_)
+        return self.fault(verb, [links] if isinstance(links, str) else list(links), undo, for_, begin)
 
     def _set_policies(self, pairs: list[Pair]) -> None:
         names = self.names()
@@ -162,21 +166,24 @@ class LinkVerbs(Stage):
 
     def _cut(self, pairs: list[Pair], verb: str, of: list[str] | None, for_: str | float | None) -> Fault:
         number = self.new_number()
-        for pair in pairs:
-            self._cut_by.setdefault(pair, {})[number] = None
-        self._set_links(pairs, 0)
+        left: dict[Pair, None] = {}
+
+        def begin() -> None:
+            for pair in pairs:
+                self._cut_by.setdefault(pair, {})[number] = None
+            self._set_links(pairs, 0)
 
         def undo() -> None:
-            free = []
             for pair in pairs:
                 holders = self._cut_by.get(pair, {})
                 if number in holders:
                     del holders[number]
                     if not holders:
-                        free.append(pair)
-            self._set_links(free, 1)
+                        left[pair] = None
+            self._set_links(list(left), 1)
+            left.clear()
 
-        return self.fault(verb, [f"{a}->{b}" for a, b in pairs] if of is None else of, undo, for_)
+        return self.fault(verb, [f"{a}->{b}" for a, b in pairs] if of is None else of, undo, for_, begin)
 
     def _set_links(self, pairs: list[Pair], up: int) -> None:
         names = self.names()
@@ -191,7 +198,10 @@ class LinkVerbs(Stage):
 
     def pairs_of(self, links: Links) -> list[Pair]:
         """The directions that a text or a list of texts means now."""
+        self.need_cluster()
         if isinstance(links, list | tuple):
+            if not links:
+                raise StepFailed("the list of links is empty; name one at least")
             return list(dict.fromkeys(pair for one in links for pair in self.pairs_of(one)))
         names = self.names()
         if links == "all":
@@ -201,6 +211,9 @@ class LinkVerbs(Stage):
         one_way = "->" in links
         left, _, right = links.partition("->" if one_way else "-")
         sources, targets = self.nodes_of(left.strip()), self.nodes_of(right.strip())
+        same = left.strip()
+        if same == right.strip() and same in ("leader", *names):
+            raise StepFailed(f"a link joins two nodes, and {links!r} names one; for all links of it write {same}")
         pairs = [(a, b) for a in sources for b in targets if a != b]
         return pairs if one_way else list(dict.fromkeys(p for a, b in pairs for p in ((a, b), (b, a))))
 

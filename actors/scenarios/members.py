@@ -161,9 +161,12 @@ class MemberVerbs(Stage):
         """What these nodes run moves elsewhere, and nothing new comes to them, until undone. With `within` wait until
         they run nothing; raises StepFailed where they still do."""
         nodes = self.nodes_of(target)
-        for node in nodes:
-            self.ask(UpdateNodeRequest(node=node, body={"availability": "drain"}), f"drain {node}")
-        fault = self.fault("drain", nodes, lambda: self._set_availability(nodes, "active"), for_)
+
+        def begin() -> None:
+            for node in nodes:
+                self.ask(UpdateNodeRequest(node=node, body={"availability": "drain"}), f"drain {node}")
+
+        fault = self.fault("drain", nodes, lambda: self._set_availability(nodes, "active"), for_, begin)
         if within is not None:
             until_ns = self.now_ns + ns_of(within)
             if not self.pass_until(until_ns, lambda: all(self.view.node(node).load == 0 for node in nodes)):
@@ -174,15 +177,24 @@ class MemberVerbs(Stage):
     def begin_drain(self, target: Target, *, for_: str | float | None = None) -> Fault:
         """As `drain`, without waiting for an answer, which never comes where nobody can decide."""
         nodes = self.nodes_of(target)
-        self._set_availability(nodes, "drain")
-        return self.fault("drain", nodes, lambda: self._set_availability(nodes, "active"), for_)
+        return self.fault(
+            "drain",
+            nodes,
+            lambda: self._set_availability(nodes, "active"),
+            for_,
+            lambda: self._set_availability(nodes, "drain"),
+        )
 
     def _set_availability(self, nodes: list[str], availability: str) -> None:
         names = self.names()
         for node in nodes:
             if node in names:
                 request = UpdateNodeRequest(node=node, body={"availability": availability})
-                self.system.send(cluster_actor(self.cluster), request)
+                if self.door is not None and availability == "active":
+                    # Somebody else's cluster is mended when it says so, not when it was asked to be.
+                    self.ask(request, f"put {node} into service")
+                else:
+                    self.system.send(cluster_actor(self.cluster), request)
 
     def transfer(self, target: Target, *, within: str | float = "5s") -> None:
         """Hand the leadership to a node. Raises StepFailed where it does not lead in time."""

@@ -31,6 +31,7 @@ from .format import (
     Expectation,
     NewNode,
     RaftShape,
+    Repeat,
     Scenario,
     Step,
 )
@@ -71,6 +72,10 @@ class _Reader:
         self.nodes: list[str] = []
         self.has_disks = False
         self.knows_nodes = True
+        self.clusters = ["0"]
+        """Cluster 0, and those that the steps so far make in it."""
+        self.asked: list[tuple[str, Path]] = []
+        """Nodes that conditions name, with their places: a later step may add them."""
 
     def read(self) -> Scenario:
         value = self.document.value
@@ -99,6 +104,9 @@ class _Reader:
             chaos=self._chaos(value),
             file=self.document.file,
         )
+        for name, path in self.asked:
+            if name not in self.nodes:
+                self._wrong(path, f"no node {name!r}{nearest(name, self.nodes)}")
         if self.document.mistakes:
             raise WrongScenario(self.document.mistakes)
         return scenario
@@ -197,14 +205,25 @@ class _Reader:
         verb = verbs[0]
         words = self._modifiers(value, verb, path)
         # Which nodes a nested cluster has is known when it is there.
-        self.knows_nodes = words.get("in_", "0") == "0"
+        here = words.get("in_", "0")
+        self.knows_nodes = here == "0"
+        if here not in self.clusters:
+            hint = nearest(here, self.clusters)
+            if "did you mean" not in hint:
+                hint += "; an earlier step makes one by a service with `cluster: {}`"
+            self._wrong((*path, "in"), f"no cluster {here!r}{hint}")
         argument = self._convert(value[verb], VERBS[verb].argument, (*path, verb))
         line, column = self.document.place((*path, verb), key=True)
         if argument is _WRONG:
             return None
+        self._note_clusters(verb, argument, here)
         condition = self._meaning(verb, argument, (*path, verb))
         if condition is _WRONG:
             return None
+        repeat = words.get("repeat", 1)
+        if verb == "add" and isinstance(argument, NewNode) and argument.name is None:
+            for _ in range(1, repeat.times if isinstance(repeat, Repeat) else repeat):
+                self.nodes.append(_next_name(self.nodes))
         return Step(
             verb=verb,
             argument=argument,
@@ -214,6 +233,17 @@ class _Reader:
             condition=condition,
             **words,
         )
+
+    def _note_clusters(self, verb: str, argument: Any, here: str) -> None:
+        """A service whose container is a cluster makes one of its name."""
+        match verb:
+            case "submit":
+                made = [request.name for request in service_requests(argument) if request.cluster is not None]
+            case "update":
+                made = [name for name, spec in argument.items() if spec.get("cluster") is not None]
+            case _:
+                return
+        self.clusters += [f"{here}.{name}" for name in made]
 
     def _modifiers(self, value: dict[str, Any], verb: str, path: Path) -> dict[str, Any]:
         allowed = (*FOR_ALL, *VERBS[verb].modifiers)
@@ -241,6 +271,8 @@ class _Reader:
                 if name is not None and not _NAME.fullmatch(name):
                     self._wrong(path, f"{name!r} is no name for a node; use letters, digits, _ and .")
                 self.nodes.append(name or _next_name(self.nodes))
+            case "partition" if isinstance(argument, list):
+                self._partition(argument, path)
             case "transfer":
                 if not isinstance(argument, str) or argument in (
                     "leader",
@@ -269,7 +301,10 @@ class _Reader:
 
     def _condition(self, text: str, path: Path) -> Any:
         try:
-            return Expression(text)
+            made = Expression(text)
+            if self.knows_nodes:
+                self.asked += [(name, path) for name in made.nodes]
+            return made
         except WrongExpression as error:
             self._wrong(
                 path,
@@ -297,8 +332,25 @@ class _Reader:
             self._wrong(path, f"no node {name!r}{nearest(name, (*GROUPS, *self.nodes))}")
 
     def _links(self, text: str, path: Path) -> None:
-        for name in re.split(r"->|-", text):
-            self._target(name.strip(), path)
+        ends = [name.strip() for name in re.split(r"->|-", text)]
+        for name in ends:
+            self._target(name, path)
+        if len(ends) > 2:
+            self._wrong(path, f"{text!r} is no link; write a-b for both directions, a->b for one")
+        elif len(ends) == 2 and ends[0] == ends[1] and (ends[0] in ("leader", *self.nodes) or not self.knows_nodes):
+            self._wrong(path, f"a link joins two nodes, and {text!r} names one; for all links of it write {ends[0]}")
+
+    def _partition(self, groups: list[list[str]], path: Path) -> None:
+        """Each node in one group; which nodes a word for some stands for is known when the step comes."""
+        first: dict[str, int] = {}
+        for at, group in enumerate(groups):
+            for inner, name in enumerate(group):
+                if first.setdefault(name, at) != at:
+                    self._wrong((*path, at, inner), f"{name} stands in two groups; name each node once")
+                elif name == "all" and len(groups) > 1:
+                    self._wrong((*path, at, inner), "all leaves nobody for another group; name the nodes of each")
+        if not first:
+            self._wrong(path, "no group has a node; name the nodes of at least one")
 
     # -- types
 
@@ -345,6 +397,9 @@ class _Reader:
                 self._wrong(path, f"{shown(value)} is not {extra['means']}")
                 return _WRONG
         if get_origin(get_args(kind)[0]) is UnionType and isinstance(value, list):
+            if not value:
+                self._wrong(path, f"the list is empty, so nothing is meant; name {extra['expects']}")
+                return _WRONG
             one = Annotated[str, *kind.__metadata__]
             return [self._annotated(item, one, (*path, at)) for at, item in enumerate(value)]
         try:

@@ -14,10 +14,10 @@ from .document import Mistake, WrongScenario
 from .format import Delay, Expectation, NewNode, Read, Rebalance, Repeat, Scenario, Shares, Step
 from .quantities import ns_of
 from .simulation import Simulation
-from .stage import Door, ScenarioFailed
+from .stage import CLUSTER, Door, ScenarioFailed
 from .tracing import Messages, Sent
 
-__all__ = ["Failure", "Outcome", "play"]
+__all__ = ["Failure", "Interrupted", "Outcome", "play"]
 
 TAIL = 12
 """So many events before a failure are told."""
@@ -53,10 +53,24 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     not_watched: tuple[str, ...] = ()
     url: str | None = None
     """Where the cluster runs, if it ran already."""
+    not_mended: tuple[str, ...] = ()
+    """What is still broken there, because it did not answer."""
 
     @property
     def passed(self) -> bool:
         return self.failure is None
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was ended by Ctrl-C or a signal: when (ns), in which step, where the cluster runs if it ran already, and
+    what is still broken there. The cause is what ended it."""
+
+    def __init__(self, t_ns: int, step: str, url: str | None, not_mended: tuple[str, ...]) -> None:
+        super().__init__(f"ended at {t_ns / 1e9:.3f} s, {step}")
+        self.t_ns = t_ns
+        self.step = step
+        self.url = url
+        self.not_mended = not_mended
 
 
 def play(
@@ -70,7 +84,7 @@ def play(
     """Play it once. `seed` and `clock` override those of the scenario; without any a seed is drawn.
 
     With a `door` it is played on a cluster that runs already (see Stage). Raises WrongScenario for what cannot be done
-    there."""
+    there, and Interrupted at Ctrl-C, when everything that was broken there has been mended."""
     if door is not None:
         _check_outside(scenario)
         clock = "live"
@@ -93,7 +107,7 @@ def _check_outside(scenario: Scenario) -> None:
     wrong += [
         Mistake(file=scenario.file, line=step.line, column=step.column, message=f"what is done in {step.in_} {why}")
         for step in scenario.steps
-        if step.in_ is not None and step.verb not in _INSIDE
+        if step.in_ not in (None, CLUSTER) and step.verb not in _INSIDE
     ]
     if scenario.chaos is not None and (inside := [verb for verb in scenario.chaos.faults if verb in _INSIDE]):
         wrong.append(Mistake(file=scenario.file, line=1, column=1, message=f"chaos: {', '.join(inside)} {why}"))
@@ -108,6 +122,7 @@ class _Run:
         self, scenario: Scenario, seed: int, clock: str, with_messages: bool, door: Door | None
     ) -> None:
         self.door = door
+        self.url: str | None = getattr(door, "url", None)
         self.with_messages = with_messages
         self.scenario = scenario
         self.seed = seed
@@ -127,6 +142,9 @@ class _Run:
                 self._play_steps(sim)
         except ScenarioFailed as error:
             failure = self._failure(sim, error)
+        except KeyboardInterrupt as error:
+            where = "after the last step" if self.step is None else str(self.step)
+            raise Interrupted(sim.now_ns, where, self.url, tuple(sim.not_mended())) from error
         except Exception as error:  # an actor crashed: the scenario has found a bug of the program
             error.add_note(f"while playing {self.scenario.file} with seed {self.seed}")
             failure = self._crashed(sim, error)
@@ -142,7 +160,8 @@ class _Run:
             failure=failure,
             messages=() if messages is None else tuple(messages.sent),
             not_watched=tuple(sim.watch.not_watched),
-            url=getattr(self.door, "url", None),
+            url=self.url,
+            not_mended=tuple(sim.not_mended()),
         )
 
     def _play_steps(self, sim: Simulation) -> None:

@@ -171,6 +171,7 @@ class ServiceVerbs(Stage):
         return promise
 
     def _post(self, body: dict[str, Any], wait_s: float | None) -> Promise:
+        self.need_cluster()
         try:
             promise = self.system.ask_later(
                 cluster_actor(self.cluster), SubmitServiceCall(body=body, wait_s=wait_s)

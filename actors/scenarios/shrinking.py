@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 import msgspec
 import yaml
 
+from .document import WrongScenario
 from .format import Scenario, Step
+from .reading import read_scenario
 from .running import Failure, Outcome, play
 
 __all__ = ["as_yaml", "shrink"]
@@ -74,11 +76,15 @@ class _Shrinker:
         """How it breaks the same promise, or None."""
         if not candidate.steps and candidate.chaos is None:
             return None
+        try:
+            # It is written to a file in the end: what would be a mistake there is no candidate.
+            read_scenario(as_yaml(candidate, self._seed))
+        except WrongScenario:
+            return None
         self._runs += 1
         found = play(candidate, seed=self._seed)
         self._progress(self._runs, len(candidate.steps))
         return found if found.failure is not None and _promise(found.failure) == self._promise else None
-
 
     def fewest(
         self, items: list[_Item], scenario_of: Callable[[list[_Item]], Scenario]

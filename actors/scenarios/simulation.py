@@ -27,7 +27,11 @@ __all__ = ["Simulation"]
 
 
 class Simulation(LinkVerbs, MemberVerbs, ServiceVerbs, DeployVerbs, EveningVerbs, ConditionVerbs):
-    """A started cluster with every verb of a scenario file as a method."""
+    """A started cluster with every verb of a scenario file as a method.
+
+    Times are texts with units, as in a file (`for_="250ms"`), or numbers of seconds (`for_=0.25`); shares are texts
+    ("5%") or numbers from 0 to 1. Raises ValueError for values that mean nothing.
+    """
 
     def calm(self) -> None:
         """End every fault in every cluster: heal links, start and resume nodes, make disks good."""

@@ -11,14 +11,14 @@ from random import Random
 from types import TracebackType
 from typing import Any, Self
 
-from ..errors import RaftyardError
+from ..errors import RaftyardError, Unavailable
 from ..messages import ORCHESTRATOR, DescribeConnections, LinkPolicy, ListClusters, cluster_actor
 from ..orchestrator import OrchestratorSettings, start_orchestrator
 from ..raft.config import RaftConfig
 from ..storage.simulated import DiskFaults
 from ..system import ActorError, Event, Promise, System
 from .document import nearest
-from .format import GROUPS, ClusterShape
+from .format import GROUPS, MAX_NODES, ClusterShape
 from .ground import Ground, LiveGround, VirtualGround
 from .histories import History
 from .inside import Inside
@@ -31,6 +31,10 @@ __all__ = ["Fault", "ScenarioFailed", "Stage", "StepFailed"]
 CLUSTER = "0"
 Door = Callable[[System, str], None]
 ANSWER_S = 10.0
+AGAIN_NS = 100_000_000
+"""What was answered with "not now" is asked again after such a time, as a client would,"""
+PATIENCE_NS = 2_000_000_000
+"""and for so long."""
 
 
 class ScenarioFailed(AssertionError):
@@ -44,14 +48,27 @@ class StepFailed(ScenarioFailed):
 class Fault:
     """Something that was broken on purpose; `undo` mends it, and so does leaving its `with` block."""
 
-    def __init__(self, undo: Callable[[], None]) -> None:
+    def __init__(self, undo: Callable[[], None], what: str = "") -> None:
         self._undo: Callable[[], None] | None = undo
+        self._what = what
 
     def undo(self) -> None:
-        """Mend it; a second call does nothing."""
+        """Mend it; a second call does nothing, but where the first one failed."""
         undo, self._undo = self._undo, None
-        if undo is not None:
+        if undo is None:
+            return
+        try:
             undo()
+        except BaseException:
+            self._undo = undo
+            raise
+
+    @property
+    def is_mended(self) -> bool:
+        return self._undo is None
+
+    def __str__(self) -> str:
+        return self._what
 
     def __enter__(self) -> Self:
         return self
@@ -79,6 +96,8 @@ class Stage:
         shape = cluster or ClusterShape()
         if clock not in ("virtual", "live"):
             raise ValueError(f"clock {clock!r}{nearest(clock, ('virtual', 'live'))}")
+        if nodes is not None and not 1 <= nodes <= MAX_NODES:
+            raise ValueError(f"a cluster has 1 to {MAX_NODES} nodes, not {nodes}")
         if door is not None and clock != "live":
             raise ValueError("a cluster that runs already has the live clock")
         self.door = door
@@ -116,6 +135,14 @@ class Stage:
     # -- life
 
     def __enter__(self) -> Self:
+        try:
+            self._begin()
+        except BaseException:
+            self.ground.close()
+            raise
+        return self
+
+    def _begin(self) -> None:
         if self.door is not None:
             self.door(self.system, CLUSTER)
         else:
@@ -124,7 +151,9 @@ class Stage:
             self.system.ask(ORCHESTRATOR, ListClusters(), ANSWER_S)
         self.system.ask(cluster_actor(CLUSTER), DescribeConnections(), ANSWER_S)
         self.ground.run(self.now_ns, None)
-        return self
+        if self.door is not None and self.view.leader is not None:
+            # Before this began; but a story tells of its first leader, and counts the next one as the second.
+            self.ground.recorder.kinds.setdefault("leader-elected", 1)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -143,12 +172,18 @@ class Stage:
         broken, self.watch.broken = self.watch.broken, None
         self.watch._has_ended = True
         self._agenda.clear()
-        for fault in self._faults:
-            try:
-                fault.undo()
-            except StepFailed:
-                continue  # it does not answer any more; the next fault may be mended all the same
+        # Twice: what needs a leader may fail as long as links are cut.
+        for _ in range(2):
+            for fault in self._faults:
+                try:
+                    fault.undo()
+                except StepFailed:
+                    continue  # it does not answer any more; the next fault may be mended all the same
         self.watch.broken = broken
+
+    def not_mended(self) -> list[str]:
+        """What is still broken in a cluster that runs already."""
+        return [str(fault) for fault in self._faults if not fault.is_mended]
 
     def end(self) -> None:
         """Let every timed fault be undone, and look at every promise for the last time. Raises ScenarioFailed."""
@@ -208,17 +243,29 @@ class Stage:
         self._count += 1
         heappush(self._agenda, (self.now_ns + delay_ns, self._count, self._here(action)))
 
-    def fault(self, verb: str, of: list[str], undo: Callable[[], None], for_: str | float | None) -> Fault:
-        """A fault that is in force now, of these nodes or links; with `for_` it is undone by itself."""
-        self.emit("fault-started", verb=verb, of=of)
+    def fault(
+        self,
+        verb: str,
+        of: list[str],
+        undo: Callable[[], None],
+        for_: str | float | None,
+        begin: Callable[[], None] = lambda: None,
+    ) -> Fault:
+        """A fault of these nodes or links: `begin` puts it in force, and with `for_` it is undone by itself."""
+        has_begun = False
 
         def undone() -> None:
             undo()
-            self.emit("fault-ended", verb=verb, of=of)
+            if has_begun:
+                self.emit("fault-ended", verb=verb, of=of)
 
-        made = Fault(self._here(undone))
+        made = Fault(self._here(undone), f"{verb} {', '.join(of)}")
         if self.door is not None:
+            # Before it begins: whatever interrupts it, half of it may be in force by then.
             self._faults.append(made)
+        begin()
+        has_begun = True
+        self.emit("fault-started", verb=verb, of=of)
         if for_ is not None:
             self.later(ns_of(for_), made.undo)
         return made
@@ -231,12 +278,19 @@ class Stage:
 
     @contextmanager
     def acting_in(self, cluster: str) -> Iterator[Self]:
-        """Within this block verbs act on that cluster, `0.inner`, and conditions look at it."""
+        """Within this block verbs act on that cluster, `0.inner`, and conditions look at it. It may come to be within
+        the block: `eventually` waits for it, and every other verb raises StepFailed as long as it is not there."""
         before, self.cluster = self.cluster, cluster
         try:
             yield self
         finally:
             self.cluster = before
+
+    def need_cluster(self) -> None:
+        """Raise StepFailed where verbs act on a cluster that is not there."""
+        there = self.watch.clusters
+        if self.cluster not in there:
+            raise StepFailed(f"no cluster {self.cluster!r} now{nearest(self.cluster, there)}")
 
     def _here(self, action: Callable[[], None]) -> Callable[[], None]:
         """The action, done where verbs act now, whenever that is."""
@@ -298,12 +352,22 @@ class Stage:
         return [node.name for node in self.view.nodes]
 
     def ask(self, message: Any, what: str, within: str | float = ANSWER_S) -> Any:
-        """Ask the cluster's front door. Raises StepFailed where it refuses or does not answer in time."""
-        try:
-            promise = self.system.ask_later(cluster_actor(self.cluster), message)
-        except ActorError as error:
-            raise StepFailed(f"{what}: {error}") from None
-        return self.answer(promise, what, within)
+        """Ask the cluster's front door, and again where it cannot answer yet: a leader that was just elected can
+        act only a moment later. Raises StepFailed where it refuses or does not answer in time."""
+        self.need_cluster()
+        until_ns = self.now_ns + ns_of(within)
+        patient_ns = min(until_ns, self.now_ns + PATIENCE_NS)
+        while True:
+            try:
+                promise = self.system.ask_later(cluster_actor(self.cluster), message)
+            except ActorError as error:
+                raise StepFailed(f"{what}: {error}") from None
+            try:
+                return self.answer(promise, what, (until_ns - self.now_ns) / 1e9)
+            except StepFailed as error:
+                if not isinstance(error.__cause__, Unavailable) or self.now_ns + AGAIN_NS > patient_ns:
+                    raise
+            self.pass_until(self.now_ns + AGAIN_NS)
 
     def answer(self, promise: Promise, what: str, within: str | float = ANSWER_S) -> Any:
         """The answer that was promised, waited for while everything else goes on."""
@@ -321,7 +385,10 @@ class Stage:
 
     def nodes_of(self, target: str | list[str]) -> list[str]:
         """The nodes that a target means now: a name, a list, or one of the words for groups."""
+        self.need_cluster()
         if isinstance(target, list | tuple):
+            if not target:
+                raise StepFailed("the list of nodes is empty; name one at least")
             found = [node for one in target for node in self.nodes_of(one)]
             return list(dict.fromkeys(found))
         names = self.names()

@@ -43,6 +43,8 @@ def told(outcome: Outcome, *, with_events: bool = False) -> str:
     if outcome.not_watched:
         names = ", ".join(outcome.not_watched)
         lines.append(f"  not watched here, as only the virtual clock can: {names}")
+    if outcome.not_mended:
+        lines.append(f"  not mended, as it did not answer: {'; '.join(outcome.not_mended)}")
     failure = outcome.failure
     if failure is not None:
         place = f" at {outcome.file}:{failure.line}:{failure.column}" if failure.line else ""

@@ -116,6 +116,11 @@ class Watch:
             return
         self._wire()
 
+    @property
+    def clusters(self) -> list[str]:
+        """The cluster and those nested in it that are there now."""
+        return list(self._insides)
+
     # -- what is seen
 
     def observe(self, core: Raft, event: Any, ready: Ready) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 import click.testing
 import pytest
 
-from raftyard.cli import main
+from raftyard.actors.messages import NodeSpec
+from raftyard.actors.orchestrator import OrchestratorSettings
+from raftyard.cli import main, serve
 from raftyard.cli.settings import Settings
 
 
@@ -108,3 +110,10 @@ def test_an_option_before_the_command_that_cannot_be_meant_is_refused_by_name(wo
     shown = run(*words)
     assert shown.exit_code == 2
     assert said in shown.output and shown.output.count("\n") == 1
+
+
+def test_the_line_at_the_start_names_the_ports_that_nodes_have(capsys: pytest.CaptureFixture[str]) -> None:
+    ports = (9502, 9503, 9504, 9506, 9501)  # one node was replaced
+    specs = tuple(NodeSpec(name=f"node_{port}", host="localhost", port=port, capacity=1) for port in ports)
+    serve._announce(OrchestratorSettings(host="localhost"), specs, Settings(port=9500))
+    assert "(cluster 0: 5 nodes on ports 9501 to 9504, 9506)" in capsys.readouterr().out

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from yard_process import Yard, free_base
+from yard_process import PATIENCE_S, Yard, free_base, until
 
+from raftyard.actors.scenarios import play, read_scenario_file, stories
 from raftyard.cli import main
 
 HEAD = "scenario: remote\nversion: 1\nalways: [at-most-one-leader-per-term, linearizable, raft]\nsteps:\n"
@@ -85,6 +91,80 @@ def test_a_story_that_fails_there_leaves_nothing_broken_behind(yard: Yard, tmp_p
     assert shown.output.rstrip().endswith(f"--url http://localhost:{yard.base}/clusters/0")
     assert cables(yard) == {1}
     assert yard.get("/clusters/0/links/node_0/node_1").body["loss"] == 0
+
+
+@pytest.mark.parametrize(("number", "code", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")])
+def test_a_run_that_is_stopped_mends_what_it_broke_and_says_so(
+    yard: Yard, tmp_path: Path, number: signal.Signals, code: int, name: str
+):
+    file = tmp_path / "long.scenario.yaml"
+    file.write_text(f"{HEAD}  - loss: 10%\n  - drain: node_1\n  - isolate: node_2\n  - wait: 10m\n")
+    where = f"http://localhost:{yard.base}/clusters/0"
+    program = [sys.executable, "-c", "from raftyard.cli import main; main()"]
+    command = [*program, "scenario", "run", str(file), "--url", where]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        until(lambda: cables(yard) == {0, 1} or None)
+        assert availability(yard) == "drain"
+        process.send_signal(number)
+        out, err = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+    assert (process.returncode, err) == (code, "")
+    first, second, third = out.splitlines()
+    assert first == f"stopped by {name}: remote"
+    assert second.startswith("  at ") and re.search(r" s, step [34] \((isolate: node_2|wait: 10m)\)$", second)
+    assert third == f"  what it had broken at {where} is mended"
+    assert cables(yard) == {1} and availability(yard) == "active"
+    assert yard.get("/clusters/0/links/node_0/node_1").body["loss"] == 0
+
+
+def availability(yard: Yard) -> str:
+    return str(yard.get("/clusters/0/nodes/node_1").body["availability"])
+
+
+INSIDE = re.compile(r"^chaos:|^  - (crash|restart|pause|resume|wipe|disk|clock|transfer|rebalance):| in: 0", re.M)
+PLAYABLE = [
+    name
+    for name, path in stories().items()
+    if not INSIDE.search(path.read_text())
+]
+"""The stories of which nothing reaches into a process."""
+IS_FULL = os.environ.get("RAFTYARD_CAMPAIGN") == "full"
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("name", PLAYABLE)
+def test_a_story_passes_on_a_cluster_that_has_run_for_a_while(name: str, tmp_path: Path):
+    """Those of more than half a minute in full campaigns only. They promise times, and a busy machine may miss one."""
+    if not IS_FULL and play(read_scenario_file(stories()[name]), seed=1).t_ns > 35e9:
+        pytest.skip("takes minutes of real time")
+    shown = ""
+    for attempt in range(3):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        fresh = Yard(folder, DATA_DIR="data")
+        try:
+            fresh.wait_for_line("leads cluster 0")
+            result = run("run", name, "--url", f"localhost:{fresh.base}")
+        finally:
+            fresh.stop()
+        if result.exit_code == 0:
+            return
+        shown = result.output
+    raise AssertionError(shown)
+
+
+def test_the_first_leader_of_a_story_may_have_been_elected_before_it(yard: Yard, tmp_path: Path):
+    steps = """
+- expect: happened('leader-elected') == 1
+- isolate: leader
+  for: 3s
+- eventually: happened('leader-elected') == 2
+  within: 20s
+"""
+    shown = played(tmp_path, yard, steps)
+    assert shown.exit_code == 0, shown.output
 
 
 def test_what_cannot_be_done_there_is_said_before_anything_is_done(yard: Yard, tmp_path: Path):

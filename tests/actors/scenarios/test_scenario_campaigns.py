@@ -97,6 +97,21 @@ def test_a_campaign_runs_on_a_dask_cluster_with_the_same_result():
     assert campaign.failures == run_campaign(CHANCE, "f.yaml", range(40), Here(), stop_at=None).failures
 
 
+@pytest.mark.parametrize(
+    "needed",
+    [
+        "- add: spare\n- expect: node('spare').role == 'nobody'",
+        "- submit: {container: {name: inner, replicas: 3, cluster: {}}}\n- eventually: now < 0\n  in: 0.inner",
+    ],
+)
+def test_what_is_shrunk_can_be_read_again(needed: str):
+    whole = scenario(f"- eventually: leader is not None\n- log: nothing\n{needed}")
+    smaller, _ = shrink(whole, 1)
+    again = play(read_scenario(as_yaml(smaller, 1)))
+    assert [step.verb for step in smaller.steps][-2:] == [step.verb for step in whole.steps][-2:]
+    assert len(smaller.steps) < 4 and again.failure is not None
+
+
 def test_a_failing_scenario_is_shrunk_to_the_steps_that_it_needs():
     long = scenario(
         """

@@ -92,11 +92,26 @@ def test_the_example_of_the_design_is_read():
             "5:12: an alias (*name) stands for this; aliases are not supported",
         ),
         ("- isolate: !x leader", "5:12: the tag !x is not supported; write plain text"),
+        ("- isolate: []", "5:12: the list is empty, so nothing is meant; name a node"),
+        ("- cut: []", "5:8: the list is empty, so nothing is meant; name links"),
+        ("- cut: node_0-node_0", "5:8: a link joins two nodes, and 'node_0-node_0' names one; for all links of it"),
+        ("- cut: node_0-node_1-node_2", "5:8: 'node_0-node_1-node_2' is no link; write a-b for both directions"),
+        ("- partition: []", "5:14: no group has a node; name the nodes of at least one"),
+        ("- partition: [[node_0, node_1], [node_1]]", "5:34: node_1 stands in two groups; name each node once"),
+        ("- partition: [[all], [node_1]]", "5:16: all leaves nobody for another group"),
+        ("""- expect: node("node_9").role == 'down'""", "5:11: no node 'node_9'; did you mean 'node_4'?"),
+        ("- never: is_cut('node_0', 'nod_1')", "5:10: no node 'nod_1'; did you mean 'node_1'?"),
         ("- just words", "5:3: a step is a mapping: one verb and its modifiers, such as `- isolate: leader`"),
     ],
 )
 def test_a_mistake_in_a_step_is_named_with_its_place_and_the_right_word(step: str, mistake: str):
     assert step_mistake(step).startswith(mistake)
+
+
+def test_a_condition_may_name_a_node_that_a_later_step_adds():
+    scenario("- never: node('spare').role == 'leader'\n- add: spare", "always: [node('spare').term >= 0]")
+    scenario("- add: {capacity: 5}\n  repeat: 3\n- isolate: node_7\n- expect: node('node_7').role != 'leader'")
+    assert step_mistake("- never: node('spar').role == 'leader'\n- add: spare").endswith("did you mean 'spare'?")
 
 
 def test_a_node_that_is_added_is_known_from_there_on():

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from raftyard.actors.scenarios import ScenarioFailed, Simulation, WrongScenario, read_scenario
+from raftyard.actors.scenarios import ScenarioFailed, Simulation, StepFailed, WrongScenario, read_scenario
 
 INNER = "0.inner"
 ALWAYS = ("raft", "no-replica-lost", "no-replica-twice", "capacity-never-exceeded", "calls-executed-once")
@@ -92,9 +92,19 @@ def test_a_file_names_the_cluster_with_in_and_its_nodes_need_not_be_known():
     text = "scenario: x\nversion: 1\nsteps:\n  - cut: node_0.1-node_1.2\n"
     with pytest.raises(WrongScenario, match=r"no node 'node_0\.1'"):
         read_scenario(text)
-    assert read_scenario(text + "    in: 0.inner\n").steps[0].in_ == "0.inner"
+    made = "  - submit: {container: {name: inner, replicas: 3, cluster: {}}}\n"
+    inside = text.replace("  - cut", f"{made}  - cut") + "    in: 0.inner\n"
+    assert read_scenario(inside).steps[1].in_ == "0.inner"
+    with pytest.raises(WrongScenario, match=r"6:9: no cluster '0\.iner'.*did you mean '0\.inner'") as caught:
+        read_scenario(inside.replace("0.inner", "0.iner") + "  - isolate: leeder\n")
+    assert len(caught.value.mistakes) == 2
+    with pytest.raises(WrongScenario, match=r"no cluster '0\.inner'; known are 0; an earlier step makes one"):
+        read_scenario(text + "    in: 0.inner\n")
 
 
 def test_a_cluster_that_is_not_there_fails_the_step(sim: Simulation):
     with sim.acting_in("0.other"), pytest.raises(ScenarioFailed):
         sim.submit({"container": {"name": "web", "replicas": 9}}, within="5s")
+    for verb in (lambda: sim.isolate("all"), lambda: sim.cut("all"), lambda: sim.expect("leader is None"), sim.add):
+        with sim.acting_in("0.other"), pytest.raises(StepFailed, match=r"no cluster '0\.other' now"):
+            verb()
