@@ -21,8 +21,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+WAITS = ("test_tutorial.py", "test_crashes.py", "test_nested_restart.py", "test_restart.py")
+"""Tests that mostly wait for programs."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give a campaign the time that it takes, also on a machine that others use."""
+    """Give a campaign the time that it takes, also on a machine that others use. What waits begins first, while others
+    compute."""
+    items.sort(key=lambda item: item.path.name not in WAITS)
     is_full = os.environ.get("RAFTYARD_CAMPAIGN") == "full"
     limit_s = FULL_CAMPAIGN_TIMEOUT_S if is_full else SLICE_TIMEOUT_S
     for item in items:
