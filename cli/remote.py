@@ -166,6 +166,10 @@ class RemoteCluster(Actor):
                 return call("PATCH", f"/nodes/{quote(node)}", body)
             case m.ChangeService(service=service, body=body, is_patch=is_patch):
                 return call("PATCH" if is_patch else "PUT", f"/services/{quote(service)}", body)
+            case m.RollBackService(service=service):
+                return call("POST", f"/services/{quote(service)}/rollback")
+            case m.RemoveService(service=service):
+                return call("DELETE", f"/services/{quote(service)}")
             case m.SubmitServiceCall(body=body, wait_s=None):
                 return call("POST", "/service", body)
             case m.SubmitServiceCall(body=body, wait_s=wait_s):

@@ -190,6 +190,12 @@ Specs = Annotated[
 ]
 
 
+Names = Annotated[
+    str | list[str],
+    Meta(description="A service, or a list of services.", extra={"expects": "a service's name, or a list of names"}),
+]
+
+
 class Repeat(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """How often a step is done; `every` from one beginning to the next, else each waits until the one before ends."""
 
@@ -239,6 +245,10 @@ VERBS: dict[str, Verb] = {
     "update": Verb(
         Specs, ("within",), "change parts of services' specs, or make the services; `within` waits until that is done"
     ),
+    "rollback": Verb(
+        Names, ("within",), "give services the spec from before their last update; `within` waits until that is done"
+    ),
+    "delete": Verb(Names, ("within",), "stop services and forget them; `within` waits until they are shown no more"),
     "rebalance": Verb(
         Annotated[int, Meta(ge=1, le=1_000)] | Rebalance,
         ("within",),

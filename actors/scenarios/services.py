@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import UnknownService
-from ..messages import ChangeService, SubmitServiceCall, cluster_actor
+from ..messages import ChangeService, RemoveService, RollBackService, SubmitServiceCall, cluster_actor
 from ..system import ActorError, Promise
 from .client import CLIENT, Client, ReadService
 from .conditions import summary
@@ -60,6 +60,32 @@ class ServiceVerbs(Stage):
             return all(one.update in ("", "completed") and one.placed == one.replicas for one in found)
 
         self._wait_for("update", within, is_done)
+
+    def rollback(self, services: str | list[str], *, within: str | float | None = None) -> None:
+        """Give services the spec from before their last update. With `within` wait until their replicas are of that,
+        else StepFailed."""
+        names = _listed(services)
+        for name in names:
+            self.ask(RollBackService(service=name), f"rollback {name}")
+
+        def is_done() -> bool:
+            found = [self.view.service(name) for name in names]
+            return all(
+                one.update in ("", "completed", "rollback_completed") and one.placed == one.replicas for one in found
+            )
+
+        self._wait_for("rollback", within, is_done)
+
+    def delete(self, services: str | list[str], *, within: str | float | None = None) -> None:
+        """Stop services and forget them. With `within` wait until they are shown no more, else StepFailed."""
+        names = _listed(services)
+        for name in names:
+            self.ask(RemoveService(service=name), f"delete {name}")
+
+        def is_done() -> bool:
+            return not any(one.name in names for one in self.view.services)
+
+        self._wait_for("delete", within, is_done)
 
     def _change(self, name: str, body: dict[str, Any], verb: str) -> None:
         """By a patch; where there is no such service, by making it. Only `update` makes any."""
@@ -187,3 +213,7 @@ class ServiceVerbs(Stage):
 
         promise.on_settled(answered)
         return promise
+
+
+def _listed(services: str | list[str]) -> list[str]:
+    return [services] if isinstance(services, str) else services

@@ -55,6 +55,12 @@ def test_the_verbs_reach_a_cluster_that_runs_already(yard: Yard, tmp_path: Path)
   within: 20s
 - submit: {container: {name: db, replicas: 5}}
   within: 20s
+- update: {api: {image: 'a:0', replicas: 3}}
+  within: 10s
+- update: {api: {image: 'a:1'}}
+- rollback: api
+- delete: api
+  within: 10s
 - update: {api: {image: 'a:1', replicas: 3}}
   within: 20s
 - scale: {api: 4}

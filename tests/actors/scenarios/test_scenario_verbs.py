@@ -304,6 +304,22 @@ def test_an_update_replaces_the_replicas_or_says_that_it_was_rolled_back(sim: Si
         sim.update({"web": {"imge": "x"}})
 
 
+def test_services_are_rolled_back_and_deleted(sim: Simulation):
+    sim.update({"web": {"image": "web:1", "replicas": 4, "update": {"parallelism": 0, "monitor_s": 0}}}, within="5s")
+    sim.update({"web": {"image": "web:2"}}, within="10s")
+    sim.rollback("web", within="10s")
+    service = sim.inside.state().service("web")
+    assert (service.spec.image, sim.view.service("web").update) == ("web:1", "rollback_completed")
+    with pytest.raises(StepFailed, match="rollback db: no service 'db'"):
+        sim.rollback(["db", "web"])
+    sim.update({"db": {"replicas": 3}}, within="5s")
+    sim.delete(["web", "db"], within="5s")
+    sim.wait("1s")
+    assert not sim.view.services and not any(sim.inside.state().tasks_of(node.name) for node in sim.view.nodes)
+    with pytest.raises(StepFailed, match="delete web: no service 'web'"):
+        sim.delete("web")
+
+
 def test_a_drained_node_runs_nothing_until_the_drain_ends(sim: Simulation):
     sim.submit({"container": {"name": "web", "replicas": 10}}, within="5s")
     with sim.drain("leader", within="5s"):

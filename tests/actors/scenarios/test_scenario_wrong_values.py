@@ -51,6 +51,8 @@ ARGUMENTS: dict[str, list[Any]] = {
     "deploy": [{"stack": "shop", "services": {"web": {"image": "a:1", "deploy": {"replicas": 2}, "environment": {}}}}],
     "scale": [{"web": 3}],
     "update": [{"web": SPEC}],
+    "rollback": ["web", ["web", "db"]],
+    "delete": ["web", ["web", "db"]],
     "rebalance": [10, {"max_moves": 10, "max_parallel": 2}],
     "transfer": ["follower"],
     "write": [{"web": 3}],
