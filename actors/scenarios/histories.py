@@ -54,6 +54,19 @@ class History:
         """The operation at that place was answered then."""
         self.operations[at] = msgspec.structs.replace(self.operations[at], end=end)
 
+    def call_made(self) -> None:
+        """A service call is on its way."""
+        with self._lock:
+            self.open_calls += 1
+
+    def call_answered(self, call: str, body: Any, *, executed: bool) -> None:
+        """It was taken, under this id. At no moment is it neither open nor accepted."""
+        with self._lock:
+            self.accepted[call] = body
+            if executed:
+                self.executed[call] = None
+            self.open_calls -= 1
+
     def moment(self, now: float) -> float:
         """The time, in seconds, but always later than before: virtual time stands still between two calls, and yet one
         was over when the other began."""

@@ -32,10 +32,7 @@ class ServiceVerbs(Stage):
             10.0 if within is None else ns_of(within) / 1e9 + 1.0,
         )
         call = str(answer["service_id"])
-        self.history.accepted[call] = body
-        if answer["status"] == "executed":
-            self.history.executed[call] = None
-        elif within is not None:
+        if within is not None and answer["status"] != "executed":
             raise StepFailed(
                 f"submit: the call is not executed within {ns_of(within) / 1e9:g} s: {answer['status']}"
             )
@@ -129,12 +126,7 @@ class ServiceVerbs(Stage):
             return lambda: False
 
         def heard(settled: Promise) -> None:
-            if settled.error is not None:
-                return
-            call = str(settled.value["service_id"])
-            history.accepted[call] = body
-            if settled.value["status"] == "executed":
-                history.executed[call] = None
+            if settled.error is None and settled.value["status"] == "executed":
                 end = history.moment(self.now)
                 for at in noted:
                     history.settle(at, end)
@@ -205,11 +197,13 @@ class ServiceVerbs(Stage):
         except ActorError as error:
             raise StepFailed(f"submit: {error}") from None
         history = self.history
-        history.open_calls += 1
+        history.call_made()
 
         def answered(settled: Promise) -> None:
+            # One that was not answered may be executed all the same: it stays open.
             if settled.error is None:
-                history.open_calls -= 1
+                answer = settled.value
+                history.call_answered(str(answer["service_id"]), body, executed=answer["status"] == "executed")
 
         promise.on_settled(answered)
         return promise

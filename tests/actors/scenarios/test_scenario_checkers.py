@@ -23,8 +23,11 @@ from raftyard.actors.raft import elections, replication
 from raftyard.actors.raft.core import Membership
 from raftyard.actors.raft.events import Apply, BecameLeader, Ready
 from raftyard.actors.scenarios import CHECKERS, told
+from raftyard.actors.scenarios.checkers import calls
 from raftyard.actors.scenarios.checkers.base import PromiseBroken
+from raftyard.actors.scenarios.checkers.calls import CallsExecutedOnce, Retold
 from raftyard.actors.scenarios.checkers.committed import CommittedNeverLost
+from raftyard.actors.scenarios.histories import History
 from raftyard.actors.state.nodes import NodeTable, Room
 from raftyard.actors.state.replicas import Replicas
 from raftyard.actors.state.task_states import TaskState
@@ -298,3 +301,26 @@ def test_who_slept_since_it_was_voted_for_need_not_have_what_was_committed_after
         step(checker, committer, applies=2)
         with contextlib.nullcontext() if is_right else pytest.raises(PromiseBroken, match="without entry 2"):
             step(checker, slept, leads=3)
+
+
+def test_calls_that_are_executed_while_the_log_is_retold_raise_no_alarm(monkeypatch: Patch):
+    """Live, clients' last calls go on when a scenario ends."""
+    history = History()
+    history.call_made()
+
+    def retold_slowly(*_: Any) -> Retold:
+        retold = Retold(())
+        retold.executed["late"] = 1
+        history.call_answered("late", {}, executed=True)
+        history.call_made()
+        history.call_answered("later still", {}, executed=True)
+        return retold
+
+    monkeypatch.setattr(calls, "Retold", retold_slowly)
+    checker = CallsExecutedOnce(SimpleNamespace(), history)  # type: ignore[arg-type]
+    checker.ended()
+    assert list(history.executed) == ["late", "later still"]
+    assert history.open_calls == 0
+    monkeypatch.setattr(calls, "Retold", Retold)
+    with pytest.raises(PromiseBroken, match="call late was reported as executed, and is not in the agreed log"):
+        checker.ended()
