@@ -93,9 +93,11 @@ def _json(req: Request) -> Any:
     if not data.strip():
         raise Malformed("the body is empty", JSON_HINT)
     try:
-        return _tidied(msgspec.json.decode(data))
+        text = data.decode()
     except UnicodeDecodeError as error:
         raise Malformed(f"the body is not UTF-8: {error.reason}", "send JSON, in UTF-8") from None
+    try:
+        return _tidied(msgspec.json.decode(text))
     except (msgspec.DecodeError, RecursionError) as error:
         raise Malformed(f"the body is not JSON: {error}", JSON_HINT) from None
 
