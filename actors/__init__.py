@@ -46,14 +46,19 @@ if typing.TYPE_CHECKING:
         AskNode as AskNode,
         ChangeService as ChangeService,
         ChangeSettings as ChangeSettings,
+        ChangeStack as ChangeStack,
         CreateClusterRequest as CreateClusterRequest,
         DescribeCall as DescribeCall,
         DescribeCluster as DescribeCluster,
         DescribeConnections as DescribeConnections,
+        DescribeLinkRequest as DescribeLinkRequest,
+        DescribePlan as DescribePlan,
         DescribeRebalance as DescribeRebalance,
         DescribeService as DescribeService,
         DescribeServices as DescribeServices,
         DescribeSettings as DescribeSettings,
+        DescribeStack as DescribeStack,
+        DescribeStacks as DescribeStacks,
         DescribeTasks as DescribeTasks,
         LinkPolicy as LinkPolicy,
         ListClusters as ListClusters,
@@ -61,11 +66,13 @@ if typing.TYPE_CHECKING:
         RemoveClusterRequest as RemoveClusterRequest,
         RemoveNodeRequest as RemoveNodeRequest,
         RemoveService as RemoveService,
+        RemoveStack as RemoveStack,
         RollBackService as RollBackService,
         SetConnections as SetConnections,
         SetLinkPolicyRequest as SetLinkPolicyRequest,
         StopRebalance as StopRebalance,
         SubmitServiceCall as SubmitServiceCall,
+        TransferRequest as TransferRequest,
         UpdateNodeRequest as UpdateNodeRequest,
         cluster_actor as cluster_actor,
     )
@@ -115,11 +122,11 @@ _NAMES = {
     "machine": "MachineMember ReplicatedMachine",
     "member": "Member Observer",
     "messages": (
-        "ORCHESTRATOR AddNodeRequest AskNode ChangeService ChangeSettings CreateClusterRequest DescribeCall "
-        "DescribeCluster DescribeConnections DescribeRebalance DescribeService DescribeServices "
-        "DescribeSettings DescribeTasks LinkPolicy ListClusters RebalanceRequest RemoveClusterRequest "
-        "RemoveNodeRequest RemoveService RollBackService SetConnections SetLinkPolicyRequest StopRebalance "
-        "SubmitServiceCall UpdateNodeRequest cluster_actor"
+        "ORCHESTRATOR AddNodeRequest AskNode ChangeService ChangeSettings ChangeStack CreateClusterRequest DescribeCall "
+        "DescribeCluster DescribeConnections DescribeLinkRequest DescribePlan DescribeRebalance DescribeService "
+        "DescribeServices DescribeSettings DescribeStack DescribeStacks DescribeTasks LinkPolicy ListClusters "
+        "RebalanceRequest RemoveClusterRequest RemoveNodeRequest RemoveService RemoveStack RollBackService SetConnections "
+        "SetLinkPolicyRequest StopRebalance SubmitServiceCall TransferRequest UpdateNodeRequest cluster_actor"
     ),
     "node": "Node",
     "orchestrator": "Orchestrator OrchestratorSettings first_cluster start_orchestrator",

@@ -19,6 +19,7 @@ from .nodes import NodeListResource, NodeQuestionResource, NodeResource, PeerRes
 from .plans import PlanResource
 from .ports import Clusters, NodePort
 from .problems import add_problem_handlers
+from .query import check_names
 from .rebalancing import RebalanceResource
 from .security import Guard
 from .server import Server
@@ -119,8 +120,20 @@ class _WhoseNode:
         params["cluster"], params["node"] = port
 
 
+class _QueryNames:
+    """Refuses what stands behind the question mark and the resource does not take by that method."""
+
+    def process_resource(
+        self, req: Request, resp: Response, resource: object, params: dict[str, Any]
+    ) -> None:
+        if req.query_string and resource is not None:
+            asks: dict[str, tuple[str, ...]] = getattr(resource, "asks", {})
+            check_names(req, asks.get("GET" if req.method == "HEAD" else req.method, ()))
+
+
 def _falcon_app(routes: Routes) -> falcon.App[Request, Response]:
     app: falcon.App[Request, Response] = falcon.App()
+    app.add_middleware(_QueryNames())
     app.req_options.strip_url_path_trailing_slash = True
     for path, resource in routes.items():
         # Falcon leaves HEAD to us, and cuts the body off itself.

@@ -10,7 +10,7 @@ from falcon import Request, Response
 from .answers import answer
 from .body import NEW_CLUSTER, invalid
 from .ports import Clusters, View
-from .query import page
+from .query import PAGE, page
 from .shapes import ClusterList, ClusterView, Done
 
 
@@ -19,6 +19,7 @@ class ClusterListResource:
 
     takes: ClassVar[dict[str, Any]] = {"POST": NEW_CLUSTER}
     gives: ClassVar[dict[str, Any]] = {"GET": ClusterList, "POST": ClusterView}
+    asks: ClassVar = {"GET": PAGE}
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters
@@ -40,6 +41,7 @@ class ClusterResource:
 
     takes: ClassVar[dict[str, Any]] = {"PUT": NEW_CLUSTER}
     gives: ClassVar[dict[str, Any]] = {"GET": ClusterView, "PUT": ClusterView, "DELETE": Done}
+    asks: ClassVar = {"GET": PAGE}
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters
@@ -67,6 +69,7 @@ class ClusterViewResource:
 
     takes: ClassVar[dict[str, Any]] = {}
     gives: ClassVar[dict[str, Any]] = {"GET": ClusterView}
+    asks: ClassVar = {"GET": PAGE}
 
     def __init__(self, clusters: Clusters, view: View) -> None:
         self._clusters = clusters

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from falcon import Request, Response
 
 from .ports import Clusters, Malformed
-from .query import WHOLE, EventRange, event_range
+from .query import EVENTS, WHOLE, EventRange, event_range
 from .shapes import EventList
 from .watching import EventQuery, EventStream, Wanted, Watchers, as_json, newest, read
 
@@ -19,6 +19,7 @@ class EventsResource:
 
     takes: ClassVar[dict[str, Any]] = {}
     gives: ClassVar[dict[str, Any]] = {"GET": EventList}
+    asks: ClassVar = {"GET": EVENTS}
 
     def __init__(self, clusters: Clusters, watchers: Watchers) -> None:
         self._clusters = clusters

@@ -10,7 +10,7 @@ from falcon import Request, Response
 from .answers import answer
 from .body import ROLL_BACK, SERVICE_PATCH, SERVICE_SPEC
 from .ports import Clusters
-from .query import page, version
+from .query import PAGE, VERSION, page, version
 from .shapes import Done, RollBack, ServiceDetail, ServiceList, TaskList
 
 
@@ -19,6 +19,7 @@ class ServiceListResource:
 
     takes: ClassVar[dict[str, Any]] = {}
     gives: ClassVar[dict[str, Any]] = {"GET": ServiceList}
+    asks: ClassVar = {"GET": PAGE}
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters
@@ -38,6 +39,7 @@ class NamedServiceResource:
         "PATCH": ServiceDetail,
         "DELETE": Done,
     }
+    asks: ClassVar = {"PUT": VERSION, "PATCH": VERSION, "DELETE": VERSION}
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters
@@ -71,6 +73,7 @@ class RollbackResource:
 
     takes: ClassVar[dict[str, Any]] = {"POST": ROLL_BACK}
     gives: ClassVar[dict[str, Any]] = {"POST": ServiceDetail}
+    asks: ClassVar = {"POST": VERSION}
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters
@@ -87,6 +90,7 @@ class TaskListResource:
 
     takes: ClassVar[dict[str, Any]] = {}
     gives: ClassVar[dict[str, Any]] = {"GET": TaskList}
+    asks: ClassVar = {"GET": PAGE}
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters

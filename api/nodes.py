@@ -11,7 +11,7 @@ from .addresses import address, canonical_address
 from .answers import answer
 from .body import NEW_NODE, NEW_PEER, NODE_PATCH, REMOVE_NODE, invalid
 from .ports import Answer, Clusters, Invalid
-from .query import check_names, log_range, page
+from .query import LOG_RANGE, PAGE, log_range, page
 from .shapes import (
     CountView,
     Done,
@@ -34,6 +34,7 @@ class NodeListResource:
 
     takes: ClassVar[dict[str, Any]] = {"POST": NEW_NODE, "DELETE": REMOVE_NODE}
     gives: ClassVar[dict[str, Any]] = {"GET": NodeList, "POST": Done, "DELETE": Done}
+    asks: ClassVar = {"GET": PAGE}
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters
@@ -56,6 +57,7 @@ class NodeResource:
 
     takes: ClassVar[dict[str, Any]] = {}
     gives: ClassVar[dict[str, Any]] = {"GET": NodeDetail}
+    asks: ClassVar = {"GET": LOG_RANGE}
     with_facts: ClassVar = False
 
     def __init__(self, clusters: Clusters) -> None:
@@ -63,8 +65,6 @@ class NodeResource:
 
     def on_get(self, req: Request, resp: Response, cluster: str, node: str) -> None:
         """What the node says of itself, with its log."""
-        if req.query_string:
-            check_names(req, "log")
         name, log = canonical_address(node), log_range(req)
         answer(resp, self._clusters.node(cluster, name, log, with_facts=self.with_facts))
 

@@ -10,7 +10,6 @@ from .answers import answer
 from .body import PLAN
 from .environ import room_to_wait
 from .ports import Clusters
-from .query import check_names
 from .shapes import PlanView
 
 
@@ -25,7 +24,6 @@ class PlanResource:
 
     def on_post(self, req: Request, resp: Response, cluster: str) -> None:
         """What a service, a service call, a drain or the loss of nodes would start, stop, move and leave waiting."""
-        check_names(req)
         body = PLAN.read(req)
         with room_to_wait(req.env):
             answer(resp, self._clusters.plan(cluster, body))

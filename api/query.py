@@ -22,7 +22,15 @@ MAX_LOG_ENTRIES = 1000
 MAX_PAGE = 1000
 
 
-def check_names(req: Request, *known: str) -> None:
+PAGE = ("limit", "offset")
+EVENTS = ("since", "limit", "kinds", "wait")
+VERSION = ("version",)
+WAIT = ("wait", "timeout")
+LOG_RANGE = ("log",)
+"""What a resource's `asks` names by method, and one function below reads."""
+
+
+def check_names(req: Request, known: Collection[str]) -> None:
     """Refuse a parameter that the route does not know: a typo would otherwise do nothing, silently."""
     for name in req.params:
         if name not in known:
@@ -46,7 +54,6 @@ def seconds(text: str, name: str) -> float:
 
 def wait_seconds(req: Request) -> float | None:
     """How long `?wait=executed&timeout=5s` is willing to wait; None when it does not ask to wait."""
-    check_names(req, "wait", "timeout")
     wait, timeout = req.get_param("wait"), req.get_param("timeout")
     if wait is None:
         if timeout is not None:
@@ -85,7 +92,6 @@ def page(req: Request) -> Page:
     """`?limit=50&offset=100`"""
     if not req.query_string:
         return Page()
-    check_names(req, "limit", "offset")
     return Page(_whole(req, "offset", 0), _limit(req))
 
 
@@ -100,7 +106,6 @@ class EventRange(NamedTuple):
 
 def event_range(req: Request, known_kinds: Collection[str]) -> EventRange:
     """Which events are wanted, and how long to wait for one."""
-    check_names(req, "since", "limit", "kinds", "wait")
     since = None if req.get_param("since") is None else _whole(req, "since", 0)
     wait = req.get_param("wait")
     wait_s = None if wait is None else seconds(wait, "wait")
@@ -129,10 +134,7 @@ def _limit(req: Request) -> int:
 
 def version(req: Request) -> int | None:
     """`?version=3`: only if that is still the version."""
-    if not req.query_string:
-        return None
-    check_names(req, "version")
-    return _whole(req, "version", 0)
+    return _whole(req, "version", 0) if req.query_string and req.get_param("version") is not None else None
 
 
 def _whole(req: Request, name: str, default: int) -> int:

@@ -12,7 +12,7 @@ from .answers import answer
 from .body import SERVICE_CALL
 from .environ import room_to_wait
 from .ports import Answer, Clusters, Conflict, Malformed, TimedOut
-from .query import wait_seconds
+from .query import WAIT, wait_seconds
 from .shapes import CallView
 
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -23,6 +23,7 @@ class ServiceResource:
 
     takes: ClassVar[dict[str, Any]] = {"POST": SERVICE_CALL}
     gives: ClassVar[dict[str, Any]] = {"GET": CallView, "POST": CallView}
+    asks: ClassVar = {"POST": WAIT}
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters
@@ -41,6 +42,7 @@ class NodeServiceResource:
 
     takes: ClassVar[dict[str, Any]] = {"POST": SERVICE_CALL}
     gives: ClassVar[dict[str, Any]] = {"POST": CallView}
+    asks: ClassVar = {"POST": WAIT}
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters

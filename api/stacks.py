@@ -9,7 +9,7 @@ from falcon import Request, Response
 from .answers import answer
 from .body import STACK
 from .ports import Clusters
-from .query import page, version
+from .query import PAGE, VERSION, page, version
 from .shapes import Done, StackDetail, StackList
 
 
@@ -18,6 +18,7 @@ class StackListResource:
 
     takes: ClassVar[dict[str, Any]] = {}
     gives: ClassVar[dict[str, Any]] = {"GET": StackList}
+    asks: ClassVar = {"GET": PAGE}
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters
@@ -32,6 +33,7 @@ class StackResource:
 
     takes: ClassVar[dict[str, Any]] = {"PUT": STACK}
     gives: ClassVar[dict[str, Any]] = {"GET": StackDetail, "PUT": StackDetail, "DELETE": Done}
+    asks: ClassVar = {"PUT": VERSION, "DELETE": VERSION}
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters

@@ -47,6 +47,17 @@ def test_a_route_describes_each_of_its_methods(port, path, resource):
 
 
 @pytest.mark.parametrize(("port", "path", "resource"), [*routes()])
+def test_no_method_ignores_what_stands_behind_the_question_mark(port, path, resource, ask):
+    """Who writes ?vresion=3 thinks that nobody else's change is lost."""
+    node = "localhost:8001" if port == "node" else None
+    for method in resource.gives:
+        known = getattr(resource, "asks", {}).get(method, ())
+        answer = ask(method, f"{path.replace('{', '').replace('}', '')}?vresion=3", node=node)
+        assert (answer.status_code, answer.json["detail"]) == (400, "unknown query parameter vresion")
+        assert answer.json["hint"] == ("did you mean version?" if "version" in known else f"known: {', '.join(known) or 'none'}")
+
+
+@pytest.mark.parametrize(("port", "path", "resource"), [*routes()])
 def test_a_get_answers_what_it_says(port, path, resource, ask):
     where = path.format(
         cluster="0",
