@@ -30,6 +30,7 @@ if typing.TYPE_CHECKING:
         UnknownCluster as UnknownCluster,
         UnknownNode as UnknownNode,
         UnknownService as UnknownService,
+        UnknownStack as UnknownStack,
     )
     from .group import (
         Answered as Answered,
@@ -115,18 +116,19 @@ _NAMES = {
     "cluster": "Cluster ClusterSettings Home Ports",
     "errors": (
         "Conflict InvalidRequest MachineRaised NoLeader PortInUse QueueFull RaftyardError SessionExpired StaleVersion "
-        "TimedOut Unavailable UnknownCall UnknownCluster UnknownNode UnknownService"
+        "TimedOut Unavailable UnknownCall UnknownCluster UnknownNode UnknownService UnknownStack"
     ),
     "group": "Answered ApplyCommand Group ReadState",
     "link": "Link",
     "machine": "MachineMember ReplicatedMachine",
     "member": "Member Observer",
     "messages": (
-        "ORCHESTRATOR AddNodeRequest AskNode ChangeService ChangeSettings ChangeStack CreateClusterRequest DescribeCall "
-        "DescribeCluster DescribeConnections DescribeLinkRequest DescribePlan DescribeRebalance DescribeService "
-        "DescribeServices DescribeSettings DescribeStack DescribeStacks DescribeTasks LinkPolicy ListClusters "
-        "RebalanceRequest RemoveClusterRequest RemoveNodeRequest RemoveService RemoveStack RollBackService SetConnections "
-        "SetLinkPolicyRequest StopRebalance SubmitServiceCall TransferRequest UpdateNodeRequest cluster_actor"
+        "ORCHESTRATOR AddNodeRequest AskNode ChangeService ChangeSettings ChangeStack CreateClusterRequest "
+        "DescribeCall DescribeCluster DescribeConnections DescribeLinkRequest DescribePlan DescribeRebalance "
+        "DescribeService DescribeServices DescribeSettings DescribeStack DescribeStacks DescribeTasks LinkPolicy "
+        "ListClusters RebalanceRequest RemoveClusterRequest RemoveNodeRequest RemoveService RemoveStack "
+        "RollBackService SetConnections SetLinkPolicyRequest StopRebalance SubmitServiceCall TransferRequest "
+        "UpdateNodeRequest cluster_actor"
     ),
     "node": "Node",
     "orchestrator": "Orchestrator OrchestratorSettings first_cluster start_orchestrator",

@@ -37,6 +37,7 @@ from .frontdoor import (
     Retry,
     Services,
     Stacks,
+    Transfers,
 )
 from .frontdoor.addresses import new_node, resolve
 from .frontdoor.hosting import check_not_nested
@@ -158,6 +159,7 @@ class Cluster(Actor):
         self._rebalancing = Rebalancing(self, self._courier, self._questions)
         self._plans = Plans(self, home, self._questions)
         self._cluster_wide = ClusterWide(self, self._courier, self._questions)
+        self._transfers = Transfers(self, home, self._claims, self._questions)
         self._cables = Cables(self, home, self._lay_link)
         self._view: ClusterView | None = None
         self._registry: tuple[ClusterSpec, ...] | None = None
@@ -209,7 +211,7 @@ class Cluster(Actor):
             SetConnections: self._cables.change,
             DescribeLinkRequest: self._cables.describe_link,
             SetLinkPolicyRequest: self._cables.set_policy,
-            TransferRequest: self._transfer,
+            TransferRequest: self._transfers.request,
             RecordClusters: self._record_clusters,
         }
         if self._hosting is not None:
@@ -348,6 +350,7 @@ class Cluster(Actor):
         self.context.send(node_actor(self.id, claim.node), Addresses(nodes=here))
         self.context.send(node_actor(self.id, claim.node), Heard(index=self._home.told_index))
         self._courier.send_all()
+        self._transfers.claimed(claim)
 
     def _terminated(self, message: Terminated) -> None:
         if self._hosting is not None:
@@ -612,10 +615,6 @@ class Cluster(Actor):
 
         self.change(commands.RemoveNode(name=node), done)
         return promise
-
-    def _transfer(self, request: TransferRequest) -> None:
-        if self.leader is not None:
-            self.context.send(node_actor(self.id, self.leader), request)
 
     # -- further clusters (cluster 0 only) -------------------------------------------------------------------
 

@@ -587,7 +587,10 @@ class AskNode(Message, frozen=True, kw_only=True, gc=False):
 
 
 class TransferRequest(Message, frozen=True, kw_only=True, gc=False):
-    """Ask the leader to hand over to `target` (None: to whom it likes)."""
+    """To a Cluster: another node is to lead, `target` or (None) whom the leader likes; answered with who leads then.
+
+    To a Node: hand over; `reply_to` hears of a refusal, as a NodeAnswer with `ref`. That it led to something, others
+    hear from the next leader."""
 
     target: str | None = None
     ref: int = 0

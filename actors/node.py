@@ -140,6 +140,8 @@ class Node(Member):
         self._worker_load = 0
         self._worker_capacity: int | None = None
         self._replicas = 0
+        self._handing_over: dict[int, tuple[int, str]] = {}
+        """Transfers of the leadership that somebody wants to hear of: by the core's ref, theirs and who they are."""
         self._usage = UsageShown()
         self._planning = Planning(spec.name, lambda to, message: self.context.send(to, message))
         self._handlers.update(
@@ -186,6 +188,7 @@ class Node(Member):
         )
         self.context.send(self.front_door, LeaderResigned(node=self.node, term=term, reason=reason))
         self.loop = None
+        self._handing_over.clear()
 
     def on_storage_failed(self, reason: str, is_damaged: bool) -> None:
         """Stop; the front door starts this node anew, or says what is damaged."""
@@ -237,6 +240,10 @@ class Node(Member):
                 self.loop.accepted(one)
 
     def on_refused(self, refusal: Refused) -> None:
+        asked = self._handing_over.pop(refusal.ref, None)
+        if asked is not None:
+            ref, reply_to = asked
+            self.context.send(reply_to, NodeAnswer(ref=ref, node=self.node, error=refusal.reason))
         if self.loop is not None:
             self.loop.refused(refusal)
 
@@ -490,7 +497,10 @@ class Node(Member):
             self.context.send(self.context.name, _SearchMore())
 
     def _transfer(self, request: TransferRequest) -> None:
-        self.step(TransferLeadership(target=request.target, ref=self.new_ref()))
+        ref = self.new_ref()
+        if request.reply_to is not None:
+            self._handing_over[ref] = (request.ref, request.reply_to)
+        self.step(TransferLeadership(target=request.target, ref=ref))
 
     def statistics(self) -> dict[str, int | float | str]:
         state = self.member_state if self.is_running else "STARTING"

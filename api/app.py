@@ -26,6 +26,7 @@ from .server import Server
 from .services import CallResource, NodeServiceResource, ServiceResource
 from .settings import SettingsResource
 from .stacks import StackListResource, StackResource
+from .transfer import TransferResource
 from .watching import Watchers
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def orchestrator_routes(clusters: Clusters) -> Routes:
         "/clusters/{cluster}/settings": SettingsResource(clusters),
         "/clusters/{cluster}/stacks": StackListResource(clusters),
         "/clusters/{cluster}/stacks/{name}": StackResource(clusters),
+        "/clusters/{cluster}/transfer": TransferResource(clusters),
         "/clusters/{cluster}/rebalance": RebalanceResource(clusters),
         "/clusters/{cluster}/plan": PlanResource(clusters),
         "/clusters/{cluster}/connections": ConnectionsResource(clusters),

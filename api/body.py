@@ -30,6 +30,7 @@ from .shapes import (
     ServicePatch,
     SettingsBody,
     StackBody,
+    TransferOrder,
 )
 
 T = TypeVar("T")
@@ -39,6 +40,16 @@ MAX_BYTES = 1 << 20
 LONGEST_SHOWN = 40
 JSON_HINT = "send JSON, with the header Content-Type: application/json"
 BOUND = re.compile(r"Expected `(\w+)`( of length)? (<=|>=) (\S+)")
+EXPECTED = re.compile(r"Expected `([\w |]+)`, got `(\w+)`")
+KINDS = {
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
 PATTERNS = {
     "id": ("this is no id", "use 1 to 63 letters, digits, - . and _, beginning with a letter or digit"),
     "host": ("this is no host name or IPv4 address", "use for example localhost, or leave it out"),
@@ -176,6 +187,10 @@ def _in_words(message: str, path: str) -> tuple[str, str]:
         unit = " characters" if kind == "str" and length else ""
         right = f"{limit.removesuffix('.0')}{unit} {'at most' if is_most else 'at least'}"
         return f"the {what} is too {wrong}, it has to be {right}", f"send {right}"
+    expected = EXPECTED.fullmatch(message)
+    if expected is not None:
+        right = " or ".join(KINDS.get(kind, kind) for kind in expected[1].split(" | "))
+        return f"expected {right}, got {KINDS.get(expected[2], expected[2])}", f"send {right}"
     return message, "add it" if message.startswith("Object missing required field") else ""
 
 
@@ -249,6 +264,7 @@ NEW_PEER: Body[NewPeer] = Body(NewPeer, _struct_of(NewPeer))
 REMOVE_NODE: Body[RemoveNode] = Body(RemoveNode, _struct_of(RemoveNode))
 SETTINGS: Body[dict[str, Any]] = Body(SettingsBody, _as_it_is)
 REBALANCE: Body[RebalanceOrder] = Body(RebalanceOrder, _struct_of(RebalanceOrder))
+TRANSFER: Body[TransferOrder] = Body(TransferOrder, _struct_of(TransferOrder))
 ROW: Body[Row] = Body(Row, _as_row)
 MATRIX: Body[Matrix] = Body(Matrix, _as_matrix)
 ROLL_BACK: Body[RollBack] = Body(RollBack, _struct_of(RollBack))

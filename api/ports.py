@@ -217,6 +217,10 @@ class Clusters(Protocol):
     def stop_rebalance(self, cluster: str) -> Answer:
         """Begin no more moves. Returns `{"status": "ok", …}`. `Conflict`: none is under way."""
 
+    def transfer(self, cluster: str, target: str | None) -> Answer:
+        """Another node leads, `target` or any: shapes.TransferView, once it does. `Conflict`: that node has no vote.
+        `TimedOut`: nobody took over."""
+
     def nodes(self, cluster: str, page: Page) -> Answer:
         """`{"metadata": {"count": n}, "results": [{"address", "accessible", "stats"}, …]}`; n counts all of them."""
 

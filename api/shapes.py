@@ -95,6 +95,19 @@ class RebalanceOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     dry_run: bool = True
 
 
+class TransferOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who is to lead, by address or id; without it whoever is furthest."""
+
+    target: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
+
+
+class TransferView(msgspec.Struct, frozen=True, kw_only=True):
+    """Who leads now."""
+
+    status: str
+    leader: str
+
+
 SettingsBody = dict[str, Any]
 """`{"preemption": true}`; the implementation of ports.Clusters reads it."""
 

@@ -47,6 +47,7 @@ from raftyard.actors.messages import (
     SetLinkPolicyRequest,
     StopRebalance,
     SubmitServiceCall,
+    TransferRequest,
     UpdateNodeRequest,
     cluster_actor,
 )
@@ -61,6 +62,7 @@ ANSWER_S = 10.0
 READY_S = 2.0
 REBALANCE_S = 15.0
 PLAN_S = 30.0
+TRANSFER_S = 8.0
 _LINK_COUNTS = ("in_flight", "delivered", "lost_cut", "lost_full", "lost_random", "duplicated")
 Answer = dict[str, Any]
 
@@ -187,6 +189,12 @@ class ActorClusters:
     def change_settings(self, cluster: str, body: Mapping[str, Any]) -> Answer:
         """Change what the body names."""
         return self._ask_cluster(cluster, ChangeSettings(body=dict(body)))
+
+    # -- leadership ---------------------------------------------------------------------------------------------------
+
+    def transfer(self, cluster: str, target: str | None) -> Answer:
+        """Another node leads."""
+        return self._ask_cluster(cluster, TransferRequest(target=target), within_s=TRANSFER_S)
 
     # -- rebalancing --------------------------------------------------------------------------------------------------
 

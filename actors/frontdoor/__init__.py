@@ -12,6 +12,7 @@
 #   plans.py        what would happen if
 #   settings.py     what is so for the cluster as a whole
 #   cables.py       which links are up, and how well they carry
+#   transfers.py    the leadership handed over on request
 #   addresses.py    which node an address means, and the address of a new one
 #   ports.py        the ports that nodes listen on
 #   hosting.py      of a nested cluster: where its nodes run, and which there should be
@@ -33,6 +34,7 @@ from .rebalancing import Rebalancing
 from .services import Services
 from .settings import ClusterWide
 from .stacks import Stacks
+from .transfers import Transfers
 
 __all__ = [
     "CHANGE_S",
@@ -56,4 +58,5 @@ __all__ = [
     "Retry",
     "Services",
     "Stacks",
+    "Transfers",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from yard import Yard
 
-from raftyard.actors.errors import NoLeader
+from raftyard.actors.errors import Conflict, NoLeader, TimedOut, UnknownNode
 from raftyard.actors.messages import (
     AddNodeRequest,
     Assign,
@@ -109,9 +109,48 @@ def test_one_link_cut_both_ways_changes_the_leader_at_most_once_in_a_minute(yard
 
 def test_leadership_is_handed_over_on_request(yard: Yard):
     target = next(name for name in yard.names() if name != yard.leader())
-    yard.ask(TransferRequest(target=target))
-    yard.until(lambda: yard.leader() == target, within_s=1.0)
+    for _ in range(2):  # to one that leads already, too
+        assert yard.ask(TransferRequest(target=target)) == {"status": "ok", "leader": yard.address(target)}
+        assert yard.leader() == target
+    answer = yard.ask(TransferRequest())
+    assert answer["leader"] == yard.address(yard.leader()) != yard.address(target)
     yard.settle()
+
+
+def test_a_transfer_that_comes_to_nothing_says_why_and_the_leader_serves_on(yard: Yard):
+    leader = yard.leader()
+    away = next(name for name in yard.names() if name != leader)
+    yard.cut((leader, away))
+    with pytest.raises(TimedOut, match=f"{yard.address(away)} did not take over in time"):
+        yard.ask(TransferRequest(target=away))
+    first, second = yard.later(TransferRequest(target=away)), yard.later(TransferRequest())
+    for promise, kind, why in ((second, Conflict, "under way already"), (first, TimedOut, "did not take over")):
+        yard.until(lambda: promise.kept)  # noqa: B023 (called at once)
+        assert isinstance(promise.error, kind) and why in str(promise.error)
+    with pytest.raises(UnknownNode, match="no node 'nobody'"):
+        yard.ask(TransferRequest(target="nobody"))
+    assert yard.leader() == leader
+    assert yard.submit(web=10)["status"] == "executed"
+    yard.ask(AddNodeRequest(name="sixth"))
+    yard.until(lambda: len(yard.names()) == 6)
+    yard.restore((leader, away))
+    yard.settle()
+    with pytest.raises(Conflict, match="has no vote"):
+        yard.ask(TransferRequest(target="sixth"))
+
+
+def test_a_transfer_from_a_leader_that_dies_is_answered(yard: Yard):
+    leader = yard.leader()
+    target = next(name for name in yard.names() if name != leader)
+    yard.cut((leader, target))
+    promise = yard.later(TransferRequest(target=target))
+    yard.system.crash(node_actor("0", leader))
+    yard.until(lambda: promise.kept)
+    assert promise.error is None or isinstance(promise.error, Conflict | NoLeader | TimedOut)
+    yard.cut(*[(a, b) for a in yard.names() for b in yard.names() if a != b])
+    yard.until(lambda: yard.front().leader is None)
+    with pytest.raises(NoLeader):
+        yard.ask(TransferRequest())
 
 
 def test_of_many_claims_the_newest_twenty_are_kept(yard: Yard):

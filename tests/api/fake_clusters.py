@@ -227,6 +227,11 @@ class FakeClusters:
         self.asked.append(("change_settings", cluster, body))
         return self.settings(cluster) | body
 
+    def transfer(self, cluster: str, target: str | None) -> Answer:
+        self._known(cluster)
+        self.asked.append(("transfer", cluster, target))
+        return {"status": "ok", "leader": target or "localhost:8002"}
+
     def rebalance(self, cluster: str, order: RebalanceOrder) -> Answer:
         self._known(cluster)
         self.asked.append(("rebalance", cluster, order))

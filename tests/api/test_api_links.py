@@ -28,7 +28,7 @@ def test_a_link_gets_what_the_body_names_between_addresses_spelled_one_way(ask, 
         ({"delay": 5}, "$.delay", 'say the unit: {"delay": "20ms"}'),
         ({"jitter": "5"}, "$.jitter", 'say the unit: {"jitter": "20ms"}'),
         ({"loss": 1.5}, "$.loss", "1 at most"),
-        ({"loss": "some"}, "$.loss", "float"),
+        ({"loss": "some"}, "$.loss", "a number"),
         ({"lost": 0.5}, "$.lost", "loss"),
     ],
 )

@@ -54,7 +54,8 @@ def test_no_method_ignores_what_stands_behind_the_question_mark(port, path, reso
         known = getattr(resource, "asks", {}).get(method, ())
         answer = ask(method, f"{path.replace('{', '').replace('}', '')}?vresion=3", node=node)
         assert (answer.status_code, answer.json["detail"]) == (400, "unknown query parameter vresion")
-        assert answer.json["hint"] == ("did you mean version?" if "version" in known else f"known: {', '.join(known) or 'none'}")
+        hint = "did you mean version?" if "version" in known else f"known: {', '.join(known) or 'none'}"
+        assert answer.json["hint"] == hint
 
 
 @pytest.mark.parametrize(("port", "path", "resource"), [*routes()])
