@@ -1,13 +1,15 @@
 """Rules about nodes: `node.labels.zone == a`, `node.labels.rack in (r1, r2)`, `node.labels.disks > 3`.
 
-Swarm's `==` and `!=`, and `<`, `>` and `in` beside them. Values are compared without regard to case; a label that a
-node has not is the empty text, which is neither smaller nor larger than anything.
+Swarm's `==` and `!=`, and Nomad's `<`, `<=`, `>`, `>=`, `is set` and `is not set` with `in` and `not in` beside them.
+Values are compared without regard to case; a label that a node has not is the empty text, which is not set, and neither
+smaller nor larger than anything.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from operator import ge, gt, le, lt
 
 import msgspec
 
@@ -20,12 +22,21 @@ ATTRIBUTES = (
     "node.gpu_model",
 )
 LABELS = "node.labels."
-HINT = 'for example "node.labels.zone == a"; the operators are ==, !=, <, > and in (a, b)'
-_RULE = re.compile(r"\s*([\w.\-/]+)\s*(==|!=|<|>|\bin\b)\s*(.*?)\s*", re.ASCII | re.DOTALL)
+HINT = (
+    'for example "node.labels.zone == a"; the operators are ==, !=, <, <=, >, >=, in (a, b), not in (a, b), is set and '
+    "is not set"
+)
+_RULE = re.compile(
+    r"\s*([\w.\-/]+)\s*(==|!=|<=|>=|<|>|\bnot\s+in\b|\bin\b|\bis\s+not\s+set\b|\bis\s+set\b)\s*(.*?)\s*",
+    re.ASCII | re.DOTALL,
+)
+_ORDERS = {"<": lt, "<=": le, ">": gt, ">=": ge}
+_LISTS = ("in", "not in")
+_WITHOUT_VALUE = ("is set", "is not set")
 
 
 class Constraint(msgspec.Struct, frozen=True):
-    """One rule; `values` has one value, but for `in`."""
+    """One rule; `values` has one value, those in the brackets, or none where the operator takes none."""
 
     attribute: str
     operator: str
@@ -36,8 +47,12 @@ class Constraint(msgspec.Struct, frozen=True):
         match self.operator:
             case "==" | "in":
                 return value.casefold() in self.values
-            case "!=":
+            case "!=" | "not in":
                 return value.casefold() not in self.values
+            case "is set":
+                return value != ""
+            case "is not set":
+                return value == ""
             case _:
                 return _is_ordered(value, self.operator, self.values[0])
 
@@ -45,7 +60,7 @@ class Constraint(msgspec.Struct, frozen=True):
 def read(rule: str) -> Constraint:
     """A rule as a user says it. Raises ValueError that says what is wrong."""
     parsed = parse(rule)
-    if parsed.operator == "in":
+    if parsed.operator in _LISTS:
         found = _RULE.fullmatch(rule)
         assert found is not None, "a rule was parsed that is none"
         text = found[3][1:-1] if found[3][:1] == "(" and found[3][-1:] == ")" else found[3]
@@ -59,15 +74,19 @@ def parse(rule: str) -> Constraint:
     found = _RULE.fullmatch(rule)
     if found is None:
         raise ValueError(f"{rule[:80]!r} is not a constraint")
-    attribute, operator, text = found.groups()
+    attribute, operator, text = found[1], " ".join(found[2].split()), found[3]
     fault = fault_of_attribute(attribute)
     if fault:
         raise ValueError(fault)
-    values = text.strip("()").split(",") if operator == "in" else [text]
+    if operator in _WITHOUT_VALUE:
+        if text:
+            raise ValueError(f"{text[:40]!r} stands behind {operator}, which ends a constraint")
+        return Constraint(attribute, operator, ())
+    values = text.strip("()").split(",") if operator in _LISTS else [text]
     values = [value.strip().casefold() for value in values]
     if not all(values):
         raise ValueError(f"{rule[:80]!r} has no value")
-    if operator in "<>" and _number(values[0]) is None:
+    if operator in _ORDERS and _number(values[0]) is None:
         raise ValueError(f"{values[0][:40]!r} is not a number, which {operator} compares")
     return Constraint(attribute, operator, tuple(values))
 
@@ -100,7 +119,7 @@ def _is_ordered(value: str, operator: str, bound: str) -> bool:
     number, limit = _number(value), _number(bound)
     if number is None or limit is None:
         return False
-    return number < limit if operator == "<" else number > limit
+    return _ORDERS[operator](number, limit)
 
 
 def _number(text: str) -> float | None:
