@@ -279,6 +279,37 @@ def test_clusters_come_and_go_with_their_ports(yard: Yard) -> None:
     assert until(lambda: all(is_free(port) for port in ports))
 
 
+def test_the_real_answers_of_the_documentation_have_what_answers_have(yard: Yard) -> None:
+    cluster = OwnCluster(yard, nodes=5)
+    cluster.submit({"container": {"id": 5, "replicas": 25}})
+    page = (ROOT / "docs/rest.md").read_text().partition("## Real answers")[2].partition("\n## ")[0]
+    blocks = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    paths = (
+        f"{cluster.path}/stats",
+        f"{cluster.path}/service",
+        f"{cluster.path}/nodes/{cluster.addresses[0]}/stats?log=7..8",
+        "/clusters/nope",
+    )
+    for block, path in zip(blocks, paths, strict=True):
+        shown = json.loads(block.replace(",…", ""))
+        assert names_of(shown) == names_of(yard.get(path).body), path
+
+
+def names_of(value: Any, path: str = "$") -> set[str]:
+    """The paths of all fields. Those whose names are addresses or services, and the kinds of log entries, differ."""
+    if isinstance(value, list):
+        return names_of(value[0], f"{path}[]") if value else set()
+    if not isinstance(value, dict):
+        return {path}
+    if "type" in value and "index" in value:
+        return {f"{path}.{name}" for name in ("index", "term", "committed", "type") if name in value}
+    return {
+        name
+        for key, inner in value.items()
+        for name in names_of(inner, f"{path}.{'*' if ':' in key or key == 'id-5' else key}")
+    } or {path}
+
+
 def test_any_node_takes_a_service_call(yard: Yard) -> None:
     cluster = OwnCluster(yard, 3)
     follower = next(address for address in cluster.addresses if address != cluster.leader)
