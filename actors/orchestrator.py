@@ -49,6 +49,7 @@ from .messages import (
 )
 from .raft.config import RaftConfig
 from .state import commands
+from .state.commands import MAX_CAPACITY
 from .storage.base import StorageBroken
 from .storage.folder import LOCK, DataFolder
 from .storage.simulated import DiskFaults
@@ -87,6 +88,13 @@ class OrchestratorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where everything is kept, locked by the caller; None: in memory."""
     disks: DiskFaults | None = None
     """Instead of `data`: simulated disks that behave so."""
+
+    def __post_init__(self) -> None:
+        for name in ("nodes", "capacity", "queue_limit"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} is too small; use 1 or more")
+        if self.capacity > MAX_CAPACITY:
+            raise ValueError(f"capacity={self.capacity} is too large; use 1 to {MAX_CAPACITY}")
 
 
 def first_cluster(settings: OrchestratorSettings) -> ClusterSpec:

@@ -56,6 +56,8 @@ LOOP_TIMEOUT_S = 1
 POLL_INTERVAL_S = 0.005
 # Even when all the grace is used up, threads that have nothing to do get so long to notice the end.
 IDLE_THREADS_END_S = 0.1
+# So long an answer may take that waits for nothing any more.
+RELEASED_S = 1.0
 
 
 class Server:
@@ -123,18 +125,29 @@ class Server:
         finally:
             self._resize(-1)
 
-    def stop(self, grace_s: float = 5.0) -> None:
-        """Close every port, let requests in flight finish for at most `grace_s`, end the threads. May be repeated."""
+    def stop(self, grace_s: float = 5.0, release: Callable[[], None] | None = None) -> None:
+        """Close every port, let requests in flight finish for at most `grace_s`, end the threads. May be repeated.
+
+        `release` is called when that time is over for some: it ends what they wait for, and they are answered.
+        """
         with self._lock:
             if self._is_closed:
                 return
             self._is_closed = True
         for port in self.ports():
             self.close(port)
-        deadline = time.monotonic() + grace_s
+        deadline = self._wait_for_answers(grace_s)
+        if release is not None and self._open_channels():
+            release()
+            deadline = self._wait_for_answers(RELEASED_S)
+        self._end(max(0.0, deadline - time.monotonic()))
+
+    def _wait_for_answers(self, within_s: float) -> float:
+        """Until no connection is open, or so long at most; when that would be."""
+        deadline = time.monotonic() + within_s
         while self._open_channels() and time.monotonic() < deadline:
             time.sleep(POLL_INTERVAL_S)
-        self._end(max(0.0, deadline - time.monotonic()))
+        return deadline
 
     def _end(self, grace_s: float) -> None:
         with self._lock:
@@ -276,11 +289,12 @@ def _bound_socket(host: str, port: int) -> socket.socket:
         sock.close()
         if error.errno == errno.EADDRINUSE:
             raise PortInUse(host, port) from None
-        raise Conflict(
-            f"cannot listen on {host}:{port}: {error.strerror}",
-            "choose a port between 1024 and 65535",
-            port=port,
-        ) from error
+        hint = (
+            f"{host} is no address of this machine; name one that it has"
+            if error.errno == errno.EADDRNOTAVAIL
+            else "choose a port between 1024 and 65535"
+        )
+        raise Conflict(f"cannot listen on {host}:{port}: {error.strerror}", hint, port=port) from error
     return sock
 
 

@@ -83,7 +83,8 @@ def _serve(settings: Settings, data: DataFolder | None, stop: Event) -> None:
         stop.wait()
         print("stopping: requests in flight are finished", flush=True)
     finally:
-        server.stop(GRACE_S)
+        # Who waits for longer than that is answered when there are no actors any more to wait for.
+        server.stop(GRACE_S, release=lambda: system.close(GRACE_S))
         system.close(GRACE_S)
 
 
@@ -116,7 +117,8 @@ def _open_ports(server: Server, keeper: PortKeeper, nodes: tuple[NodeSpec, ...],
             f"(PORT={_elsewhere(settings)} {_program()})"
         ) from None
     except Problem as error:
-        raise CannotStart(f"{error.detail}; {error.hint}") from None
+        said = f"DEFAULT_HOST={settings.default_host}, PORT={settings.port}"
+        raise CannotStart(f"{said}: {error.detail}; {error.hint}") from None
     for spec in nodes:
         if spec.port is None:
             continue

@@ -367,7 +367,9 @@ class ActorClusters:
                 "a part failed and is starting again", "retry in 1 s", retry_after_s=1
             ) from None
         except SystemClosed:
-            raise ports.Unavailable("the program is stopping", "start it again", retry_after_s=5) from None
+            raise ports.Unavailable(
+                "the program is stopping", "start it again, and look what has become of it", retry_after_s=5
+            ) from None
 
 
 def _no_cluster(cluster: str, known: Collection[str]) -> ports.NotFound:

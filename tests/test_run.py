@@ -478,6 +478,12 @@ def test_an_address_that_others_can_reach_needs_a_token(tmp_path: Path) -> None:
     assert "TOKEN" in said
 
 
+def test_an_address_that_the_machine_has_not_is_named_with_its_setting(tmp_path: Path) -> None:
+    said = refuses(tmp_path, DEFAULT_HOST="203.0.113.5", TOKEN="t" * 32, PORT=str(free_base()))
+    assert "DEFAULT_HOST=203.0.113.5" in said
+    assert "203.0.113.5 is no address of this machine; name one that it has" in said
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_order_and_a_request_under_way_is_answered(tmp_path: Path, number: int) -> None:
     yard = Yard(tmp_path, NODES="3")

@@ -7,6 +7,7 @@ import re
 from ..errors import Conflict, InvalidRequest, UnknownNode
 from ..messages import AddNodeRequest, NodeSpec
 from ..state.calls import InvalidCall
+from ..state.commands import MAX_CAPACITY
 from ..state.node_reading import check_words
 from .home import Home
 
@@ -41,6 +42,9 @@ def new_node(home: Home, request: AddNodeRequest, host: str, capacity: int, *, i
     except InvalidCall as error:
         raise InvalidRequest(error.message, path=error.path, hint=error.hint) from None
     check_name(request.name, "$.id")
+    if request.capacity is not None and not 1 <= request.capacity <= MAX_CAPACITY:
+        hint = f"use 1 to {MAX_CAPACITY}"
+        raise InvalidRequest(f"capacity {request.capacity} is out of range", path="$.capacity", hint=hint)
     name = _new_name(home, request.name)
     if is_served:
         check_host(request.host, host, "$.host")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from yard import Yard
 
-from raftyard.actors.errors import Conflict, PortInUse, UnknownNode
+from raftyard.actors.errors import Conflict, InvalidRequest, PortInUse, UnknownNode
 from raftyard.actors.messages import (
     ORCHESTRATOR,
     AddNodeRequest,
@@ -15,6 +15,7 @@ from raftyard.actors.messages import (
     RemoveNodeRequest,
     UpdateNodeRequest,
 )
+from raftyard.actors.orchestrator import OrchestratorSettings
 from raftyard.actors.scenarios.inside import Inside
 
 
@@ -256,3 +257,22 @@ def test_the_last_node_stays_and_the_hint_can_be_followed(cluster: str, hint: st
         with pytest.raises(Conflict, match="is the last node") as caught:
             yard.ask(RemoveNodeRequest(address="node_0"), cluster)
         assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize("name", ["nodes", "capacity", "queue_limit"])
+def test_settings_with_which_nothing_would_ever_run_are_refused(name: str):
+    for value in (0, -5):
+        with pytest.raises(ValueError, match=f"{name}={value} is too small; use 1 or more"):
+            OrchestratorSettings(**{name: value})
+    if name == "capacity":
+        with pytest.raises(ValueError, match="too large; use 1 to 1"):
+            OrchestratorSettings(capacity=10**12)
+
+
+def test_a_node_with_a_capacity_that_means_nothing_is_refused(yard: Yard):
+    for capacity in (0, -5, 10**12):
+        with pytest.raises(InvalidRequest, match=f"capacity {capacity} is out of range") as caught:
+            yard.ask(AddNodeRequest(capacity=capacity))
+        assert caught.value.path == "$.capacity"
+    with pytest.raises(InvalidRequest):
+        yard.ask(CreateClusterRequest(cluster=None, nodes=(AddNodeRequest(capacity=-1),)), ORCHESTRATOR)

@@ -330,6 +330,17 @@ def test_stop_waits_no_longer_than_its_grace(gate):
             answer.result(10)
 
 
+def test_who_still_waits_after_the_grace_is_answered_when_that_is_ended(gate):
+    server = Server(gate)
+    server.start()
+    port = server.open(0)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(get, port, "/slow")
+        assert gate.arrived.acquire(timeout=10)
+        server.stop(grace_s=0.05, release=gate.open.set)
+        assert answer.result(10) == f"{port} None"
+
+
 def test_stop_may_be_repeated_and_come_before_start(gate):
     server = Server(gate)
     server.open(0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import pytest
 
-from raftyard.actors.messages import ListClusters
-from raftyard.actors.system import NoSuchActor
+from raftyard.actors.messages import ListClusters, SubmitServiceCall, cluster_actor
+from raftyard.actors.system import Actor, Live, NoSuchActor, Promise
 from raftyard.api import ports
 from raftyard.cli.wiring import ActorClusters
 
@@ -32,3 +34,27 @@ def test_a_cluster_that_there_is_not_is_not_found():
     clusters = ActorClusters(Starting())  # type: ignore[arg-type]
     with pytest.raises(ports.NotFound, match="no cluster '7'"):
         clusters.last_call("7")
+
+
+class Silent(Actor):
+    """A front door that never answers."""
+
+    def __init__(self, asked: Event) -> None:
+        super().__init__()
+        self._asked = asked
+
+    def on_receive(self, message: SubmitServiceCall) -> Promise:
+        self._asked.set()
+        return self.context.promise()
+
+
+def test_who_waits_when_the_program_ends_is_told_so():
+    asked = Event()
+    with Live() as system, ThreadPoolExecutor(1) as pool:
+        system.spawn(Silent, cluster_actor("0"), asked)
+        clusters = ActorClusters(system)
+        call = pool.submit(clusters.submit, "0", {}, node=None, idempotency_key=None, wait_s=15.0)
+        assert asked.wait(10)
+        system.close()
+        with pytest.raises(ports.Unavailable, match="the program is stopping"):
+            call.result(10)
