@@ -27,7 +27,7 @@ from .errors import (
 )
 from .failed import FailedCluster, what_to_do
 from .frontdoor import Home, Nesting, Ports
-from .frontdoor.addresses import check_host, check_name
+from .frontdoor.addresses import check_capacity, check_host, check_name
 from .frontdoor.hosting import check_not_nested
 from .messages import (
     ORCHESTRATOR,
@@ -308,6 +308,7 @@ class Orchestrator(Actor):
         for number, node in enumerate(wanted):
             path = f"$.nodes[{number}]"
             check_name(node.name, f"{path}.id")
+            check_capacity(node.capacity, f"{path}.capacity")
             if self._ports is not None:
                 check_host(node.host, self._settings.host, f"{path}.host")
             if node.name in names:

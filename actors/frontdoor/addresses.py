@@ -11,7 +11,7 @@ from ..state.commands import MAX_CAPACITY
 from ..state.node_reading import check_words
 from .home import Home
 
-__all__ = ["check_host", "check_name", "new_node", "resolve"]
+__all__ = ["check_capacity", "check_host", "check_name", "new_node", "resolve"]
 
 LONGEST_NAME = 63
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -42,9 +42,7 @@ def new_node(home: Home, request: AddNodeRequest, host: str, capacity: int, *, i
     except InvalidCall as error:
         raise InvalidRequest(error.message, path=error.path, hint=error.hint) from None
     check_name(request.name, "$.id")
-    if request.capacity is not None and not 1 <= request.capacity <= MAX_CAPACITY:
-        hint = f"use 1 to {MAX_CAPACITY}"
-        raise InvalidRequest(f"capacity {request.capacity} is out of range", path="$.capacity", hint=hint)
+    check_capacity(request.capacity, "$.capacity")
     name = _new_name(home, request.name)
     if is_served:
         check_host(request.host, host, "$.host")
@@ -57,6 +55,12 @@ def new_node(home: Home, request: AddNodeRequest, host: str, capacity: int, *, i
         if _is_same(other.address, spec.address):
             raise Conflict(f"{other.address} is node {other.name!r} already", hint="choose another port")
     return spec
+
+
+def check_capacity(capacity: int | None, path: str) -> None:
+    """Raise InvalidRequest for a number of slots that no node has; None is chosen later."""
+    if capacity is not None and not 1 <= capacity <= MAX_CAPACITY:
+        raise InvalidRequest(f"capacity {capacity} is out of range", path=path, hint=f"use 1 to {MAX_CAPACITY}")
 
 
 def check_name(name: str | None, path: str) -> None:
