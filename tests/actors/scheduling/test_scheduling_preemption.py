@@ -233,6 +233,16 @@ def test_nobody_has_to_go_for_what_waits_for_something_else():
     assert plan_preemption(loop.state) is None
 
 
+@pytest.mark.parametrize("few", [0, 1_000])
+def test_nobody_has_to_go_where_all_of_them_would_not_be_enough(few, monkeypatch):
+    """few: up to so many tasks they are all looked through, else those of the nodes in question, here of none."""
+    monkeypatch.setattr("raftyard.actors.state.reading.FEW_TASKS", few)
+    loop = full(low=20)
+    loop.put("high", replicas=1, priority=60, reservations={"slots": 5})
+    loop.settle()
+    assert plan_preemption(loop.state) is None
+
+
 def test_a_plan_that_comes_late_makes_nobody_go():
     loop = full(low=20)
     loop.put("high", replicas=2, priority=60)
