@@ -41,6 +41,7 @@ from .frontdoor import (
 )
 from .frontdoor.addresses import new_node, resolve
 from .frontdoor.hosting import check_not_nested
+from .frontdoor.refusals import conflict
 from .link import Link
 from .member import Observer
 from .messages import (
@@ -552,7 +553,7 @@ class Cluster(Actor):
         def done(result: Any, _: int) -> None:
             if isinstance(result, RaftyardError) or not result["ok"]:
                 self._ports.close(spec)
-                promise.fail(result if isinstance(result, RaftyardError) else Conflict(result["reason"]))
+                promise.fail(result if isinstance(result, RaftyardError) else conflict(result))
                 return
             if spec.name not in self._nodes:
                 self._home.add(spec)
@@ -606,7 +607,7 @@ class Cluster(Actor):
                 promise.fail(result)
             elif not result["ok"]:
                 is_last = node in self._nodes
-                promise.fail(Conflict(result["reason"]) if is_last else UnknownNode(result["reason"]))
+                promise.fail(conflict(result) if is_last else UnknownNode(result["reason"]))
             elif node not in self._nodes:
                 promise.keep({"status": "ok", "id": node})
             else:
@@ -622,7 +623,7 @@ class Cluster(Actor):
         def done(result: Any, index: int) -> None:
             error = result if isinstance(result, RaftyardError) else None
             if error is None and not result["ok"]:
-                error = Conflict(result["reason"])
+                error = conflict(result)
             values = None if error is None else as_values(error)
             self.context.send(request.reply_to, Recorded(ref=request.ref, index=index, error=values))
 

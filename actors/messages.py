@@ -876,7 +876,7 @@ EVENT_KINDS = {
     "tasks-stopped": "service, replicas, runs",
     "tasks-preempted": "service, replicas, runs, by (the service that took their room)",
     "settings-changed": "preemption",
-    "tasks-ended": "service, replicas, runs; they ended by themselves",
+    "tasks-ended": "service, replicas, runs, states (how many COMPLETE, FAILED, ...); they ended by themselves",
     "tasks-reported": "name (the node), states",
     "rebalance-started": "moves, max_parallel, cost_before, cost_after (in percent of an average node)",
     "rebalance-moves": "state (moving, moved, dropped), moves [service, slot, from, to], reasons of what was dropped",

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from .control import ControlBeat, ControlLoop, ControlTick, Planning, UsageShown, answers, total_of
+from .control import ControlBeat, ControlLoop, ControlTick, Planning, UsageShown, answers
 from .control.plans import PlanMore, Plans
 from .member import Member, Observer
 from .messages import (
@@ -306,6 +306,7 @@ class Node(Member):
             return
         self._worker_load, self._worker_capacity = message.load, message.capacity
         self._replicas = message.assignments.replicas
+        self._usage.assigned(message.assignments)
         self.context.send(
             self._agent,
             RunTasks(
@@ -331,7 +332,7 @@ class Node(Member):
     def _usage_reported(self, message: UsageReport) -> None:
         """From this node's agent, to be passed on; or on the leader, from a node."""
         if not message.node:
-            self._usage = UsageShown(total_of(message.services), self.context.now_ns())
+            self._usage.reported(message.services, self.context.now_ns())
             leader, term = self._assigner
             if term == message.term:
                 self.send_to_node(leader, msgspec.structs.replace(message, node=self.node))

@@ -204,6 +204,8 @@ def _service_lines(service: dict[str, Any]) -> Iterator[str]:
     hidden = max(0, len(nodes) - NODES_SHOWN) + service["nodes_not_shown"]
     if hidden:
         yield f"    and {hidden} nodes more"
+    for by, many in service.get("preempted_by", {}).items():
+        yield f"    {many} make{'s' if many == 1 else ''} room for {by}, whose priority is higher"
     if service["waits"]:
         yield f"    {service['reason']}"
         for address, why in list(service["waiting"]["nodes"].items())[:NODES_SHOWN]:

@@ -18,7 +18,7 @@ from .loop import ControlBeat, ControlLoop, ControlTick
 from .membership import VOTER_LOST_S, VOTERS, next_change
 from .rebalancing import Planning
 from .schedules import check_schedule, check_schedules
-from .usage import UsageShown, total_of
+from .usage import UsageShown
 
 __all__ = [
     "VOTERS",
@@ -32,5 +32,4 @@ __all__ = [
     "check_schedule",
     "check_schedules",
     "next_change",
-    "total_of",
 ]

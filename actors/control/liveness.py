@@ -16,7 +16,8 @@ __all__ = ["DOWN_AFTER_MS", "TICK_MS", "Liveness"]
 
 TICK_MS = 100
 DOWN_AFTER_MS = 600
-"""Six heartbeats missed. With an election of under a second, lost replicas are replaced within two."""
+"""A worker has missed three beats of the control loop (200 ms), a member of the consensus six of Raft's heartbeats (by
+default 100 ms). With an election of under a second, lost replicas are replaced within two."""
 NEVER = -1
 
 

@@ -199,6 +199,8 @@ def _service(service: ServicePlanned, address: Address) -> Value:
         address(node): {"starts": starts, "stops": stops} for node, starts, stops in service.nodes[:SHOWN]
     }
     view["nodes_not_shown"] = max(0, len(service.nodes) - SHOWN)
+    if service.preempted_by:
+        view["preempted_by"] = dict(service.preempted_by)
     if before is None and after is not None:
         view["spec"] = _spec(after.spec)
     if service.waits:

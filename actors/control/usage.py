@@ -9,20 +9,21 @@ nothing ran yet. A cluster where nothing is measured asks nobody.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ..messages import MeasureUsage, ServiceUsage, UsageReport
 from ..scheduling.measured import Measured
+from ..state.records import Assignments
 from ..units import NS_PER_MS
 from .liveness import TICK_MS
 
 if TYPE_CHECKING:
     from .host import Host
 
-__all__ = ["ROUND_S", "Usage", "UsageShown", "Used", "total_of"]
+__all__ = ["ROUND_S", "Usage", "UsageShown", "Used"]
 
 ROUND_S = 15.0
 """From one round to the next; shorter where an autoscaler decides more often."""
@@ -59,13 +60,24 @@ class Used(msgspec.Struct, kw_only=True):
 class UsageShown:
     """What a node says that its replicas use, for as long as somebody asks."""
 
-    def __init__(self, totals: dict[str, float] | None = None, at_ns: int = 0) -> None:
-        self._totals = totals or {}
-        self._at_ns = at_ns
+    def __init__(self) -> None:
+        self._said: tuple[ServiceUsage, ...] = ()
+        self._at_ns = 0
+        self._here: frozenset[str] = frozenset()
+
+    def reported(self, services: tuple[ServiceUsage, ...], now_ns: int) -> None:
+        """The agent's newest word."""
+        self._said, self._at_ns = services, now_ns
+
+    def assigned(self, assignments: Assignments) -> None:
+        """What the node runs from now on: nobody asks what a service uses that has left."""
+        self._here = frozenset(run.service for run in assignments.runs)
 
     def at(self, now_ns: int) -> dict[str, float]:
-        """By metric; nothing when it was said more than three rounds ago."""
-        return self._totals if now_ns - self._at_ns <= 3 * ROUND_S * 1e9 else {}
+        """By metric, of services that are still here; nothing when it was said more than three rounds ago."""
+        if now_ns - self._at_ns > 3 * ROUND_S * 1e9:
+            return {}
+        return total_of([used for used in self._said if used.service in self._here])
 
 
 class Usage:
@@ -181,12 +193,15 @@ class Usage:
                 view["usage"] = used.view()
 
     def of_node(self, node: str) -> dict[str, float]:
-        """What everything on a node uses, by the newest answer."""
+        """What everything that is still on a node uses, by the newest answer."""
         report = self._by_node.get(node)
-        return {} if report is None else total_of(report.services)
+        if report is None:
+            return {}
+        here = {service for service, _ in self._host.state.loaded_on(node)}
+        return total_of([used for used in report.services if used.service in here])
 
 
-def total_of(services: tuple[ServiceUsage, ...]) -> dict[str, float]:
+def total_of(services: Sequence[ServiceUsage]) -> dict[str, float]:
     """What these use together, by metric."""
     totals: dict[str, float] = {}
     for used in services:

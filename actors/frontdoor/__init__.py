@@ -10,6 +10,7 @@
 #   services.py     services, tasks and nodes as resources: read from the leader, changed by commands
 #   stacks.py       stacks: services that are deployed together
 #   plans.py        what would happen if
+#   refusals.py     what the state refuses, as an error with a hint
 #   settings.py     what is so for the cluster as a whole
 #   cables.py       which links are up, and how well they carry
 #   transfers.py    the leadership handed over on request

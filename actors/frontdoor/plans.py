@@ -20,6 +20,7 @@ from .addresses import resolve
 from .home import Home
 from .host import Host
 from .questions import Questions
+from .refusals import conflict
 from .stacks import warnings
 
 __all__ = ["Plans"]
@@ -124,4 +125,4 @@ def _error_of(value: dict[str, Any]) -> RaftyardError | None:
         return StaleVersion(refused["reason"], hint="read it, then send its version")
     if refused["code"] == "circle":
         return InvalidRequest(refused["reason"], path="$.service", hint=CIRCLE_HINT)
-    return Conflict(refused["reason"])
+    return conflict(refused)

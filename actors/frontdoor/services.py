@@ -40,6 +40,7 @@ from .home import Home
 from .host import Host
 from .hosting import check_not_nested
 from .questions import Questions
+from .refusals import conflict
 
 __all__ = ["Services"]
 
@@ -137,7 +138,7 @@ class Services:
             mode = request.body.get("mode") if isinstance(request.body, dict) else None
             if isinstance(mode, str) and mode in get_args(Mode) and mode != value["mode"]:
                 # Told before what else the other mode would mind: that would be mended in vain.
-                promise.fail(Conflict(cannot_become(request.service, value["mode"], mode)))
+                promise.fail(conflict({"code": "mode", "reason": cannot_become(request.service, value["mode"], mode)}))
                 return
             try:
                 body = self._merged(value["spec"], request.body)
@@ -215,7 +216,7 @@ class Services:
                 promise.fail(result)
             elif not result["ok"]:
                 is_unknown = result["code"] == "unknown-node"
-                promise.fail(UnknownNode(result["reason"]) if is_unknown else Conflict(result["reason"]))
+                promise.fail(UnknownNode(result["reason"]) if is_unknown else conflict(result))
             else:
                 self._show_node(node, index, promise)
 
@@ -267,7 +268,7 @@ class Services:
             case "circle":
                 return InvalidRequest(result["reason"], path="$.depends_on", hint=CIRCLE_HINT)
             case _:
-                return Conflict(result["reason"])
+                return conflict(result)
 
     def _unknown(self, service: str | None) -> UnknownService:
         return UnknownService(

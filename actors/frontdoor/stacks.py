@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..control import check_schedules
-from ..errors import Conflict, InvalidRequest, QueueFull, RaftyardError, StaleVersion, UnknownStack
+from ..errors import InvalidRequest, QueueFull, RaftyardError, StaleVersion, UnknownStack
 from ..messages import ChangeStack, DescribeStack, DescribeStacks, Question, RemoveStack
 from ..state import commands
 from ..state.calls import InvalidCall
@@ -15,6 +15,7 @@ from ..system import Promise
 from .courier import CHANGE_S, Applied, Courier
 from .host import Host
 from .questions import Questions
+from .refusals import conflict
 
 __all__ = ["Stacks", "warnings"]
 
@@ -117,7 +118,7 @@ class Stacks:
             case "stale-version":
                 return StaleVersion(result["reason"], hint="read the stack, then send its version")
             case _:
-                return Conflict(result["reason"])
+                return conflict(result)
 
     def _unknown(self, stack: str) -> UnknownStack:
         return UnknownStack(

@@ -29,6 +29,7 @@ from ..state.runs import PLAN, REPORT, Ints
 from ..state.untold import runs_of
 from .choosing import Scores
 from .measured import Measured
+from .preempting import plan_preemption
 from .reconcile import call_slices, repair_slices
 
 MOST_STEPS = 1_000
@@ -48,11 +49,13 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tally:
-    """What all steps together start and stop of one service, and where: int64[nodes], by node number."""
+    """What all steps together start and stop of one service, and where: int64[nodes], by node number. preempted: how
+    many of those that stop make room for which service."""
 
     def __init__(self, nodes: int) -> None:
         self.starts: Ints = np.zeros(nodes, dtype=np.int64)
         self.stops: Ints = np.zeros(nodes, dtype=np.int64)
+        self.preempted: dict[str, int] = {}
 
 
 class Forecast:
@@ -104,7 +107,8 @@ class Forecast:
         self.is_complete = False
 
     def _next(self) -> Generator[None, None, Plan | Command | None]:
-        """As the control loop has it: the oldest call, else whatever repairs, else the next moves of a rebalance."""
+        """As the control loop has it: the oldest call, else whatever repairs, else who has to go for what still waits,
+        else the next moves of a rebalance."""
         state = self.state
         if self.now_ms <= state.clock_ms() and state.waits_for_time(self.now_ms):
             self.now_ms = state.clock_ms() + 1
@@ -115,9 +119,10 @@ class Forecast:
             plan = yield from call_slices(state, head, self._scores)
             return ExecuteCall(call_id=head.id, term=self._term, made_at=state.applied_index, plan=plan)
         repair = yield from repair_slices(state, self.now_ms, self._scores)
-        if not repair and state.rebalance_is_due():
+        found = repair or plan_preemption(state, self.now_ms)
+        if found is None and state.rebalance_is_due():
             return GoOnRebalance(term=self._term)
-        return repair or None
+        return found
 
     def _carry_out(self, plan: Plan | Command) -> Generator[None, None, None]:
         """All stops before all starts, as when a plan is applied at once; but a bit at a time."""
@@ -127,6 +132,10 @@ class Forecast:
             plan = plan.plan
         if not isinstance(plan, Plan):
             self.do(plan)
+            return
+        if any(part.preempted_by for part in plan.services):
+            # It is small, and one entry: who goes makes room for the others in it.
+            self.do(PlaceTasks(term=self._term, made_at=self.state.applied_index, plan=plan))
             return
         stops = [msgspec.structs.replace(part, starts=b"", devices=b"") for part in plan.services]
         starts = [piece for part in plan.services for piece in _pieces(part)]
@@ -139,12 +148,15 @@ class Forecast:
     # counting
 
     def _count(self, event: StateEvent) -> None:
-        if event.kind not in ("tasks-placed", "tasks-stopped", "tasks-lost"):
+        if event.kind not in ("tasks-placed", "tasks-stopped", "tasks-lost", "tasks-preempted"):
             return
         tally = self.tallies.setdefault(event.data["service"], Tally(self.state.node_table().ready.size))
         column = tally.starts if event.kind == "tasks-placed" else tally.stops
         for node, first, last in runs_of(event):
             column[node] += last - first + 1
+        if event.kind == "tasks-preempted":
+            by = event.data["by"]
+            tally.preempted[by] = tally.preempted.get(by, 0) + event.data["replicas"]
         step = self._step.setdefault(event.data["service"], [0, 0])
         step[event.kind != "tasks-placed"] += event.data["replicas"]
 

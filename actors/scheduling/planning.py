@@ -40,7 +40,8 @@ class ServicePlanned(msgspec.Struct, frozen=True, kw_only=True):
     starts, stops: replicas more and fewer. moves: that start elsewhere because they may not, or cannot, stay where they
     are. replaces: that make way for those of another template. keeps: that are not touched. waits: that have no place
     at the end, and waited: at the beginning. nodes: (name, starts, stops) of each node that is concerned, in order of
-    joining. reason, summary, obstacles: why the rest waits: in a sentence, in counts of nodes, node by node.
+    joining. preempted_by: (service, replicas) for which so many stop or move. reason, summary, obstacles: why the rest
+    waits: in a sentence, in counts of nodes, node by node.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ServicePlanned(msgspec.Struct, frozen=True, kw_only=True):
     waits: int = 0
     waited: int = 0
     nodes: tuple[tuple[str, int, int], ...] = ()
+    preempted_by: tuple[tuple[str, int], ...] = ()
     reason: str = ""
     summary: str = ""
     obstacles: tuple[tuple[str, str], ...] = ()
@@ -188,6 +190,7 @@ def _service(
         waits=waits,
         waited=0 if before is None else before.pending,
         nodes=tuple([(table.records[n].name, more, fewer) for n, more, fewer in zip(*columns, strict=True)]),
+        preempted_by=tuple(tally.preempted.items()),
         reason=state.why_waiting(known.name) if waits else "",
         summary=summary,
         obstacles=obstacles,

@@ -3,6 +3,7 @@
 Nomad's rule: a victim is lower by ten or more. For each replica the node is chosen where the fewest have to go, then
 where the lowest are enough, then with the fewest of its own; no more go than have to. What goes waits, and is placed
 when there is room again. A plan is one entry, in which victims end and the others start: nobody takes the room between.
+The nodes of nested clusters are no victims: each stays until its cluster lets it go, and the last ones never do.
 """
 
 from __future__ import annotations
@@ -65,7 +66,11 @@ class _Preemption:
         self.state, self.record, self.now_ms = state, record, now_ms
         self.target = Target(name=record.name, replicas=record.replicas, spec=record.spec)
         highest = record.spec.priority - PRIORITY_GAP
-        self.lower = {one.number: one for one in state.services() if one.spec.priority <= highest and one.placed}
+        self.lower = {
+            one.number: one
+            for one in state.services()
+            if one.spec.priority <= highest and one.placed and one.spec.cluster is None
+        }
 
     def plan(self) -> Plan | None:
         """For as many as fit into one plan; where that does not come out even, for one."""

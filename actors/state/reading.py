@@ -197,7 +197,8 @@ class Reading:
             rows = np.flatnonzero(t.service >= 0)
             rows = rows[there[t.node[rows]]]
         else:
-            rows = np.sort(np.concatenate([t.of_node(number) for number in nodes.tolist()]))
+            none = np.zeros(0, dtype=np.int64)
+            rows = np.sort(np.concatenate([none, *[t.of_node(number) for number in nodes.tolist()]]))
         rows = self._replicas.wanted(rows)
         return WantedThere(
             ids=t.id[rows],

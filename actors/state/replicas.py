@@ -206,7 +206,7 @@ class Replicas:
         failed = self.wanted(ended)
         is_failed = _are_among(rows, failed)
         before = {name: column[is_failed] for name, column in before.items()}
-        self._tell_tasks(change, failed, "tasks-ended")
+        self._tell_ended(change, failed)
         for service_number in distinct(self.tasks.service[failed]):
             service, mine = self.services.all[service_number], self.tasks.service[failed] == service_number
             failures = self._early(service, failed[mine], before["state"][mine], before["since"][mine])
@@ -488,6 +488,14 @@ class Replicas:
             name = self.services.all[number].name
             change.emit_runs(kind, runs, service=name, replicas=many, **more)
 
+    def _tell_ended(self, change: Change, rows: Rows) -> None:
+        """The same of those that ended by themselves, with how many in which way."""
+        change.touch(distinct(self.tasks.node[rows]))
+        states = _counted(self.tasks.service[rows].astype(np.int64), self.tasks.state[rows].astype(np.int64))
+        for number, many, runs in self.runs_by_service(rows):
+            name = self.services.all[number].name
+            change.emit_runs("tasks-ended", runs, service=name, replicas=many, states=states[number])
+
     def runs_by_service(self, rows: Rows) -> list[tuple[int, int, bytes]]:
         """(service, how many, runs as in `StateEvent`) of these tasks, by service; of each in the order given."""
         if not rows.size:
@@ -513,13 +521,13 @@ _IS_STATE = np.zeros(max(NUMBERS) + 1, dtype=bool)
 _IS_STATE[sorted(NUMBERS)] = True
 
 
-def _counted(nodes: Ints, states: Ints) -> dict[int, dict[str, int]]:
-    """How many are in each state, by its name, of each node."""
-    keys, counts = np.unique(nodes * _IS_STATE.size + states, return_counts=True)
+def _counted(numbers: Ints, states: Ints) -> dict[int, dict[str, int]]:
+    """How many are in each state, by its name, of each number: that of their nodes, or of their services."""
+    keys, counts = np.unique(numbers * _IS_STATE.size + states, return_counts=True)
     found: dict[int, dict[str, int]] = {}
     for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
-        node, state = divmod(key, _IS_STATE.size)
-        found.setdefault(node, {})[TaskState(state).name] = count
+        number, state = divmod(key, _IS_STATE.size)
+        found.setdefault(number, {})[TaskState(state).name] = count
     return found
 
 

@@ -28,9 +28,15 @@ def policy_of(service: Service) -> UpdatePolicy:
     return service.spec.rollback if is_back else service.spec.update
 
 
-def begin(service: Service, change: Change, state: Literal["updating", "rollback_started"], clock_ms: int) -> None:
+def begin(
+    service: Service,
+    change: Change,
+    state: Literal["updating", "rollback_started"],
+    clock_ms: int,
+    message: str = "",
+) -> None:
     """Replicas of other templates are to be replaced from now on."""
-    service.update = UpdateStatus(state=state, started_ms=clock_ms, total=service.replicas)
+    service.update = UpdateStatus(state=state, started_ms=clock_ms, total=service.replicas, message=message)
     _tell(service, change)
 
 
@@ -67,9 +73,7 @@ def roll_back(service: Service, change: Change, clock_ms: int, message: str = ""
     assert previous is not None, "there is nothing to roll back to"
     become(service, previous[1], change.index)
     service.previous = None
-    begin(service, change, "rollback_started", clock_ms)
-    assert service.update is not None
-    service.update = msgspec.structs.replace(service.update, message=message)
+    begin(service, change, "rollback_started", clock_ms, message)
 
 
 def become(service: Service, spec: ServiceSpec, index: int, *, scales: bool = False) -> bool:

@@ -56,6 +56,24 @@ def test_what_replicas_use_is_shown_of_the_service_and_of_their_nodes(yard: Yard
     assert node["usage"] == {"cpu_milli": 200.0, "memory_mib": 64.0}
 
 
+def test_a_node_that_was_emptied_uses_nothing_and_one_that_a_service_has_left_what_the_others_use(yard: Yard):
+    put(yard, replicas=5, simulate={"usage": {"cpu_milli": 10}})
+    put(yard, "other", replicas=5, simulate={"usage": {"cpu_milli": 3}})
+    yard.run(16)
+    yard.ask(UpdateNodeRequest(node="node_1", body={"availability": "drain"}))
+    yard.settle()
+    emptied = yard.ask(UpdateNodeRequest(node="node_1", body={"availability": "pause"}))
+    shown = yard.picture()["nodes"][1]["stats"]
+    assert shown["load"] == 0
+    assert "usage" not in shown
+    assert "usage" not in emptied
+
+    put(yard, "other", replicas=0)
+    yard.settle()
+    assert yard.picture()["nodes"][0]["stats"]["usage"] == {"cpu_milli": 10.0}
+    assert yard.ask(UpdateNodeRequest(node="node_0", body={"labels": {}}))["usage"] == {"cpu_milli": 10.0}
+
+
 def test_what_is_reported_makes_no_entry_in_the_log_and_is_forgotten_with_the_replicas(yard: Yard):
     put(yard, replicas=5, simulate={"usage": {"cpu_milli": 10}})
     yard.run(16)

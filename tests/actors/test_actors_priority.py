@@ -12,6 +12,7 @@ from raftyard.actors.messages import (
     AddNodeRequest,
     ChangeService,
     ChangeSettings,
+    DescribePlan,
     DescribeService,
     DescribeSettings,
 )
@@ -55,6 +56,22 @@ def test_preemption_is_off_until_it_is_switched_on_and_victims_come_back(clocked
     clocked.ask(AddNodeRequest())
     clocked.until(lambda: placed(clocked) == {"batch": 12, "api": 2})
     clocked.until(lambda: reason(clocked, "batch") == "")
+
+
+def test_a_plan_says_who_has_to_go_and_so_it_happens(clocked: Yard):
+    clocked.ask(ChangeSettings(body={"preemption": True}))
+    put(clocked, "batch", replicas=12, priority=20)
+    clocked.until(lambda: placed(clocked) == {"batch": 12})
+
+    asked = {"name": "api", "spec": {"replicas": 2, "priority": 80}}
+    planned = clocked.ask(DescribePlan(body={"service": asked}))
+    api, batch = planned["services"]
+    assert (api["starts"], api["waits"], "preempted_by" in api) == (2, 0, False)
+    assert (batch["stops"], batch["waits"], batch["preempted_by"]) == (2, 2, {"api": 2})
+    assert batch["reason"].startswith("preempted by api")
+
+    put(clocked, "api", replicas=2, priority=80)
+    clocked.until(lambda: placed(clocked) == {"batch": 10, "api": 2})
 
 
 def test_the_setting_survives_its_leader(yard: Yard):

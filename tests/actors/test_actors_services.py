@@ -24,6 +24,7 @@ from raftyard.actors.messages import (
     LinkPolicy,
     RemoveNodeRequest,
     RemoveService,
+    RollBackService,
     SetLinkPolicyRequest,
     UpdateNodeRequest,
 )
@@ -350,8 +351,36 @@ def test_a_node_says_what_it_knows_itself_while_there_is_no_leader(yard: Yard):
     assert shown["id"] == others[3] and "taken" not in shown
 
 
+def test_what_the_state_refuses_comes_with_what_to_do(yard: Yard):
+    put(yard, "web", replicas=10)
+    yard.settle()
+    to_earlier = "send as to_version one of the versions that the service has in earlier, or PUT the spec itself"
+    another = "remove it first, or choose another name"
+    refusals = [
+        (RollBackService(service="web"), "web has no spec from before an update", to_earlier),
+        (RollBackService(service="web", to_version=9), "web has no spec of version 9; there is none", to_earlier),
+        (
+            UpdateNodeRequest(node="node_1", body={"capacity": 1}),
+            "node_1: 2 slots are taken, more than 1",
+            "drain the node first",
+        ),
+        (
+            ChangeService(service="web", body={"mode": "global"}),
+            "web is replicated and cannot become global",
+            another,
+        ),
+        (DescribePlan(body={"service": {"name": "web", "spec": {"mode": "global"}}}), "web is replicated", another),
+    ]
+    for request, told, hint in refusals:
+        with pytest.raises(Conflict) as caught:
+            yard.ask(request)
+        assert str(caught.value).startswith(told)
+        assert caught.value.hint == hint
+
+
 def test_a_patch_to_another_mode_is_told_that_first_and_not_what_that_mode_would_mind(yard: Yard):
     put(yard, "web", replicas=3)
-    with pytest.raises(Conflict, match="web is replicated and cannot become global; remove it first"):
+    with pytest.raises(Conflict, match="web is replicated and cannot become global$") as caught:
         patch(yard, "web", mode="global")
+    assert caught.value.hint == "remove it first, or choose another name"
     assert not patch(yard, "web", mode="replicated", replicas=4)["is_new"]

@@ -18,6 +18,7 @@ from raftyard.actors.messages import (
     UpdateNodeRequest,
     agent_actor,
 )
+from raftyard.actors.raft import RaftConfig
 from raftyard.actors.state.task_states import TaskState
 from raftyard.actors.system import Live, Virtual
 
@@ -75,7 +76,7 @@ def listened(last_heard_ms: int, now_ms: int, status: str = "ready") -> str:
 
 def test_three_beats_missed_are_a_node_that_is_down_and_two_are_not():
     beat_ms = BEAT_EVERY_TICKS * TICK_MS
-    assert DOWN_AFTER_MS == 3 * beat_ms
+    assert DOWN_AFTER_MS == 3 * beat_ms == 6 * RaftConfig().heartbeat_ms
     assert listened(1_000, 1_000 + 3 * beat_ms - 1) == ""
     assert listened(1_000, 1_000 + 3 * beat_ms) == "down"
 

@@ -109,6 +109,20 @@ def test_every_node_in_turn_is_asked_about(running, raftyard) -> None:
     assert "more would wait (full 9" in told.stdout
 
 
+def test_a_plan_says_for_whom_others_have_to_go(running, raftyard) -> None:
+    running.call("PUT", "/clusters/0/services/low", {"replicas": 300, "priority": 0})
+    running.wait_for(lambda: running.call("GET", "/clusters/0/services/low")[1]["placed"] == 300)
+    running.call("PATCH", "/clusters/0/settings", {"preemption": True})
+    running.call("PUT", "/clusters/0/services/big", {"replicas": 0, "priority": 90})
+    planned = raftyard("plan", "service", "big", "--replicas", "2")
+    running.call("PATCH", "/clusters/0/settings", {"preemption": False})
+    for name in ("low", "big"):
+        running.call("DELETE", f"/clusters/0/services/{name}")
+    assert planned.exit_code == 1, planned.output
+    assert "    2 make room for big, whose priority is higher" in planned.stdout.splitlines()
+    assert "preempted by big" in planned.stdout
+
+
 def test_a_spec_is_planned_from_a_file(raftyard, tmp_path) -> None:
     spec = tmp_path / "spec.json"
     spec.write_text('{"image": "nginx", "replicas": 500}')

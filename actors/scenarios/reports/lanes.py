@@ -83,7 +83,7 @@ def lanes_of(events: Iterable[Event], cluster: str = CLUSTER) -> Lanes:
                 open_spans[("cut", link)] = (event.t_ns, None)
             else:
                 close("cut", link, event.t_ns)
-        elif event.kind in ("tasks-placed", "tasks-lost", "tasks-stopped", "tasks-ended"):
+        elif event.kind in ("tasks-placed", "tasks-lost", "tasks-stopped", "tasks-preempted", "tasks-ended"):
             sign = 1 if event.kind == "tasks-placed" else -1
             for node, first, last in event.data["runs"]:
                 counts[node] = max(0, counts.get(node, 0) + sign * (last - first + 1))

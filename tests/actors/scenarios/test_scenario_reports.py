@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 import pytest
 from scenario_texts import ISOLATION, played
 
-from raftyard.actors.scenarios import Outcome, WrongScenario, play, read_scenario
+from raftyard.actors.messages import ChangeSettings
+from raftyard.actors.scenarios import Outcome, Simulation, WrongScenario, play, read_scenario
 from raftyard.actors.scenarios.reports import (
     chrome_trace,
     html_timeline,
@@ -52,6 +53,18 @@ def test_lanes_show_who_led_and_where_the_replicas_were(outcome: Outcome):
     last = {node: count for _, node, count in lanes.replicas}
     assert sum(last.values()) == 10
     assert list(lanes.nodes) == [f"node_{number}" for number in range(5)]
+
+
+def test_replicas_that_had_to_go_are_no_longer_in_the_lanes():
+    with Simulation(nodes=1, capacity=4, seed=1) as sim:
+        sim.ask(ChangeSettings(body={"preemption": True}), "settings")
+        sim.update({"low": {"replicas": 4, "priority": 20}})
+        sim.wait("2s")
+        sim.update({"high": {"replicas": 3, "priority": 90}})
+        sim.eventually("service('high').placed == 3", within="5s")
+        lanes = lanes_of(sim.ground.recorder.events)
+    assert lanes.replicas[-1][2] == 4
+    assert max(count for _, _, count in lanes.replicas) == 4
 
 
 def test_crashes_and_pauses_are_spans():

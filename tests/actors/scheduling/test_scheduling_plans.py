@@ -9,6 +9,7 @@ from test_scheduling_campaign import Storm
 
 from raftyard.actors.scheduling.forecast import next_moment
 from raftyard.actors.scheduling.planning import plan_slices
+from raftyard.actors.scheduling.preempting import plan_preemption
 from raftyard.actors.scheduling.wishes import (
     CallWish,
     DrainWish,
@@ -178,7 +179,41 @@ def test_a_rebalance_that_is_under_way_goes_on_in_the_plan():
     assert services["web"].nodes == (("n0", 0, 1), ("n1", 1, 0))
 
 
+def test_who_has_to_go_for_the_service_stops_in_the_plan_and_waits_with_the_reason():
+    loop = running(nodes=2, capacity=4, name="low", replicas=8, priority=20)
+    loop.do(c.ChangeSettings(preemption=True))
+    planned = plan(loop, put("high", replicas=3, priority=80))
+    services = {service.name: service for service in planned.services}
+    high, low = services["high"], services["low"]
+    assert (high.starts, high.waits, high.preempted_by) == (3, 0, ())
+    assert (low.stops, low.waits, low.keeps, low.preempted_by) == (3, 3, 5, (("high", 3),))
+    assert low.reason.startswith("preempted by high; no room")
+    assert [(step.starts, step.stops, sorted(step.services)) for step in planned.steps] == [(3, 3, ["high", "low"])]
+
+
+def test_without_the_setting_a_plan_makes_nobody_go():
+    loop = running(nodes=2, capacity=4, name="low", replicas=8, priority=20)
+    high = only(plan(loop, put("high", replicas=3, priority=80)))
+    assert (high.starts, high.waits) == (0, 3)
+
+
 # the promise
+
+
+class Ranked(Storm):
+    """With priorities, and a leader that makes others go for what is higher."""
+
+    def __init__(self, seed):
+        super().__init__(seed)
+        self.ranks = random.Random(f"ranks/{seed}")
+        self.do(c.ChangeSettings(preemption=True))
+
+    def put(self, name="web", version=None, **spec):
+        return super().put(name, version, priority=self.ranks.choice((0, 15, 40, 90)), **spec)
+
+    def next_command(self):
+        plan = super().next_command() or plan_preemption(self.state)
+        return c.PlaceTasks(term=self.term, made_at=self.index, plan=plan) if isinstance(plan, c.Plan) else plan
 
 
 def wish_of(storm, rng):
@@ -203,6 +238,8 @@ def wish_of(storm, rng):
             spec = {"mode": "global"} if name == "everywhere" else {"replicas": rng.randrange(20)}
             update = {"parallelism": rng.randrange(3), "delay_s": rng.choice((0, 2))}
             update["order"] = rng.choice(("stop-first", "start-first"))
+            if isinstance(storm, Ranked):
+                spec["priority"] = rng.choice((0, 50, 100))
             return put(name, image=rng.choice("xyz"), update=update, **spec)
 
 
@@ -212,7 +249,7 @@ def everything_goes_well(storm):
 
     def note(outcome):
         for event in outcome.events:
-            if event.kind in ("tasks-placed", "tasks-stopped", "tasks-lost"):
+            if event.kind in ("tasks-placed", "tasks-stopped", "tasks-lost", "tasks-preempted"):
                 for number, first, last in runs_of(event):
                     node = storm.state.node_table().records[number].name
                     pair = counts.setdefault((event.data["service"], node), [0, 0])
@@ -235,8 +272,8 @@ def everything_goes_well(storm):
     raise AssertionError("it does not come to rest")
 
 
-def holds(seed):
-    storm, rng = Storm(seed), random.Random(seed)
+def holds(seed, storms=Storm):
+    storm, rng = storms(seed), random.Random(seed)
     storm.rage(40)
     if not storm.state.nodes():
         storm.join()
@@ -275,12 +312,17 @@ def test_what_was_planned_is_what_happens(seed, small_tables):
     holds(seed)
 
 
+@pytest.mark.parametrize("seed", range(SEED, SEED + 60))
+def test_what_was_planned_is_what_happens_where_some_have_to_go(seed, small_tables):
+    holds(seed, Ranked)
+
+
 @pytest.mark.campaign
 def test_what_was_planned_is_what_happens_for_many_seeds(small_tables):
     seeds = 5000 if os.environ.get("RAFTYARD_CAMPAIGN") == "full" else 500
     print(f"seeds {SEED} to {SEED + seeds - 1}; one of them: RAFTYARD_SEED=N pytest {__file__}")
     for seed in range(SEED, SEED + seeds):
         try:
-            holds(seed)
+            holds(seed, (Storm, Ranked)[seed % 2])
         except Exception as error:
             raise AssertionError(f"seed {seed}: {error}") from error

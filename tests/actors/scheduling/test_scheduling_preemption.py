@@ -212,9 +212,33 @@ def test_a_global_service_gets_its_place_on_every_node():
     assert placed(loop) == {"low": 9, "agent": 3}
 
 
+def test_the_nodes_of_a_nested_cluster_stay_where_others_have_to_go():
+    loop = ControlLoop(3, 4)
+    loop.put("inner", replicas=2, priority=0, cluster={}, reservations={"slots": 4})
+    loop.settle()
+    loop.put("low", replicas=4, priority=20)
+    loop.settle()
+    loop.do(c.ChangeSettings(preemption=True))
+    loop.put("high", replicas=3, priority=90, reservations={"slots": 4})
+    loop.settle()
+    preempt(loop)
+    assert placed(loop) == {"inner": 2, "low": 0, "high": 1}
+    assert not reason(loop, "high").startswith("preempted")
+
+
 def test_nobody_has_to_go_for_what_waits_for_something_else():
     loop = full(low=20)
     loop.put("high", replicas=1, priority=60, depends_on={"absent": "started"})
+    loop.settle()
+    assert plan_preemption(loop.state) is None
+
+
+@pytest.mark.parametrize("few", [0, 1_000])
+def test_nobody_has_to_go_where_all_of_them_would_not_be_enough(few, monkeypatch):
+    """few: up to so many tasks they are all looked through, else those of the nodes in question, here of none."""
+    monkeypatch.setattr("raftyard.actors.state.reading.FEW_TASKS", few)
+    loop = full(low=20)
+    loop.put("high", replicas=1, priority=60, reservations={"slots": 5})
     loop.settle()
     assert plan_preemption(loop.state) is None
 

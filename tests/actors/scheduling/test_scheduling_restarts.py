@@ -46,6 +46,21 @@ def test_a_failed_replica_starts_again_in_its_slot_after_the_delay():
     assert loop.after(0.1) == [1, 2, 3]
 
 
+def test_what_ended_is_told_of_each_service_with_how_many_in_which_way():
+    loop = loop_with(nodes=1, replicas=4)
+    loop.put("job", mode="replicated-job", replicas=2)
+    loop.settle()
+    states = {task: TaskState.COMPLETE for _, task in loop.tasks("job").values()}
+    web = [task for _, task in loop.tasks().values()]
+    states |= {web[0]: TaskState.FAILED, web[1]: TaskState.FAILED, web[2]: TaskState.REJECTED}
+    reported = c.ReportTasks(node="n0", incarnation=1, updates=report_updates(states.items()))
+    ended = [event.data for event in loop.do(reported).events if event.kind == "tasks-ended"]
+    assert ended == [
+        {"service": "web", "replicas": 3, "states": {"FAILED": 2, "REJECTED": 1}},
+        {"service": "job", "replicas": 2, "states": {"COMPLETE": 2}},
+    ]
+
+
 def test_the_delay_grows_up_to_its_limit():
     loop = loop_with(replicas=1, restart={"delay_s": 1, "max_delay_s": 3})
     for delay in (1, 2, 3, 3):

@@ -157,6 +157,16 @@ def test_a_bad_version_is_rolled_back_and_what_was_not_touched_stays(order):
     assert len(kept) >= 9
 
 
+def test_that_a_version_is_rolled_back_is_told_with_why():
+    loop = Loop(update={"failure_action": "rollback"})
+    loop.update()
+    loop.round(fails=("b",))
+    happened = [event for one in loop.state.untold.since(0) for event in one.events]
+    told = [event.data["message"] for event in happened if event.data.get("state") == "rollback_started"]
+    assert told == ["1 of 10 replicas failed; rolled back"]
+    assert loop.state.service("web").update.message == told[0]
+
+
 def test_a_rollback_that_fails_is_not_rolled_back_but_paused():
     loop = Loop(update={"failure_action": "rollback", "parallelism": 3})
     loop.update()
