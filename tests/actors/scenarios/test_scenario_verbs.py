@@ -320,6 +320,58 @@ def test_services_are_rolled_back_and_deleted(sim: Simulation):
         sim.delete("web")
 
 
+JOB = {"mode": "replicated-job", "replicas": 6, "max_concurrent": 2, "simulate": {"run_s": 1}}
+
+
+@pytest.mark.parametrize("clock", ["virtual", "live"])
+def test_scale_and_update_wait_until_a_job_is_done(clock: str):
+    run_s = 1 if clock == "virtual" else 0.05
+    with Simulation(nodes=3, seed=1, clock=clock, always=()) as sim:
+        sim.eventually("leader is not None")
+        sim.update({"job": JOB | {"simulate": {"run_s": run_s}}}, within="30s")
+        sim.expect("service('job').completed == 6 and service('job').given_up == 0 and service('job').placed == 0")
+        sim.update({"all": {"mode": "replicated-job", "replicas": 2, "simulate": {"run_s": run_s}}}, within="30s")
+        sim.expect("service('all').completed == 2")
+        sim.update({"one": {"mode": "global-job", "simulate": {"run_s": run_s}}}, within="30s")
+        sim.expect("service('one').mode == 'global-job' and service('one').completed == 3")
+        sim.scale({"job": 8}, within="30s")
+        sim.expect("service('job').completed == 8")
+        sim.settle("30s")
+
+
+def test_a_job_that_gives_up_is_done_too_and_one_that_is_not_says_how_far_it_is(sim: Simulation):
+    failing = {"mode": "replicated-job", "replicas": 3, "restart": {"max_attempts": 1, "delay_s": 1}}
+    sim.update({"bad": failing | {"simulate": {"fails_to_start": True}}}, within="60s")
+    sim.expect("service('bad').given_up == 3 and service('bad').completed == 0")
+    with pytest.raises(StepFailed, match=r"update: not done within 1\.5 s; now: .* job 2/6 \(2 completed\)"):
+        sim.update({"job": JOB}, within="1.5s")
+    sim.update({"job": {"labels": {"a": "b"}}}, within="30s")
+    sim.expect("service('job').completed == 6")
+    sim.update({"job": {"image": "job:2"}})
+    sim.rollback("job", within="30s")
+    sim.expect("service('job').completed == 6")
+
+
+def test_a_run_of_a_schedule_is_waited_for_to_its_end(sim: Simulation):
+    cron = {"mode": "cron", "schedule": "* * * * *", "replicas": 2, "simulate": {"run_s": 10}}
+    sim.update({"tick": cron}, within="5s")
+    sim.eventually("service('tick').placed == 2", within="2m")
+    sim.update({"tick": {"labels": {"a": "b"}}}, within="20s")
+    sim.expect("service('tick').completed == 2")
+
+
+def test_an_autoscaled_service_is_not_scaled_beyond_its_bounds(sim: Simulation):
+    policy = {"min": 2, "max": 4, "metric": "queue", "target": 50}
+    sim.update({"web": {"replicas": 2, "autoscale": policy}}, within="5s")
+    sim.scale({"web": 3}, within="5s")
+    before = sim.now
+    for many in (1, 9):
+        why = f"scale web: it is autoscaled from 2 to 4 replicas and never has {many}; write a number between"
+        with pytest.raises(StepFailed, match=why):
+            sim.scale({"web": many}, within="30s")
+    assert sim.now - before < 1
+
+
 def test_a_drained_node_runs_nothing_until_the_drain_ends(sim: Simulation):
     sim.submit({"container": {"name": "web", "replicas": 10}}, within="5s")
     with sim.drain("leader", within="5s"):
