@@ -93,7 +93,7 @@ def play(
     return _Run(scenario, seed, clock or scenario.clock, with_messages, door).play()
 
 
-_INSIDE = ("crash", "restart", "pause", "resume", "wipe", "disk", "clock", "transfer", "rebalance")
+_INSIDE = ("crash", "restart", "pause", "resume", "wipe", "disk", "clock", "transfer")
 
 
 def _check_outside(scenario: Scenario) -> None:

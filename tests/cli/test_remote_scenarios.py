@@ -91,6 +91,23 @@ def test_the_verbs_reach_a_cluster_that_runs_already(yard: Yard, tmp_path: Path)
     assert yard.get("/clusters/0/links/node_0/node_1").body["delay"] == "0ms"
 
 
+def test_a_rebalance_and_a_deployment_reach_a_cluster_that_runs_already(yard: Yard, tmp_path: Path):
+    steps = """
+- deploy: {stack: shop, services: {web: {image: 'a:1', deploy: {replicas: 60}}}}
+  within: 20s
+- add: late
+- rebalance: {max_moves: 4, max_parallel: 2}
+  within: 20s
+- expect: node('late').load == 4
+- rebalance: 1
+- eventually: node('late').load == 5
+  within: 20s
+- remove: late
+"""
+    shown = played(tmp_path, yard, steps)
+    assert shown.exit_code == 0, shown.output
+
+
 def test_a_story_that_fails_there_leaves_nothing_broken_behind(yard: Yard, tmp_path: Path):
     shown = played(tmp_path, yard, "- isolate: follower\n- loss: 10%\n- expect: {leaders: 9}")
     assert shown.exit_code == 1 and "1 nodes lead, not 9" in shown.output
@@ -129,7 +146,7 @@ def availability(yard: Yard) -> str:
     return str(yard.get("/clusters/0/nodes/node_1").body["availability"])
 
 
-INSIDE = re.compile(r"^chaos:|^  - (crash|restart|pause|resume|wipe|disk|clock|transfer|rebalance):| in: 0", re.M)
+INSIDE = re.compile(r"^chaos:|^  - (crash|restart|pause|resume|wipe|disk|clock|transfer):| in: 0", re.M)
 PLAYABLE = [
     name
     for name, path in stories().items()
