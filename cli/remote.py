@@ -176,6 +176,10 @@ class RemoteCluster(Actor):
                 return call("PUT", f"/stacks/{quote(stack)}", body)
             case m.DescribeStack(stack=stack):
                 return call("GET", f"/stacks/{quote(stack)}")
+            case m.RemoveStack(stack=stack):
+                return call("DELETE", f"/stacks/{quote(stack)}")
+            case m.ChangeSettings(body=body):
+                return call("PATCH", "/settings", body)
             case m.RebalanceRequest():
                 return call("POST", "/rebalance", msgspec.to_builtins(message))
             case m.DescribeRebalance():

@@ -91,7 +91,7 @@ def test_the_verbs_reach_a_cluster_that_runs_already(yard: Yard, tmp_path: Path)
     assert yard.get("/clusters/0/links/node_0/node_1").body["delay"] == "0ms"
 
 
-def test_a_rebalance_and_a_deployment_reach_a_cluster_that_runs_already(yard: Yard, tmp_path: Path):
+def test_rebalances_stacks_labels_and_settings_reach_a_cluster_that_runs_already(yard: Yard, tmp_path: Path):
     steps = """
 - deploy: {stack: shop, services: {web: {image: 'a:1', deploy: {replicas: 60}}}}
   within: 20s
@@ -102,10 +102,22 @@ def test_a_rebalance_and_a_deployment_reach_a_cluster_that_runs_already(yard: Ya
 - rebalance: 1
 - eventually: node('late').load == 5
   within: 20s
-- remove: late
+- label: {late: {zone: a, rack: r}}
+- label: {late: {rack: null}}
+- settings: {preemption: true}
+- drain: {of: late, max_parallel: 5, deadline: 10s}
+  within: 20s
+- undeploy: shop
+  within: 20s
 """
     shown = played(tmp_path, yard, steps)
     assert shown.exit_code == 0, shown.output
+    late = yard.get("/clusters/0/nodes/late").body
+    assert (late["labels"], late["availability"]) == ({"zone": "a"}, "active")
+    assert yard.get("/clusters/0/settings").body["preemption"] is True
+    assert yard.get("/clusters/0/stacks").body["metadata"]["count"] == 0
+    assert yard.call("PATCH", "/clusters/0/settings", {"preemption": False}).status == 200
+    assert yard.call("DELETE", "/clusters/0/nodes/late").status == 200
 
 
 def test_a_story_that_fails_there_leaves_nothing_broken_behind(yard: Yard, tmp_path: Path):
