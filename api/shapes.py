@@ -328,6 +328,10 @@ class ServiceSummary(msgspec.Struct, kw_only=True):
     replicas: int
     placed: int
     pending: int
+    completed: int
+    """Replicas that did what they were for: a job's runs that went well."""
+    given_up: int
+    """Replicas that ended, and start no more by their restart policy."""
     spec: dict[str, Any]
     reason: str | None = None
     """Why replicas wait."""

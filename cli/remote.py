@@ -16,6 +16,8 @@ from threading import Event, Thread
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+import msgspec
+
 from raftyard.actors import messages as m
 from raftyard.actors.errors import (
     Conflict,
@@ -170,6 +172,18 @@ class RemoteCluster(Actor):
                 return call("POST", f"/services/{quote(service)}/rollback")
             case m.RemoveService(service=service):
                 return call("DELETE", f"/services/{quote(service)}")
+            case m.ChangeStack(stack=stack, body=body):
+                return call("PUT", f"/stacks/{quote(stack)}", body)
+            case m.DescribeStack(stack=stack):
+                return call("GET", f"/stacks/{quote(stack)}")
+            case m.RemoveStack(stack=stack):
+                return call("DELETE", f"/stacks/{quote(stack)}")
+            case m.ChangeSettings(body=body):
+                return call("PATCH", "/settings", body)
+            case m.RebalanceRequest():
+                return call("POST", "/rebalance", msgspec.to_builtins(message))
+            case m.DescribeRebalance():
+                return call("GET", "/rebalance")
             case m.SubmitServiceCall(body=body, wait_s=None):
                 return call("POST", "/service", body)
             case m.SubmitServiceCall(body=body, wait_s=wait_s):

@@ -11,7 +11,7 @@ from .expressions import Expression
 from .format import Expectation
 from .quantities import ns_of
 from .stage import Fault, Stage, StepFailed
-from .views import View
+from .views import ServiceView, View
 
 __all__ = ["ConditionVerbs", "Wanted"]
 
@@ -125,8 +125,14 @@ def _unmet(expected: Expectation, view: View) -> str | None:
 def summary(view: View) -> str:
     """The cluster in a line: who is what in which term, and which replicas are placed."""
     nodes = [f"{node.name} {node.role}" + (f" {node.term}" if node.term else "") for node in view.nodes[:9]]
-    services = [f"{service.name} {service.placed}/{service.replicas}" for service in view.services[:9]]
+    services = [f"{service.name} {service.placed}/{service.replicas}{_ended(service)}" for service in view.services[:9]]
     return f"now: {', '.join(nodes)}" + (f"; {', '.join(services)}" if services else "")
+
+
+def _ended(service: ServiceView) -> str:
+    ended = ((service.completed, "completed"), (service.given_up, "given up"))
+    told = ", ".join(f"{many} {word}" for many, word in ended if many)
+    return f" ({told})" if told else ""
 
 
 def _shown(condition: Any) -> str:

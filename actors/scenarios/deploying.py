@@ -1,10 +1,10 @@
-"""The verb `deploy`: the services of a stack come, change and go together."""
+"""The verbs `deploy` and `undeploy`: the services of a stack come, change and go together."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..messages import ChangeStack, DescribeStack, cluster_actor
+from ..messages import ChangeStack, DescribeStack, RemoveStack, cluster_actor
 from ..system import ActorError
 from .quantities import ns_of
 from .stage import Stage, StepFailed
@@ -32,6 +32,21 @@ class DeployVerbs(Stage):
             self.wait(LOOK_S)
             shown = self._stack(name, end_ns) or shown
         return shown
+
+    def undeploy(self, stacks: str | list[str], *, within: str | float | None = None) -> None:
+        """Stop whole stacks and forget them. With `within` wait until their services are shown no more, else
+        StepFailed."""
+        services: set[str] = set()
+        for name in [stacks] if isinstance(stacks, str) else stacks:
+            shown = self.ask(DescribeStack(stack=name), f"undeploy {name}")
+            services |= {str(service["name"]) for service in shown["services"]}
+            self.ask(RemoveStack(stack=name), f"undeploy {name}")
+
+        def left() -> list[str]:
+            return [one.name for one in self.view.services if one.name in services]
+
+        if within is not None and not self.pass_until(self.now_ns + ns_of(within), lambda: not left()):
+            raise StepFailed(f"undeploy: {', '.join(left())} still there after {ns_of(within) / 1e9:g} s")
 
     def _stack(self, name: str, until_ns: int) -> dict[str, Any] | None:
         """How far it is; None where nobody can say at the moment."""

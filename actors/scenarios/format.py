@@ -14,8 +14,9 @@ from .quantities import Duration, Moment, Share
 
 __all__ = [
     "FAULTS", "FOR_ALL", "GROUPS", "MAX_NODES", "MODIFIERS", "NAME", "SHAPES", "VERBS", "Chaos", "ClockFault",
-    "ClusterShape", "Delay", "Deployment", "DiskFault", "DiskShape", "Expectation", "LinkShape", "Member", "NewNode",
-    "RaftShape", "Read", "Rebalance", "Repeat", "Scenario", "Shares", "Step", "Submission", "Target", "Verb",
+    "ClusterSettings", "ClusterShape", "Delay", "Deployment", "DiskFault", "DiskShape", "Drain", "Expectation",
+    "LinkShape", "Member", "NewNode", "RaftShape", "Read", "Rebalance", "Repeat", "Scenario", "Shares", "Step",
+    "Submission", "Target", "Verb",
 ]  # fmt: skip
 
 GROUPS = ("leader", "follower", "one", "minority", "majority", "all", "random")
@@ -134,6 +135,22 @@ class Rebalance(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     max_parallel: Annotated[int, Meta(ge=1, le=100)] = 1
 
 
+class Drain(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which nodes are emptied, how many replicas of one service are on the move at a time (0: all), and after how long
+    the rest goes at once."""
+
+    of: Target
+    max_parallel: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    deadline: Duration | None = None
+
+
+class ClusterSettings(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is agreed on for the cluster as a whole; what is left out stays. preemption: whether a service may take the
+    room of others whose priority is lower by ten or more."""
+
+    preemption: bool | None = None
+
+
 class DiskFault(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What happens to the disks of some nodes."""
 
@@ -196,6 +213,12 @@ Names = Annotated[
 ]
 
 
+Stacks = Annotated[
+    str | list[str],
+    Meta(description="A stack, or a list of stacks.", extra={"expects": "a stack's name, or a list of names"}),
+]
+
+
 class Repeat(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """How often a step is done; `every` from one beginning to the next, else each waits until the one before ends."""
 
@@ -233,10 +256,17 @@ VERBS: dict[str, Verb] = {
     "add": Verb(str | NewNode, ("within",), "a node joins"),
     "remove": Verb(Target, ("within",), "nodes leave for good, and their replicas move"),
     "drain": Verb(
-        Target, ("for", "within"), "what these nodes run moves, and nothing new comes; `within` waits until it is gone"
+        Target | Drain,
+        ("for", "within"),
+        "what these nodes run moves, and nothing new comes; `within` waits until it is gone",
     ),
+    "label": Verb(
+        dict[str, dict[str, str | None]], (), "set labels of nodes, and take those away that are null; the rest stay"
+    ),
+    "settings": Verb(ClusterSettings, (), "change what is agreed on for the cluster as a whole"),
     "submit": Verb(Submission, ("within",), "make a service call; with `within`, wait until it is executed"),
     "deploy": Verb(Deployment, ("within",), "deploy a stack; with `within`, wait until all of it has a place"),
+    "undeploy": Verb(Stacks, ("within",), "stop whole stacks; `within` waits until their services are shown no more"),
     "scale": Verb(
         dict[str, Annotated[int, Meta(ge=0, le=1_000_000)]],
         ("within",),
@@ -356,4 +386,4 @@ def shown_argument(argument: Any) -> str:
         return "{" + ", ".join(f"{key}: {shown_argument(value)}" for key, value in argument.items()) + "}"
     if isinstance(argument, list | tuple):
         return "[" + ", ".join(shown_argument(value) for value in argument) + "]"
-    return str(argument)
+    return "null" if argument is None else str(argument)

@@ -179,6 +179,18 @@ class _ServiceInside:
         return 0 if self._record is None else int(self._record.pending)
 
     @property
+    def completed(self) -> int:
+        return 0 if self._record is None else int(self._record.completed)
+
+    @property
+    def given_up(self) -> int:
+        return 0 if self._record is None else int(self._record.done - self._record.completed)
+
+    @property
+    def mode(self) -> str:
+        return "" if self._record is None else str(self._record.spec.mode)
+
+    @property
     def version(self) -> int:
         return 0 if self._record is None else int(self._record.version)
 

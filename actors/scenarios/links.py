@@ -156,7 +156,7 @@ class LinkVerbs(Stage):
         names = self.names()
         for pair in pairs:
             # What a nested cluster's links ride on is slow enough by itself.
-            policy: LinkPolicy = self.settings.link if self.cluster == CLUSTER else LinkPolicy()
+            policy: LinkPolicy = self.orchestrator_settings.link if self.cluster == CLUSTER else LinkPolicy()
             for changed in self._layers.get(pair, {}).values():
                 policy = msgspec.structs.replace(policy, **changed)
             if pair[0] in names and pair[1] in names:

@@ -156,15 +156,26 @@ class MemberVerbs(Stage):
             self.add(node, within=within)
 
     def drain(
-        self, target: Target, *, for_: str | float | None = None, within: str | float | None = None
+        self,
+        target: Target,
+        *,
+        max_parallel: int = 0,
+        deadline: str | float | None = None,
+        for_: str | float | None = None,
+        within: str | float | None = None,
     ) -> Fault:
-        """What these nodes run moves elsewhere, and nothing new comes to them, until undone. With `within` wait until
-        they run nothing; raises StepFailed where they still do."""
+        """What these nodes run moves elsewhere, and nothing new comes to them, until undone: all at once, or at most
+        `max_parallel` replicas of a service at a time, and the rest when the deadline has passed. With `within` wait
+        until they run nothing; raises StepFailed where they still do."""
         nodes = self.nodes_of(target)
+        body: dict[str, Any] = {"availability": "drain"}
+        if max_parallel or deadline is not None:
+            deadline_s = None if deadline is None else ns_of(deadline) / 1e9
+            body["drain"] = {"max_parallel": max_parallel, "deadline_s": deadline_s}
 
         def begin() -> None:
             for node in nodes:
-                self.ask(UpdateNodeRequest(node=node, body={"availability": "drain"}), f"drain {node}")
+                self.ask(UpdateNodeRequest(node=node, body=body), f"drain {node}")
 
         fault = self.fault("drain", nodes, lambda: self._set_availability(nodes, "active"), for_, begin)
         if within is not None:
@@ -196,6 +207,17 @@ class MemberVerbs(Stage):
                 else:
                     self.system.send(cluster_actor(self.cluster), request)
 
+    def label(self, labels: dict[str, dict[str, str | None]]) -> None:
+        """Set labels of nodes, by node or group of nodes; those that are None go, and the rest stay. Raises StepFailed
+        where that is not agreed on."""
+        for target, changes in labels.items():
+            for node in self.nodes_of(target):
+                what = f"label {node}"
+                # Nothing is changed by this: the leader answers what is agreed on for the node, even if that is down.
+                known = self.ask(UpdateNodeRequest(node=node, body={}), what)["labels"]
+                wanted = {name: value for name, value in {**known, **changes}.items() if value is not None}
+                self.ask(UpdateNodeRequest(node=node, body={"labels": wanted}), what)
+
     def transfer(self, target: Target, *, within: str | float = "5s") -> None:
         """Hand the leadership to a node. Raises StepFailed where it does not lead in time."""
         nodes = self.nodes_of(target)
@@ -221,7 +243,7 @@ class MemberVerbs(Stage):
     ) -> Fault:
         """Make disks slow (every sync takes that long), full or failing (a share of syncs); cut the power of all these
         at once, of their nodes too, which start again; flip a bit, which is found at the next start."""
-        if self.settings.disks is None:
+        if self.orchestrator_settings.disks is None:
             raise StepFailed(
                 "disk: the nodes keep everything in memory; start the cluster with simulated disks"
             )
@@ -250,7 +272,7 @@ class MemberVerbs(Stage):
         return self.fault("disk", nodes, undo, for_)
 
     def _set_disk(self, node: str) -> None:
-        faults = self.settings.disks or DiskFaults()
+        faults = self.orchestrator_settings.disks or DiskFaults()
         for changed in self._disk_layers.get(node, {}).values():
             faults = msgspec.structs.replace(faults, **changed)
         if self.system.is_alive(disk_actor(self.cluster, node)):

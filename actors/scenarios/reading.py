@@ -12,6 +12,7 @@ import msgspec
 from ..control import check_schedule, check_schedules
 from ..state.calls import InvalidCall, service_requests
 from ..state.compose_reading import read_stack
+from ..state.node_reading import check_words
 from ..state.spec_reading import merge, read_spec
 from ..state.specs import ServiceSpec
 from .checkers import CHECKERS
@@ -26,6 +27,7 @@ from .format import (
     VERBS,
     Chaos,
     ClockFault,
+    ClusterSettings,
     ClusterShape,
     DiskFault,
     Expectation,
@@ -284,6 +286,11 @@ class _Reader:
                     self._wrong(path, "the leadership goes to one node; name it, or write follower")
             case "disk":
                 self._disk(argument, path)
+            case "label":
+                self._labels(argument, path)
+            case "settings":
+                if argument == ClusterSettings():
+                    self._wrong(path, f"nothing changes; add {' or '.join(ClusterSettings.__struct_fields__)}")
             case "clock":
                 if argument == ClockFault(of=argument.of):
                     self._wrong(path, "nothing happens; add leap or rate")
@@ -298,6 +305,16 @@ class _Reader:
             self._wrong(path, "disk faults need simulated disks; add `disks: {}` to `cluster`")
         if fault == DiskFault(of=fault.of):
             self._wrong(path, "nothing happens; add slow, full, failing, lose_power or flip_bit")
+
+    def _labels(self, labels: dict[str, dict[str, str | None]], path: Path) -> None:
+        for target, changes in labels.items():
+            self._target(target, (*path, target), key=True)
+            try:
+                check_words({}, dict.fromkeys(changes, ""))
+            except InvalidCall as error:
+                self._wrong((*path, target), f"{error.message}; {error.hint}")
+        if not any(labels.values()):
+            self._wrong(path, "nothing changes; write {NODE: {LABEL: VALUE}}, and null for a label that goes")
 
     def _condition(self, text: str, path: Path) -> Any:
         try:
@@ -327,9 +344,9 @@ class _Reader:
         if self.knows_nodes and name not in self.nodes:
             self._wrong(path, f"no node {name!r}{nearest(name, self.nodes)}", key=key)
 
-    def _target(self, name: str, path: Path) -> None:
+    def _target(self, name: str, path: Path, *, key: bool = False) -> None:
         if self.knows_nodes and name not in self.nodes and name not in GROUPS:
-            self._wrong(path, f"no node {name!r}{nearest(name, (*GROUPS, *self.nodes))}")
+            self._wrong(path, f"no node {name!r}{nearest(name, (*GROUPS, *self.nodes))}", key=key)
 
     def _links(self, text: str, path: Path) -> None:
         ends = [name.strip() for name in re.split(r"->|-", text)]

@@ -11,7 +11,19 @@ import msgspec
 from ..system import Event
 from .chaos import play_chaos
 from .document import Mistake, WrongScenario
-from .format import Delay, Expectation, NewNode, Read, Rebalance, Repeat, Scenario, Shares, Step
+from .format import (
+    ClusterSettings,
+    Delay,
+    Drain,
+    Expectation,
+    NewNode,
+    Read,
+    Rebalance,
+    Repeat,
+    Scenario,
+    Shares,
+    Step,
+)
 from .quantities import ns_of
 from .simulation import Simulation
 from .stage import CLUSTER, Door, ScenarioFailed
@@ -93,7 +105,7 @@ def play(
     return _Run(scenario, seed, clock or scenario.clock, with_messages, door).play()
 
 
-_INSIDE = ("crash", "restart", "pause", "resume", "wipe", "disk", "clock", "transfer", "rebalance")
+_INSIDE = ("crash", "restart", "pause", "resume", "wipe", "disk", "clock", "transfer")
 
 
 def _check_outside(scenario: Scenario) -> None:
@@ -237,6 +249,10 @@ def _carry_out(sim: Simulation, step: Step) -> None:
             getattr(sim, verb)(argument.share, links=argument.links, **words)
         case "add", NewNode():
             sim.add(argument.name, capacity=argument.capacity, **words)
+        case "drain", Drain():
+            sim.drain(argument.of, max_parallel=argument.max_parallel, deadline=argument.deadline, **words)
+        case "settings", ClusterSettings():
+            sim.settings(preemption=argument.preemption)
         case "rebalance", Rebalance():
             sim.rebalance(argument.max_moves, max_parallel=argument.max_parallel, **words)
         case "read", Read():

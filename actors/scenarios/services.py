@@ -13,6 +13,7 @@ from .conditions import summary
 from .histories import Operation
 from .quantities import ns_of
 from .stage import Stage, StepFailed
+from .views import ServiceView
 
 __all__ = ["ServiceVerbs"]
 
@@ -39,37 +40,46 @@ class ServiceVerbs(Stage):
         return call
 
     def scale(self, replicas: dict[str, int], *, within: str | float | None = None) -> None:
-        """Give services so many replicas. With `within` wait until they run; raises StepFailed where they do not."""
+        """Give services so many replicas. With `within` wait until they run, or a job is done. Raises StepFailed where
+        they do not, and at once where an autoscaled service never has so many."""
+        versions = {}
         for name, many in replicas.items():
-            self._change(name, {"replicas": many}, "scale")
-        self._wait_for(
-            "scale", within, lambda: all(self.view.service(name).placed == many for name, many in replicas.items())
-        )
+            service = self._change(name, {"replicas": many}, "scale")
+            _check_autoscale(name, many, service)
+            versions[name] = int(service["version"])
+
+        def is_done() -> bool:
+            return all(
+                _is_there(one, versions[one.name]) and (_is_job(one) or one.replicas == replicas[one.name])
+                for one in map(self.view.service, replicas)
+            )
+
+        self._wait_for("scale", within, is_done)
 
     def update(self, specs: dict[str, dict[str, Any]], *, within: str | float | None = None) -> None:
         """Change parts of specs; a service that is not there is made. With `within` wait until new replicas have taken
-        the place of the old ones; raises StepFailed where they do not, or the update is rolled back."""
-        for name, spec in specs.items():
-            self._change(name, spec, "update")
+        the place of the old ones, or a job is done; raises StepFailed where they do not, or the update is rolled back.
+        """
+        versions = {name: int(self._change(name, spec, "update")["version"]) for name, spec in specs.items()}
 
         def is_done() -> bool:
             found = [self.view.service(name) for name in specs]
-            return all(one.update in ("", "completed") and one.placed == one.replicas for one in found)
+            return all(one.update in ("", "completed") and _is_there(one, versions[one.name]) for one in found)
 
         self._wait_for("update", within, is_done)
 
     def rollback(self, services: str | list[str], *, within: str | float | None = None) -> None:
         """Give services the spec from before their last update. With `within` wait until their replicas are of that,
-        else StepFailed."""
-        names = _listed(services)
-        for name in names:
-            self.ask(RollBackService(service=name), f"rollback {name}")
+        and jobs are done, else StepFailed."""
+        versions = {
+            name: int(self.ask(RollBackService(service=name), f"rollback {name}")["version"])
+            for name in _listed(services)
+        }
 
         def is_done() -> bool:
-            found = [self.view.service(name) for name in names]
-            return all(
-                one.update in ("", "completed", "rollback_completed") and one.placed == one.replicas for one in found
-            )
+            found = [self.view.service(name) for name in versions]
+            ended = ("", "completed", "rollback_completed")
+            return all(one.update in ended and _is_there(one, versions[one.name]) for one in found)
 
         self._wait_for("rollback", within, is_done)
 
@@ -84,15 +94,18 @@ class ServiceVerbs(Stage):
 
         self._wait_for("delete", within, is_done)
 
-    def _change(self, name: str, body: dict[str, Any], verb: str) -> None:
-        """By a patch; where there is no such service, by making it. Only `update` makes any."""
+    def _change(self, name: str, body: dict[str, Any], verb: str) -> dict[str, Any]:
+        """By a patch; where there is no such service, by making it. Only `update` makes any. The service as it is then.
+        """
         what = f"{verb} {name}"
+        service: dict[str, Any]
         try:
-            self.ask(ChangeService(service=name, body=body, is_patch=True), what)
+            service = self.ask(ChangeService(service=name, body=body, is_patch=True), what)
         except StepFailed as error:
             if verb != "update" or not isinstance(error.__cause__, UnknownService):
                 raise
-            self.ask(ChangeService(service=name, body=body), what)
+            service = self.ask(ChangeService(service=name, body=body), what)
+        return service
 
     def _wait_for(self, verb: str, within: str | float | None, is_done: Callable[[], bool]) -> None:
         if within is None or self.pass_until(self.now_ns + ns_of(within), is_done):
@@ -207,6 +220,31 @@ class ServiceVerbs(Stage):
 
         promise.on_settled(answered)
         return promise
+
+
+def _is_job(service: ServiceView) -> bool:
+    return service.mode in ("replicated-job", "global-job", "cron")
+
+
+def _is_there(service: ServiceView, version: int) -> bool:
+    """Whether a service, once it is seen in this version, is all there: its replicas run, or did what they were for; a
+    job is done, which is to say that each of its runs has completed or is given up."""
+    if service.version < version:
+        return False
+    if _is_job(service):
+        return service.completed + service.given_up >= service.replicas and not service.placed
+    return service.placed + service.completed == service.replicas
+
+
+def _check_autoscale(name: str, many: int, service: dict[str, Any]) -> None:
+    """Raise StepFailed where an autoscaled service is to have a number of replicas that its bounds leave out."""
+    bounds = service.get("autoscale")
+    if bounds is None or bounds["min"] <= many <= bounds["max"]:
+        return
+    raise StepFailed(
+        f"scale {name}: it is autoscaled from {bounds['min']} to {bounds['max']} replicas and never has {many}; "
+        f"write a number between, or change its bounds: `update: {{{name}: {{autoscale: {{...}}}}}}`"
+    )
 
 
 def _listed(services: str | list[str]) -> list[str]:

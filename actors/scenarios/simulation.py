@@ -21,12 +21,15 @@ from .links import LinkVerbs
 from .members import MemberVerbs
 from .quantities import ns_of
 from .services import ServiceVerbs
+from .settings import SettingVerbs
 from .stage import CLUSTER
 
 __all__ = ["Simulation"]
 
 
-class Simulation(LinkVerbs, MemberVerbs, ServiceVerbs, DeployVerbs, EveningVerbs, ConditionVerbs):
+class Simulation(
+    LinkVerbs, MemberVerbs, ServiceVerbs, DeployVerbs, EveningVerbs, SettingVerbs, ConditionVerbs
+):
     """A started cluster with every verb of a scenario file as a method.
 
     Times are texts with units, as in a file (`for_="250ms"`), or numbers of seconds (`for_=0.25`); shares are texts

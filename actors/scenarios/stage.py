@@ -126,7 +126,7 @@ class Stage:
             is_live=self.is_live,
             is_outside=door is not None,
         )
-        self.settings = _settings(shape, nodes, capacity, self.watch)
+        self.orchestrator_settings = _settings(shape, nodes, capacity, self.watch)
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
         self._faults: list[Fault] = []
@@ -146,7 +146,7 @@ class Stage:
         if self.door is not None:
             self.door(self.system, CLUSTER)
         else:
-            start_orchestrator(self.system, self.settings)
+            start_orchestrator(self.system, self.orchestrator_settings)
             # Its clusters are started before it answers, and their nodes before they do.
             self.system.ask(ORCHESTRATOR, ListClusters(), ANSWER_S)
         self.system.ask(cluster_actor(CLUSTER), DescribeConnections(), ANSWER_S)

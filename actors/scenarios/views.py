@@ -55,6 +55,18 @@ class ServiceView(Protocol):
     @property
     def pending(self) -> int: ...
     @property
+    def completed(self) -> int:
+        """How many did what they were for and will not start again: a job's runs that went well."""
+
+    @property
+    def given_up(self) -> int:
+        """How many ended, and their restart policy lets them start no more."""
+
+    @property
+    def mode(self) -> str:
+        """replicated, global, replicated-job, global-job or cron; empty where there is no such service."""
+
+    @property
     def version(self) -> int: ...
     @property
     def update(self) -> str:

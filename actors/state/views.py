@@ -62,6 +62,8 @@ def _service(
         "version": record.version,
         "placed": record.placed,
         "pending": record.pending,
+        "completed": record.completed,
+        "given_up": record.done - record.completed,
         "load_distribution": _addressed(state.load_distribution(record.name).items(), address),
     }
     if record.name in why:

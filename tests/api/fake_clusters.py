@@ -148,6 +148,8 @@ class FakeClusters:
             "replicas": body.get("replicas", 1),
             "placed": 0,
             "pending": 0,
+            "completed": 0,
+            "given_up": 0,
             "spec": body,
             "load_distribution": {},
             "earlier": [],

@@ -32,8 +32,12 @@ def why_unsettled_from_outside(view: View) -> str | None:
     astray = [node.name for node in view.nodes if node.role == "down" or node.leader != view.leader]
     if astray:
         return f"{astray} do not follow {view.leader}"
-    short = [service.name for service in view.services if service.placed != service.replicas]
-    return f"replicas are missing of {short}" if short else None
+    short = [service.name for service in view.services if service.pending]
+    if short:
+        return f"replicas are missing of {short}"
+    # What has ended for good runs no more, and of a job that takes few at a time the rest waits for its turn.
+    many = [one.name for one in view.services if one.placed > max(0, one.replicas - one.completed - one.given_up)]
+    return f"too many replicas of {many}" if many else None
 
 
 def why_unsettled(inside: Inside) -> str | None:

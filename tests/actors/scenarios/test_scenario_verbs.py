@@ -320,6 +320,58 @@ def test_services_are_rolled_back_and_deleted(sim: Simulation):
         sim.delete("web")
 
 
+JOB = {"mode": "replicated-job", "replicas": 6, "max_concurrent": 2, "simulate": {"run_s": 1}}
+
+
+@pytest.mark.parametrize("clock", ["virtual", "live"])
+def test_scale_and_update_wait_until_a_job_is_done(clock: str):
+    run_s = 1 if clock == "virtual" else 0.05
+    with Simulation(nodes=3, seed=1, clock=clock, always=()) as sim:
+        sim.eventually("leader is not None")
+        sim.update({"job": JOB | {"simulate": {"run_s": run_s}}}, within="30s")
+        sim.expect("service('job').completed == 6 and service('job').given_up == 0 and service('job').placed == 0")
+        sim.update({"all": {"mode": "replicated-job", "replicas": 2, "simulate": {"run_s": run_s}}}, within="30s")
+        sim.expect("service('all').completed == 2")
+        sim.update({"one": {"mode": "global-job", "simulate": {"run_s": run_s}}}, within="30s")
+        sim.expect("service('one').mode == 'global-job' and service('one').completed == 3")
+        sim.scale({"job": 8}, within="30s")
+        sim.expect("service('job').completed == 8")
+        sim.settle("30s")
+
+
+def test_a_job_that_gives_up_is_done_too_and_one_that_is_not_says_how_far_it_is(sim: Simulation):
+    failing = {"mode": "replicated-job", "replicas": 3, "restart": {"max_attempts": 1, "delay_s": 1}}
+    sim.update({"bad": failing | {"simulate": {"fails_to_start": True}}}, within="60s")
+    sim.expect("service('bad').given_up == 3 and service('bad').completed == 0")
+    with pytest.raises(StepFailed, match=r"update: not done within 1\.5 s; now: .* job 2/6 \(2 completed\)"):
+        sim.update({"job": JOB}, within="1.5s")
+    sim.update({"job": {"labels": {"a": "b"}}}, within="30s")
+    sim.expect("service('job').completed == 6")
+    sim.update({"job": {"image": "job:2"}})
+    sim.rollback("job", within="30s")
+    sim.expect("service('job').completed == 6")
+
+
+def test_a_run_of_a_schedule_is_waited_for_to_its_end(sim: Simulation):
+    cron = {"mode": "cron", "schedule": "* * * * *", "replicas": 2, "simulate": {"run_s": 10}}
+    sim.update({"tick": cron}, within="5s")
+    sim.eventually("service('tick').placed == 2", within="2m")
+    sim.update({"tick": {"labels": {"a": "b"}}}, within="20s")
+    sim.expect("service('tick').completed == 2")
+
+
+def test_an_autoscaled_service_is_not_scaled_beyond_its_bounds(sim: Simulation):
+    policy = {"min": 2, "max": 4, "metric": "queue", "target": 50}
+    sim.update({"web": {"replicas": 2, "autoscale": policy}}, within="5s")
+    sim.scale({"web": 3}, within="5s")
+    before = sim.now
+    for many in (1, 9):
+        why = f"scale web: it is autoscaled from 2 to 4 replicas and never has {many}; write a number between"
+        with pytest.raises(StepFailed, match=why):
+            sim.scale({"web": many}, within="30s")
+    assert sim.now - before < 1
+
+
 def test_a_drained_node_runs_nothing_until_the_drain_ends(sim: Simulation):
     sim.submit({"container": {"name": "web", "replicas": 10}}, within="5s")
     with sim.drain("leader", within="5s"):
@@ -333,6 +385,70 @@ def test_a_drained_node_runs_nothing_until_the_drain_ends(sim: Simulation):
     sim.isolate(drained)
     with pytest.raises(StepFailed, match=f"drain: not empty within 1 s: {drained} "):
         sim.drain(drained, within="1s")
+
+
+def test_a_gentle_drain_moves_a_few_at_a_time_and_the_rest_at_its_deadline(sim: Simulation):
+    sim.update({"web": {"replicas": 50, "simulate": {"start_s": 1}}}, within="5s")
+    sim.wait("2s")
+    with pytest.raises(StepFailed, match="drain: not empty within 3 s: node_1 [678]"):
+        sim.drain("node_1", max_parallel=1, within="3s")
+    sim.drain("node_2", max_parallel=1, deadline="2s", within="5s")
+    sim.drain("node_3", within="1s")
+    sim.expect("service('web').placed == 50")
+    with pytest.raises(StepFailed, match=r"drain node_3: a number is out of range \(use 0 or more\)"):
+        sim.drain("node_3", max_parallel=-1)
+
+
+@pytest.mark.parametrize("clock", ["virtual", "live"])
+def test_labels_settings_and_stacks_stand_in_a_file(clock: str):
+    text = """
+scenario: labels decide where a stack goes
+version: 1
+cluster: {nodes: 3, capacity: 10}
+steps:
+  - eventually: leader is not None
+    within: 10s
+  - label: {node_1: {zone: a, rack: r1}, all: {disk: ssd}}
+  - label: {node_1: {rack: null}}
+  - update: {web: {replicas: 6, priority: 90, placement: {constraints: [node.labels.zone == a]}}}
+    within: 10s
+  - expect: service('web').on['node_1'] == 6
+  - update: {racked: {replicas: 1, placement: {constraints: [node.labels.rack == r1]}}}
+  - update: {fast: {replicas: 1, placement: {constraints: [node.labels.disk == ssd]}}}
+    within: 10s
+  - expect: service('racked').placed == 0
+  - deploy: {stack: shop, services: {a: {image: 'a:1', deploy: {replicas: 20}}, b: {image: 'b:1'}}}
+  - settings: {preemption: true}
+  - scale: {web: 10}
+    within: 10s
+  - drain: {of: node_2, max_parallel: 2, deadline: 100ms}
+    within: 10s
+  - undeploy: shop
+    within: 10s
+  - expect: len(services) == 3
+"""
+    outcome = play(read_scenario(text, "labels"), seed=1, clock=clock)
+    assert outcome.passed, outcome.failure
+
+
+def test_labels_are_changed_one_by_one_also_those_of_a_node_that_is_down(sim: Simulation):
+    sim.label({"follower": {"zone": "b"}, "node_3": {"zone": "a", "rack": "r"}})
+    sim.crash("node_3")
+    sim.wait("5s")
+    sim.label({"node_3": {"zone": None, "disk": "ssd"}})
+    record = next(node for node in sim.inside.state().nodes() if node.name == "node_3")
+    assert dict(record.labels) == {"rack": "r", "disk": "ssd"}
+    with pytest.raises(StepFailed, match="label node_3: 'a b' cannot name a label"):
+        sim.label({"node_3": {"a b": "c"}})
+    with pytest.raises(StepFailed, match="no node 'node_9'"):
+        sim.label({"node_9": {"a": "b"}})
+
+
+def test_settings_are_answered_and_a_stack_that_is_not_there_is_said(sim: Simulation):
+    assert sim.settings(preemption=True)["preemption"] is True
+    assert sim.settings()["preemption"] is True
+    with pytest.raises(StepFailed, match="undeploy shop: no stack 'shop'"):
+        sim.undeploy("shop")
 
 
 # -- clocks
@@ -352,7 +468,7 @@ def test_a_clock_that_leaps_lets_its_node_ask_around_and_no_term_gets_two_leader
 
 def test_a_clock_that_is_too_fast_rings_early_and_is_set_right_without_going_back(sim: Simulation):
     node = sim.leader()
-    heartbeats = sim.settings.raft.heartbeat_ms
+    heartbeats = sim.orchestrator_settings.raft.heartbeat_ms
     clock = sim.inside.member(node).context
     fault = sim.clock(node, rate=2.0)
     began = clock.now()
