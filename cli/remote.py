@@ -180,6 +180,8 @@ class RemoteCluster(Actor):
                 return call("DELETE", f"/stacks/{quote(stack)}")
             case m.ChangeSettings(body=body):
                 return call("PATCH", "/settings", body)
+            case m.TransferRequest(target=target):
+                return call("POST", "/transfer", _named(target=target))
             case m.RebalanceRequest():
                 return call("POST", "/rebalance", msgspec.to_builtins(message))
             case m.DescribeRebalance():

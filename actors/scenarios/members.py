@@ -223,7 +223,11 @@ class MemberVerbs(Stage):
         nodes = self.nodes_of(target)
         if len(nodes) != 1:
             raise StepFailed(f"transfer: the leadership goes to one node, not to {', '.join(nodes)}")
-        self.system.send(cluster_actor(self.cluster), TransferRequest(target=nodes[0]))
+        request = TransferRequest(target=nodes[0])
+        if self.door is None:
+            self.system.send(cluster_actor(self.cluster), request)
+        else:
+            self.ask(request, f"hand the leadership to {nodes[0]}")
         within_ns = ns_of(within)
         if not self.pass_until(self.now_ns + within_ns, lambda: self.view.leader == nodes[0]):
             raise StepFailed(f"transfer: {nodes[0]} does not lead within {within_ns / 1e9:g} s")

@@ -105,11 +105,11 @@ def play(
     return _Run(scenario, seed, clock or scenario.clock, with_messages, door).play()
 
 
-_INSIDE = ("crash", "restart", "pause", "resume", "wipe", "disk", "clock", "transfer")
+_INSIDE = ("crash", "restart", "pause", "resume", "wipe", "disk", "clock")
 
 
 def _check_outside(scenario: Scenario) -> None:
-    """Verbs that reach into the program of the cluster, or that its REST API does not have."""
+    """Verbs that reach into the program of the cluster."""
     why = "cannot be done to a cluster that runs already"
     wrong = [
         Mistake(file=scenario.file, line=step.line, column=step.column, message=f"{step.verb} {why}")

@@ -158,7 +158,7 @@ def availability(yard: Yard) -> str:
     return str(yard.get("/clusters/0/nodes/node_1").body["availability"])
 
 
-INSIDE = re.compile(r"^chaos:|^  - (crash|restart|pause|resume|wipe|disk|clock|transfer):| in: 0", re.M)
+INSIDE = re.compile(r"^chaos:|^  - (crash|restart|pause|resume|wipe|disk|clock):| in: 0", re.M)
 PLAYABLE = [
     name
     for name, path in stories().items()
@@ -200,6 +200,15 @@ def test_the_first_leader_of_a_story_may_have_been_elected_before_it(yard: Yard,
 """
     shown = played(tmp_path, yard, steps)
     assert shown.exit_code == 0, shown.output
+
+
+def test_the_leadership_is_handed_over_there_and_a_node_that_cannot_lead_is_told(yard: Yard, tmp_path: Path):
+    shown = played(tmp_path, yard, "- transfer: node_1\n- expect: leader == 'node_1'\n- transfer: node_2")
+    assert shown.exit_code == 0, shown.output
+    assert yard.get("/clusters/0/nodes/node_2/stats").body["state"] == "LEADER"
+    shown = played(tmp_path, yard, "- cut: node_2->node_1\n- transfer: node_1")
+    assert shown.exit_code == 1
+    assert "did not take over in time" in shown.output
 
 
 def test_what_cannot_be_done_there_is_said_before_anything_is_done(yard: Yard, tmp_path: Path):
