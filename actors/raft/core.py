@@ -422,14 +422,15 @@ class Raft:
     # --- What a step returns ---
 
     def _ready(self) -> Ready:
+        persist = None
+        if self.unsaved_from or self.hard_dirty:
+            persist = self._persist_at_once() if self.saves_at_once else self._persist()
+        # After that: who saves at once may be elected by it, or commit, and has other deadlines then.
         deadline = self.timer_ns
         if self.notice_ns < deadline:
             deadline = self.notice_ns
         if self.give_up_ns < deadline:
             deadline = self.give_up_ns
-        persist = None
-        if self.unsaved_from or self.hard_dirty:
-            persist = self._persist_at_once() if self.saves_at_once else self._persist()
         apply = self._apply() if self.commit_index > self.handed_index else None
         now: tuple[PeerMessage, ...] = ()
         later: tuple[PeerMessage, ...] = ()
