@@ -2,7 +2,8 @@
 
 Faults: members crash, pause and are left behind; links are cut in one or both directions, to halves, bridges and rings;
 messages are late, lost, doubled and out of order; disks are slow, stall and fail; clocks drift. Work: proposals, reads,
-snapshots, transfers, changes of one member or of many. Every seed has a temper and limits of its own.
+snapshots, transfers, changes of one member or of many. Every seed has a temper and limits of its own; in one of five
+members save within the step, as where the storage is memory.
 """
 
 import random
@@ -56,6 +57,8 @@ class Chaos:
             disk_ms=draw.choice(((0, 0), (0, 3), (1, 50), (0, 600))),
             in_order=draw.random() < 0.5,
             core_class=core_class,
+            # Of a stream of its own, so that all else is drawn as it would be without.
+            saves_at_once=random.Random(f"saves at once/{seed}").random() < 0.2,
         )
         for member in self.simulation.members.values():
             member.rate = 1 + draw.uniform(0, drift)
@@ -153,7 +156,8 @@ class Chaos:
             )
             for _ in range(self.random.choice((1, 3))):
                 self.propose()
-                self.simulation.propose(leader, b"s%d" % self.simulation.count)
+                if leader in self.simulation.awake:
+                    self.simulation.propose(leader, b"s%d" % self.simulation.count)
 
     def leave_behind(self) -> None:
         """Somebody misses so much that it needs a snapshot; meanwhile newer ones are taken, and it may crash."""
