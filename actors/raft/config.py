@@ -35,7 +35,9 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_bytes: int = 64 << 20
     """A snapshot is due when so much was applied since the last one."""
     keep_entries: int = 2_000
-    """So many entries before a snapshot stay in the log: a follower that lacks no more needs no snapshot."""
+    keep_bytes: int = 16 << 20
+    """So many entries before a snapshot stay in the log, as far as their payloads are no more than so many bytes
+    together: a follower that lacks no more needs no snapshot."""
     caught_up_entries: int = 256
     """A learner that lacks no more than this may become a voter."""
 

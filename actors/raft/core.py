@@ -282,12 +282,13 @@ class Raft:
 
         Some entries before it stay in the log, for followers that lack no more than those.
         """
+        config = self.config
         assert self.log.base_index <= index <= self.handed_index, "a snapshot holds what was applied"
         return SnapshotTaken(
             index=index,
             term=self.log.term_at(index),
             membership=self.membership_at(index),
-            keep_from=max(self.log.first_index, index + 1 - self.config.keep_entries),
+            keep_from=self.log.first_of_last(index, config.keep_entries, config.keep_bytes),
             incarnation=self.incarnation,
         )
 

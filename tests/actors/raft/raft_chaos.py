@@ -30,8 +30,11 @@ class Chaos:
     def __init__(self, seed: int, core_class: type[Raft] = Raft) -> None:
         draw = random.Random(f"chaos/{seed}")
         self.random = draw
+        # For what came later, so that all else is drawn as it would be without.
+        aside = random.Random(f"chaos/{seed}/aside")
         self.mood = draw.choice(("", "", "", "snapshots", "snapshots", "leases", "leases"))
         """What a story is mostly about: nothing, or what seldom happens by itself."""
+        saves_at_once = aside.random() < 0.2
         voters = draw.choice((1, 2, 3, 3, 3, 4, 5, 5))
         config = RaftConfig(
             pre_vote=draw.random() < 0.8,
@@ -42,6 +45,7 @@ class Chaos:
             max_batch_entries=draw.choice((1, 2, 4096)),
             caught_up_entries=draw.choice((0, 10, 256)),
             max_uncommitted_bytes=draw.choice((1_000, 64 << 20, 64 << 20)),
+            keep_bytes=aside.choice((16 << 20, 16 << 20, 16 << 20, 30)),
             keep_entries=draw.choice((0,) if self.mood == "snapshots" else (0, 5, 50)),
             snapshot_chunk_bytes=(
                 chunk := draw.choice((7, 20, 100) if self.mood == "snapshots" else (100, 1 << 18))
@@ -57,8 +61,7 @@ class Chaos:
             disk_ms=draw.choice(((0, 0), (0, 3), (1, 50), (0, 600))),
             in_order=draw.random() < 0.5,
             core_class=core_class,
-            # Of a stream of its own, so that all else is drawn as it would be without.
-            saves_at_once=random.Random(f"saves at once/{seed}").random() < 0.2,
+            saves_at_once=saves_at_once,
         )
         for member in self.simulation.members.values():
             member.rate = 1 + draw.uniform(0, drift)
