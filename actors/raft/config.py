@@ -33,7 +33,8 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How much of a snapshot may be under way to one follower without its answer, and how much one message carries."""
     snapshot_entries: int = 10_000
     snapshot_bytes: int = 64 << 20
-    """A snapshot is due when so much was applied since the last one."""
+    """A snapshot is due when so much was applied since the last one; at four times of that even if somebody is being
+    sent the last one, and so has to begin again."""
     keep_entries: int = 2_000
     keep_bytes: int = 16 << 20
     """So many entries before a snapshot stay in the log, as far as their payloads are no more than so many bytes
