@@ -27,7 +27,8 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_batch_bytes: int = 1 << 20
     """How much one message carries; a single larger entry travels alone."""
     max_uncommitted_bytes: int = 64 << 20
-    """What a leader without a quorum takes in before it refuses; each entry counts 64 bytes more than its payload."""
+    """What a leader takes in before it refuses, of what is not committed or not durable at itself; each entry counts 64
+    bytes more than its payload."""
     max_snapshot_inflight_bytes: int = 1 << 20
     snapshot_chunk_bytes: int = 256 << 10
     """How much of a snapshot may be under way to one follower without its answer, and how much one message carries."""

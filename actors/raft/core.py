@@ -416,6 +416,8 @@ class Raft:
             if self.role is LEADER:
                 self.own.match = index
                 replication.advance_commit(self)
+                if self.uncommitted:
+                    replication.forget_settled(self)
 
     def announce_membership(self) -> None:
         self.news.append(MembershipChanged(membership=self.membership))

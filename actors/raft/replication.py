@@ -482,9 +482,7 @@ def advance_commit(raft: "Raft") -> None:
 def _commit(raft: "Raft", agreed: int) -> None:
     before = raft.commit_index
     raft.commit_to(agreed)
-    uncommitted = raft.uncommitted
-    while uncommitted and uncommitted[0][0] <= agreed:
-        raft.uncommitted_bytes -= uncommitted.popleft()[1]
+    forget_settled(raft)
     if raft.notice_ns == NEVER_NS and raft.peers:
         raft.notice_ns = raft.now_ns + raft.config.commit_notice_ms * 1_000_000
     if before < raft.term_start:
@@ -493,6 +491,14 @@ def _commit(raft: "Raft", agreed: int) -> None:
         changing.on_membership_committed(raft)
     if raft.membership.outgoing:
         changing.leave_joint(raft)
+
+
+def forget_settled(raft: "Raft") -> None:
+    """What is committed and durable here costs nothing any more. Others may commit what this disk never takes."""
+    settled = min(raft.commit_index, raft.durable_index)
+    uncommitted = raft.uncommitted
+    while uncommitted and uncommitted[0][0] <= settled:
+        raft.uncommitted_bytes -= uncommitted.popleft()[1]
 
 
 def count_voters(raft: "Raft") -> None:

@@ -235,7 +235,7 @@ MUTANTS: dict[str, Bug] = {
         replication, "_memberships_among", "payload[:1] == b\"\\x00\"", "False",
     ),
     "never forgets what was uncommitted": (
-        replication, "_commit",
+        replication, "forget_settled",
         "raft.uncommitted_bytes -= uncommitted.popleft()[1]",
         "uncommitted.popleft()",
     ),

@@ -203,6 +203,10 @@ GUARDS: dict[str, tuple[Test, str | Bug]] = {
         (changing, "_objection", "if raft.transfer_target is not None:", "if False:"),
     ),
     "P43": (more.test_p43_a_leader_whose_disk_stalls_goes_on_sending_heartbeats, "sends no heartbeats"),
+    "P43 bound": (
+        pitfalls.test_p43_what_the_leaders_own_disk_does_not_take_is_bounded,
+        (replication, "forget_settled", "min(raft.commit_index, raft.durable_index)", "raft.commit_index"),
+    ),
     "P43 follower": (
         pitfalls.test_p43_a_follower_whose_disk_stalls_is_still_heard,
         (replication, "on_append", "(raft.acks if new else raft.out)", "raft.acks"),

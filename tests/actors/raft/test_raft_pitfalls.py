@@ -552,6 +552,23 @@ def test_p43_a_leader_whose_disk_stalls_keeps_leading() -> None:
     assert member.core.is_leader and member.core.commit_index == 2 and member.core.durable_index == 1
 
 
+def test_p43_what_the_leaders_own_disk_does_not_take_is_bounded() -> None:
+    """The others commit it, so it does not count as uncommitted; but it waits in the leader's memory for its disk."""
+    member = Alone(max_uncommitted_bytes=10_000)
+    member.serve()
+    member.sync = False
+    refused = []
+    for _ in range(20):
+        refused.append(bool(member.step(Propose(payloads=(b"x" * 936,))).refused))
+        member.acknowledge("b", "c")
+    assert refused == [False] * 10 + [True] * 10
+    assert member.core.commit_index == member.core.last_index == 11 and len(member.core.pending) == 10
+    for left in range(9, -1, -1):
+        member.durable()
+        assert member.core.uncommitted_bytes == left * 1_000
+    assert not member.step(Propose(payloads=(b"x",))).refused
+
+
 def test_p43_a_follower_whose_disk_stalls_is_still_heard() -> None:
     simulation = Simulation(voters=3)
     leader = simulation.elect()
