@@ -29,6 +29,9 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_uncommitted_bytes: int = 64 << 20
     """What a leader takes in before it refuses, of what is not committed or not durable at itself; each entry counts 64
     bytes more than its payload."""
+    storage_patience_ms: int = 5_000
+    """A leader whose own storage has completed nothing for so long, though something is to be written, hands over to
+    another voter, once. It leads on if nobody takes over."""
     max_snapshot_inflight_bytes: int = 1 << 20
     snapshot_chunk_bytes: int = 256 << 10
     """How much of a snapshot may be under way to one follower without its answer, and how much one message carries."""

@@ -112,7 +112,7 @@ class Raft:
         "snapshot", "base_membership", "incoming", "installing",
         # storage: what was handed out to persist, and how far it is durable
         "durable_index", "hard_dirty", "unsaved_from", "older", "newer", "pending", "sequence", "done_sequence",
-        "hard_sequence", "held", "saves_at_once",
+        "hard_sequence", "held", "saves_at_once", "watched_sequence", "watched_ns",
         # followers and candidates
         "heard_leader_ns", "verified_index", "votes", "is_pre_voting", "ask_round",
         # leaders
@@ -178,6 +178,9 @@ class Raft:
         self.hard_sequence = 0
         self.held: list[tuple[int, PeerMessage]] = []
         self.saves_at_once = saves_at_once
+        self.watched_sequence = 0
+        self.watched_ns = now_ns
+        """The last write that a leader saw done, and since when it waits for the next; NEVER_NS: it has handed over."""
 
         # Before it stopped it may have heard a leader, whose lease it would break by voting for another.
         self.heard_leader_ns = now_ns if config.lease_reads else -NEVER_NS

@@ -281,6 +281,7 @@ def on_leader_deadline(raft: "Raft") -> None:
             if progress.snapshot is not None:
                 snapshots.send_again(raft, peer, progress)
         restart_heartbeat(raft)
+        _watch_storage(raft, overslept)
     elif now >= raft.notice_ns:
         raft.notice_ns = NEVER_NS
         for peer, progress in raft.peers.items():
@@ -289,9 +290,28 @@ def on_leader_deadline(raft: "Raft") -> None:
 
 
 def _has_quorum(raft: "Raft") -> bool:
+    return raft.membership.is_quorum((raft.member, *_heard_lately(raft)))
+
+
+def _heard_lately(raft: "Raft") -> tuple[str, ...]:
     since = raft.now_ns - raft.config.election_max_ms * 1_000_000
-    heard = [peer for peer, progress in raft.peers.items() if progress.last_heard_ns >= since]
-    return raft.membership.is_quorum((raft.member, *heard))
+    return tuple([peer for peer, progress in raft.peers.items() if progress.last_heard_ns >= since])
+
+
+def _watch_storage(raft: "Raft", overslept: bool) -> None:
+    """A slow disk is no dead leader; but one whose disk hangs hands over, once, and leads on if nobody takes over.
+
+    Only where the others can elect somebody without its vote, which would have to be written first.
+    """
+    if not raft.pending or raft.done_sequence != raft.watched_sequence:
+        raft.watched_sequence, raft.watched_ns = raft.done_sequence, raft.now_ns
+    elif overslept:
+        raft.watched_ns = max(raft.watched_ns, raft.now_ns)  # What was done meanwhile may still wait to be heard.
+    elif raft.now_ns - raft.watched_ns >= raft.config.storage_patience_ms * 1_000_000:
+        heard, heir = _heard_lately(raft), changing.furthest_voter(raft)
+        if heir in heard and raft.membership.is_quorum(heard) and raft.transfer_target is None:
+            raft.watched_ns = NEVER_NS
+            changing.hand_over(raft, heir, ref=0)
 
 
 # --- A follower receives ---

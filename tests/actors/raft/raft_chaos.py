@@ -45,6 +45,7 @@ class Chaos:
             max_batch_entries=draw.choice((1, 2, 4096)),
             caught_up_entries=draw.choice((0, 10, 256)),
             max_uncommitted_bytes=draw.choice((1_000, 64 << 20, 64 << 20)),
+            storage_patience_ms=aside.choice((5_000, 200)),
             keep_bytes=aside.choice((16 << 20, 16 << 20, 16 << 20, 30)),
             keep_entries=draw.choice((0,) if self.mood == "snapshots" else (0, 5, 50)),
             snapshot_chunk_bytes=(
