@@ -67,6 +67,8 @@ __all__ = ["Member", "Observer"]
 APPLY_SLICE = 64
 APPLY_SLICE_BYTES = 48_000
 ANSWER_SLICE = 4
+SENDING_PATIENCE = 4
+"""So many times what makes a snapshot due is waited for somebody who is being sent the one before."""
 WAITING_LIMIT = 20_000
 EARLY_LIMIT = 1000
 """Messages that wait for a member that still reads its storage."""
@@ -568,15 +570,21 @@ class Member(Actor):
     # -- snapshots -------------------------------------------------------------------------------------------
 
     def _is_snapshot_due(self) -> bool:
-        """Often enough to keep the log short, but never so that a follower that is being sent one begins again."""
+        """Often enough to keep the log short. A follower that is being sent one would begin again with a newer one: it
+        is waited for, but not for ever, as it may be slow, or fail again and again."""
         config, raft = self._config, self.raft
         self._due_index = raft.snapshot_index + config.snapshot_entries
         self._due_bytes = self._bytes_at_snapshot + config.snapshot_bytes
         if self.applied < self._due_index and self._bytes_applied < self._due_bytes:
             return False
         grown = self.applied - raft.snapshot_index
-        is_busy = self._taking is not None or self._saving or raft.installing or raft.is_sending_snapshot
-        return grown > 0 and not is_busy
+        if grown <= 0 or self._taking is not None or self._saving or raft.installing:
+            return False
+        is_overdue = (
+            grown >= SENDING_PATIENCE * config.snapshot_entries
+            or self._bytes_applied - self._bytes_at_snapshot >= SENDING_PATIENCE * config.snapshot_bytes
+        )
+        return is_overdue or not raft.is_sending_snapshot
 
     def _take_snapshot(self) -> None:
         """In slices where the machine offers them: meanwhile nothing is applied, but all else goes on."""

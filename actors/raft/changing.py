@@ -161,7 +161,7 @@ def on_membership_committed(raft: "Raft") -> None:
     for peer in [peer for peer in raft.peers if peer not in members]:
         del raft.peers[peer]
     if not raft.membership.is_voter(raft.member):
-        heir = _furthest_voter(raft)
+        heir = furthest_voter(raft)
         if heir is not None:
             _send_timeout_now(raft, heir)
         roles.become_follower(raft, raft.term, None, "removed from the cluster")
@@ -172,14 +172,19 @@ def on_membership_committed(raft: "Raft") -> None:
 
 def on_transfer(raft: "Raft", event: TransferLeadership) -> None:
     reason = _objection_to_transfer(raft, event.target)
-    target = event.target or _furthest_voter(raft)
+    target = event.target or furthest_voter(raft)
     if not reason and target is None:
         reason = "no other voter"
     if reason or target is None:
         roles.refuse(raft, event.ref, reason)
         return
+    hand_over(raft, target, event.ref)
+
+
+def hand_over(raft: "Raft", target: str, ref: int) -> None:
+    """Begins with it: nothing new is taken in until the target leads, or is given up."""
     raft.transfer_target = target
-    raft.transfer_ref = event.ref
+    raft.transfer_ref = ref
     raft.transfer_sent = False
     raft.give_up_ns = raft.now_ns + raft.config.election_min_ms * 1_000_000
     replication.send_heartbeat(raft, target, raft.peers[target])
@@ -216,7 +221,7 @@ def abort_transfer(raft: "Raft") -> None:
     roles.refuse(raft, raft.transfer_ref, "transfer timed out")
 
 
-def _furthest_voter(raft: "Raft") -> str | None:
+def furthest_voter(raft: "Raft") -> str | None:
     """The voter with the most of our log; of equal ones who was asked for, then who was heard last, then the first."""
     best: str | None = None
     best_rank = (-1, False, 0)

@@ -27,15 +27,22 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_batch_bytes: int = 1 << 20
     """How much one message carries; a single larger entry travels alone."""
     max_uncommitted_bytes: int = 64 << 20
-    """What a leader without a quorum takes in before it refuses; each entry counts 64 bytes more than its payload."""
+    """What a leader takes in before it refuses, of what is not committed or not durable at itself; each entry counts 64
+    bytes more than its payload."""
+    storage_patience_ms: int = 5_000
+    """A leader whose own storage has completed nothing for so long, though something is to be written, hands over to
+    another voter, once. It leads on if nobody takes over."""
     max_snapshot_inflight_bytes: int = 1 << 20
     snapshot_chunk_bytes: int = 256 << 10
     """How much of a snapshot may be under way to one follower without its answer, and how much one message carries."""
     snapshot_entries: int = 10_000
     snapshot_bytes: int = 64 << 20
-    """A snapshot is due when so much was applied since the last one."""
+    """A snapshot is due when so much was applied since the last one; at four times of that even if somebody is being
+    sent the last one, and so has to begin again."""
     keep_entries: int = 2_000
-    """So many entries before a snapshot stay in the log: a follower that lacks no more needs no snapshot."""
+    keep_bytes: int = 16 << 20
+    """So many entries before a snapshot stay in the log, as far as their payloads are no more than so many bytes
+    together: a follower that lacks no more needs no snapshot."""
     caught_up_entries: int = 256
     """A learner that lacks no more than this may become a voter."""
 

@@ -112,7 +112,7 @@ class Raft:
         "snapshot", "base_membership", "incoming", "installing",
         # storage: what was handed out to persist, and how far it is durable
         "durable_index", "hard_dirty", "unsaved_from", "older", "newer", "pending", "sequence", "done_sequence",
-        "hard_sequence", "held", "saves_at_once",
+        "hard_sequence", "held", "saves_at_once", "watched_sequence", "watched_ns",
         # followers and candidates
         "heard_leader_ns", "verified_index", "votes", "is_pre_voting", "ask_round",
         # leaders
@@ -178,6 +178,9 @@ class Raft:
         self.hard_sequence = 0
         self.held: list[tuple[int, PeerMessage]] = []
         self.saves_at_once = saves_at_once
+        self.watched_sequence = 0
+        self.watched_ns = now_ns
+        """The last write that a leader saw done, and since when it waits for the next; NEVER_NS: it has handed over."""
 
         # Before it stopped it may have heard a leader, whose lease it would break by voting for another.
         self.heard_leader_ns = now_ns if config.lease_reads else -NEVER_NS
@@ -282,12 +285,13 @@ class Raft:
 
         Some entries before it stay in the log, for followers that lack no more than those.
         """
+        config = self.config
         assert self.log.base_index <= index <= self.handed_index, "a snapshot holds what was applied"
         return SnapshotTaken(
             index=index,
             term=self.log.term_at(index),
             membership=self.membership_at(index),
-            keep_from=max(self.log.first_index, index + 1 - self.config.keep_entries),
+            keep_from=self.log.first_of_last(index, config.keep_entries, config.keep_bytes),
             incarnation=self.incarnation,
         )
 
@@ -415,6 +419,8 @@ class Raft:
             if self.role is LEADER:
                 self.own.match = index
                 replication.advance_commit(self)
+                if self.uncommitted:
+                    replication.forget_settled(self)
 
     def announce_membership(self) -> None:
         self.news.append(MembershipChanged(membership=self.membership))
@@ -422,14 +428,15 @@ class Raft:
     # --- What a step returns ---
 
     def _ready(self) -> Ready:
+        persist = None
+        if self.unsaved_from or self.hard_dirty:
+            persist = self._persist_at_once() if self.saves_at_once else self._persist()
+        # After that: who saves at once may be elected by it, or commit, and has other deadlines then.
         deadline = self.timer_ns
         if self.notice_ns < deadline:
             deadline = self.notice_ns
         if self.give_up_ns < deadline:
             deadline = self.give_up_ns
-        persist = None
-        if self.unsaved_from or self.hard_dirty:
-            persist = self._persist_at_once() if self.saves_at_once else self._persist()
         apply = self._apply() if self.commit_index > self.handed_index else None
         now: tuple[PeerMessage, ...] = ()
         later: tuple[PeerMessage, ...] = ()

@@ -80,6 +80,9 @@ class Invariants:
 
     def check_step(self, core: Raft, event: Event, ready: Ready) -> None:
         self.steps += 1
+        deadline = ready.deadline_ns
+        if deadline > core.timer_ns or deadline > core.notice_ns or deadline > core.give_up_ns:
+            self._broken("told when to call again", core.member, f"at {deadline}, not at {core.deadline_ns}")
         seen = self.seen.get(core.member)
         if seen is None or seen.core is not core:
             seen = self._started(core, seen, ready)

@@ -95,6 +95,18 @@ class Log:
         stop = max(min(index, self.last_index) - self.base_index, 0)
         return self.base_index + bisect_right(self._terms, term, 0, stop)
 
+    def first_of_last(self, index: int, entries: int, size: int) -> int:
+        """Where the longest run of entries begins that ends at index, has no more than so many entries, and payloads of
+        no more than so many bytes; index + 1: there is none."""
+        payloads, stop = self._payloads, index - self.base_index
+        first = max(stop - entries, 0)
+        for position in range(stop - 1, first - 1, -1):
+            size -= len(payloads[position])
+            if size < 0:
+                first = position + 1
+                break
+        return self.base_index + 1 + first
+
     def is_behind(self, last_index: int, last_term: int) -> bool:
         """Whether a log that ends so is at least as up to date as ours: by term first, then by index (§3.6.1)."""
         return (last_term, last_index) >= (self.last_term, self.last_index)

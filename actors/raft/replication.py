@@ -281,6 +281,7 @@ def on_leader_deadline(raft: "Raft") -> None:
             if progress.snapshot is not None:
                 snapshots.send_again(raft, peer, progress)
         restart_heartbeat(raft)
+        _watch_storage(raft, overslept)
     elif now >= raft.notice_ns:
         raft.notice_ns = NEVER_NS
         for peer, progress in raft.peers.items():
@@ -289,9 +290,28 @@ def on_leader_deadline(raft: "Raft") -> None:
 
 
 def _has_quorum(raft: "Raft") -> bool:
+    return raft.membership.is_quorum((raft.member, *_heard_lately(raft)))
+
+
+def _heard_lately(raft: "Raft") -> tuple[str, ...]:
     since = raft.now_ns - raft.config.election_max_ms * 1_000_000
-    heard = [peer for peer, progress in raft.peers.items() if progress.last_heard_ns >= since]
-    return raft.membership.is_quorum((raft.member, *heard))
+    return tuple([peer for peer, progress in raft.peers.items() if progress.last_heard_ns >= since])
+
+
+def _watch_storage(raft: "Raft", overslept: bool) -> None:
+    """A slow disk is no dead leader; but one whose disk hangs hands over, once, and leads on if nobody takes over.
+
+    Only where the others can elect somebody without its vote, which would have to be written first.
+    """
+    if not raft.pending or raft.done_sequence != raft.watched_sequence:
+        raft.watched_sequence, raft.watched_ns = raft.done_sequence, raft.now_ns
+    elif overslept:
+        raft.watched_ns = max(raft.watched_ns, raft.now_ns)  # What was done meanwhile may still wait to be heard.
+    elif raft.now_ns - raft.watched_ns >= raft.config.storage_patience_ms * 1_000_000:
+        heard, heir = _heard_lately(raft), changing.furthest_voter(raft)
+        if heir in heard and raft.membership.is_quorum(heard) and raft.transfer_target is None:
+            raft.watched_ns = NEVER_NS
+            changing.hand_over(raft, heir, ref=0)
 
 
 # --- A follower receives ---
@@ -482,9 +502,7 @@ def advance_commit(raft: "Raft") -> None:
 def _commit(raft: "Raft", agreed: int) -> None:
     before = raft.commit_index
     raft.commit_to(agreed)
-    uncommitted = raft.uncommitted
-    while uncommitted and uncommitted[0][0] <= agreed:
-        raft.uncommitted_bytes -= uncommitted.popleft()[1]
+    forget_settled(raft)
     if raft.notice_ns == NEVER_NS and raft.peers:
         raft.notice_ns = raft.now_ns + raft.config.commit_notice_ms * 1_000_000
     if before < raft.term_start:
@@ -493,6 +511,14 @@ def _commit(raft: "Raft", agreed: int) -> None:
         changing.on_membership_committed(raft)
     if raft.membership.outgoing:
         changing.leave_joint(raft)
+
+
+def forget_settled(raft: "Raft") -> None:
+    """What is committed and durable here costs nothing any more. Others may commit what this disk never takes."""
+    settled = min(raft.commit_index, raft.durable_index)
+    uncommitted = raft.uncommitted
+    while uncommitted and uncommitted[0][0] <= settled:
+        raft.uncommitted_bytes -= uncommitted.popleft()[1]
 
 
 def count_voters(raft: "Raft") -> None:

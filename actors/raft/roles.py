@@ -102,6 +102,7 @@ def become_leader(raft: "Raft") -> None:
     raft.peers = {member: Progress(raft.term_start, raft.now_ns) for member in others}
     raft.own = Progress(raft.term_start, raft.now_ns)
     raft.own.match = raft.durable_index
+    raft.watched_sequence, raft.watched_ns = raft.done_sequence, raft.now_ns
     replication.count_voters(raft)
     raft.news.append(BecameLeader(term=raft.term))
     know_leader(raft, raft.member)

@@ -399,6 +399,31 @@ def test_a_snapshot_of_a_newer_term_is_saved_before_the_term_is_and_then_told_to
     assert storage.hard_state.term == 5
 
 
+def test_a_member_to_which_a_snapshot_is_slow_does_not_keep_the_log_from_being_cut() -> None:
+    """The leader waits, but not for ever: at four times of what makes one due it takes a newer one and begins again."""
+    config = RaftConfig(
+        snapshot_entries=10, keep_entries=3, snapshot_chunk_bytes=10, max_snapshot_inflight_bytes=10
+    )
+    link = LinkPolicy(delay_s=0.05)
+    with Virtual(seed=10) as system, Replicated(system, "diary", Diary, raft=config, link=link) as group:
+        leader, away = settle(system, group), follower(group)
+        group.isolate(away)
+        for number in range(30):
+            group.call(f"{number} " + "x" * 50)
+        group.heal()
+        raft = actor_of(system, node_actor("diary", leader)).raft
+        assert system.run_until(lambda: raft.is_sending_snapshot, 5)
+        longest = waited = 0
+        for number in range(80):
+            group.call(f"{number}")
+            waited += raft.is_sending_snapshot
+            longest = max(longest, raft.last_index + 1 - raft.first_index)
+        assert raft.is_leader and waited == 80, "it was not slow enough for this test"
+        assert 2 * config.snapshot_entries < longest <= 4 * config.snapshot_entries + config.keep_entries + 1
+        assert settle(system, group, within_s=200) == leader
+        assert machine(group, away).restored >= 1
+
+
 def test_the_only_voter_leads_and_commits_in_the_step_in_which_it_saves() -> None:
     happened: list[str] = []
     storage = Noting(("a",), happened)

@@ -2,7 +2,8 @@
 
 Faults: members crash, pause and are left behind; links are cut in one or both directions, to halves, bridges and rings;
 messages are late, lost, doubled and out of order; disks are slow, stall and fail; clocks drift. Work: proposals, reads,
-snapshots, transfers, changes of one member or of many. Every seed has a temper and limits of its own.
+snapshots, transfers, changes of one member or of many. Every seed has a temper and limits of its own; in one of five
+members save within the step, as where the storage is memory.
 """
 
 import random
@@ -29,8 +30,11 @@ class Chaos:
     def __init__(self, seed: int, core_class: type[Raft] = Raft) -> None:
         draw = random.Random(f"chaos/{seed}")
         self.random = draw
+        # For what came later, so that all else is drawn as it would be without.
+        aside = random.Random(f"chaos/{seed}/aside")
         self.mood = draw.choice(("", "", "", "snapshots", "snapshots", "leases", "leases"))
         """What a story is mostly about: nothing, or what seldom happens by itself."""
+        saves_at_once = aside.random() < 0.2
         voters = draw.choice((1, 2, 3, 3, 3, 4, 5, 5))
         config = RaftConfig(
             pre_vote=draw.random() < 0.8,
@@ -41,6 +45,8 @@ class Chaos:
             max_batch_entries=draw.choice((1, 2, 4096)),
             caught_up_entries=draw.choice((0, 10, 256)),
             max_uncommitted_bytes=draw.choice((1_000, 64 << 20, 64 << 20)),
+            storage_patience_ms=aside.choice((5_000, 200)),
+            keep_bytes=aside.choice((16 << 20, 16 << 20, 16 << 20, 30)),
             keep_entries=draw.choice((0,) if self.mood == "snapshots" else (0, 5, 50)),
             snapshot_chunk_bytes=(
                 chunk := draw.choice((7, 20, 100) if self.mood == "snapshots" else (100, 1 << 18))
@@ -56,6 +62,7 @@ class Chaos:
             disk_ms=draw.choice(((0, 0), (0, 3), (1, 50), (0, 600))),
             in_order=draw.random() < 0.5,
             core_class=core_class,
+            saves_at_once=saves_at_once,
         )
         for member in self.simulation.members.values():
             member.rate = 1 + draw.uniform(0, drift)
@@ -153,7 +160,8 @@ class Chaos:
             )
             for _ in range(self.random.choice((1, 3))):
                 self.propose()
-                self.simulation.propose(leader, b"s%d" % self.simulation.count)
+                if leader in self.simulation.awake:
+                    self.simulation.propose(leader, b"s%d" % self.simulation.count)
 
     def leave_behind(self) -> None:
         """Somebody misses so much that it needs a snapshot; meanwhile newer ones are taken, and it may crash."""

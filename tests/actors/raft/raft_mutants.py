@@ -2,11 +2,13 @@
 
 import inspect
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+import test_raft_paper as paper
+import test_replicated_histories as replicated
 from raft_chaos import Chaos
 from raft_clients import ServedChaos
 
@@ -22,6 +24,7 @@ from raftyard.actors.raft import (
     sessions,
     snapshots,
 )
+from raftyard.actors.storage.simulated import SimulatedStorage
 
 MODULES: tuple[ModuleType, ...] = (
     changing,
@@ -232,7 +235,7 @@ MUTANTS: dict[str, Bug] = {
         replication, "_memberships_among", "payload[:1] == b\"\\x00\"", "False",
     ),
     "never forgets what was uncommitted": (
-        replication, "_commit",
+        replication, "forget_settled",
         "raft.uncommitted_bytes -= uncommitted.popleft()[1]",
         "uncommitted.popleft()",
     ),
@@ -250,6 +253,17 @@ MUTANTS: dict[str, Bug] = {
         elections, "on_pre_vote_reply",
         "message.round == raft.ask_round",
         "False",
+    ),
+    "leaves the sessions out of the snapshot": (
+        sessions.Sessions, "snapshot", "(self._table(), list(self._expired), self.machine.snapshot())",
+        "([], [], self.machine.snapshot())",
+    ),
+    "leaves a torn tail in the file": (SimulatedStorage, "load", "del self._file[end:]", "pass"),
+    "grants pre-votes while it hears a leader": (
+        elections, "on_pre_vote_request", "and not _hears_leader(raft)", "",
+    ),
+    "grants pre-votes without looking at the log": (
+        elections, "on_pre_vote_request", "raft.log.is_behind(message.last_index, message.last_term)", "True",
     ),
 }  # fmt: skip
 
@@ -286,6 +300,17 @@ def _swap(owner: Any, name: str, was: Any, now: Any) -> None:
 SERVED = ("forgets the answers of a session",)
 """Only what clients hear tells these."""
 
+REPLICATED = ("leaves the sessions out of the snapshot", "leaves a torn tail in the file")
+"""These need a machine that really is restored, or a disk of bytes: the bare cores of the chaos have neither."""
+
+GUARDED: dict[str, Callable[[], None]] = {
+    "grants pre-votes while it hears a leader": (
+        paper.test_who_heard_a_leader_lately_refuses_pre_votes_and_ignores_votes
+    ),
+    "grants pre-votes without looking at the log": paper.test_a_member_with_a_shorter_log_gets_no_pre_votes,
+}
+"""No random story can notice these: the vote that follows is refused all the same, so the harm is a term more, and some
+time. The test that looks at the answer does."""
 
 SLOW = (
     "compares logs by length only",
@@ -304,13 +329,25 @@ SLOW = (
 """It takes more than 100 seeds to notice these, or some seconds."""
 
 
+def noticed_by(mutant: str) -> tuple[str, Callable[[int], Any]]:
+    """What is to notice it, by name, and what plays one seed of that."""
+    if mutant in GUARDED:
+        test = GUARDED[mutant]
+        return test.__name__, lambda seed: test()
+    if mutant in REPLICATED:
+        return "replicated histories", replicated.check_seed
+    if mutant in SERVED:
+        return "chaos with clients", lambda seed: ServedChaos(seed).run()
+    return "chaos", lambda seed: Chaos(seed).run()
+
+
 def seeds_to_kill(mutant: str, seeds: int) -> int | None:
-    """How many seeds it takes to notice; None: so many are not enough."""
-    chaos = ServedChaos if mutant in SERVED else Chaos
+    """How many seeds it takes to notice; 1 for a test, which draws nothing; None: so many are not enough."""
+    _, play = noticed_by(mutant)
     with planted(mutant):
-        for seed in range(seeds):
+        for seed in range(1 if mutant in GUARDED else seeds):
             try:
-                chaos(seed).run()
+                play(seed)
             except Exception:
                 return seed + 1
     return None

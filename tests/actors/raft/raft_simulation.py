@@ -88,13 +88,16 @@ class Simulation:
         disk_ms: tuple[float, float] = (0, 0),
         in_order: bool = True,
         core_class: type[Raft] = Raft,
+        saves_at_once: bool = False,
     ) -> None:
+        """`saves_at_once`: members save within the step, as where the storage is memory; `disk_ms` is nothing then."""
         self.seed = seed
         self.random = random.Random(f"simulation/{seed}")
         self.config = config or RaftConfig()
         self.delay_ms, self.disk_ms, self.in_order = delay_ms, disk_ms, in_order
         self.loss = self.duplicate = 0.0
         self.core_class = core_class
+        self.saves_at_once = saves_at_once
         self.now_ns = 0
         self.heap: list[tuple[int, int, str, int, str, Any]] = []
         self.count = 0
@@ -147,6 +150,8 @@ class Simulation:
                 self.step(name, what)
         elif member.core is None or incarnation != member.incarnation:
             return
+        elif kind == "saved":
+            self.step(name, what)
         elif kind == "timer":
             if what == member.armed_ns:
                 member.armed_ns = NEVER_NS
@@ -179,6 +184,7 @@ class Simulation:
             random=random.Random(f"{self.seed}/{name}/{member.incarnation}"),
             restored=restored,
             now_ns=self.clock(member),
+            saves_at_once=self.saves_at_once,
         )
         self.arm(member, member.core.deadline_ns)
 
@@ -212,12 +218,29 @@ class Simulation:
         assert core is not None
         ready = core.step(self.clock(member), event)
         self.invariants.check_step(core, event, ready)
-        if ready.persist is not None or type(event) is StorageDone:
+        if self.saves_at_once:
+            if not self.save_at_once(member, ready):
+                return ready
+        elif ready.persist is not None or type(event) is StorageDone:
             self.durable_is_what_the_disk_has(member)
         for observer in self.observers:
             observer(name, event, ready)
         self.carry_out(member, ready)
         return ready
+
+    def save_at_once(self, member: Member, ready: Ready) -> bool:
+        """Before anything else is done that the step says. A bad disk has it, but nobody hears of that, and the rest is
+        not done. (If it had nothing, that were a crash before the step.)"""
+        if ready.install is not None:
+            self.install(member, ready.install)
+        if ready.persist is not None:
+            assert not ready.send_after_durable, "nothing waits for what is saved within the step"
+            self.save(member, ready.persist)
+            self.durable_is_what_the_disk_has(member)
+            if member.bad_disk:
+                self.failed_writes += 1
+                self.crash(member.name)
+        return member.core is not None
 
     def durable_is_what_the_disk_has(self, member: Member) -> None:
         """What a member believes to be durable; the disk does not believe, it has it or not."""
@@ -229,13 +252,13 @@ class Simulation:
             assert kept, f"{member.name} takes {index} for durable, and its disk does not have it"
 
     def carry_out(self, member: Member, ready: Ready) -> None:
-        if ready.install is not None:
+        if ready.install is not None and not self.saves_at_once:
             self.install(member, ready.install)
         # First, because a disk without delay steps the completion at once, and that may hand out more.
         if ready.apply is not None:
             for index, payload in enumerate(ready.apply.payloads, ready.apply.first_index):
                 member.applied.append((index, payload))
-        if ready.persist is not None:
+        if ready.persist is not None and not self.saves_at_once:
             self.write(member, ready.persist, ready.send_after_durable)
         for message in ready.send:
             self.acknowledged_is_on_the_disk(message)
@@ -269,6 +292,10 @@ class Simulation:
     # --- Disk ---
 
     def write(self, member: Member, what: Any, after: tuple[Any, ...]) -> None:
+        if self.saves_at_once:  # a snapshot: what the step says is carried out before it is told of as durable
+            self.save(member, what)
+            self.at(self.now_ns, "saved", member.name, what[1])
+            return
         member.writes.append((what, after))
         if member.bad_disk:
             self.at(self.now_ns, "bad disk", member.name, None)

@@ -60,7 +60,7 @@ def test_the_chaos_reaches_what_it_is_meant_to_reach() -> None:
     least = {
         "leaders": 200, "overwritten": 100, "memberships": 60, "joint": 30, "learners": 30, "transferred": 10,
         "reads": 100, "reads with leases": 100, "snubbed": 20, "snapshots installed": 30, "failed writes": 20,
-        "leaders lost by pauses": 1, "doubled": 30, "lost": 20, "out of order": 20, "drifting": 20,
+        "leaders lost by pauses": 1, "doubled": 30, "lost": 20, "out of order": 20, "drifting": 20, "saved at once": 6,
     }  # fmt: skip
     acts = (
         "cut", "isolate", "split", "shape", "heal", "crash", "crash_all", "restart", "pause", "resume", "spike",
@@ -68,7 +68,7 @@ def test_the_chaos_reaches_what_it_is_meant_to_reach() -> None:
         "leave_behind",
     )  # fmt: skip
     seen = dict.fromkeys((*least, *acts), 0)
-    for seed in range(60):
+    for seed in range(80):
         chaos = Chaos(seed)
         watch(chaos, seen)
         chaos.run()
@@ -80,6 +80,7 @@ def test_the_chaos_reaches_what_it_is_meant_to_reach() -> None:
         seen["snubbed"] += sum(core.dropped.get("hears a leader", 0) for core in simulation.cores.values())
         seen["snapshots installed"] += simulation.installed
         seen["failed writes"] += simulation.failed_writes
+        seen["saved at once"] += simulation.saves_at_once
         seen["doubled"] += chaos.duplicate > 0
         seen["lost"] += chaos.loss > 0
         seen["out of order"] += not simulation.in_order

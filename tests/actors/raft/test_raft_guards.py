@@ -203,6 +203,22 @@ GUARDS: dict[str, tuple[Test, str | Bug]] = {
         (changing, "_objection", "if raft.transfer_target is not None:", "if False:"),
     ),
     "P43": (more.test_p43_a_leader_whose_disk_stalls_goes_on_sending_heartbeats, "sends no heartbeats"),
+    "P43 bound": (
+        pitfalls.test_p43_what_the_leaders_own_disk_does_not_take_is_bounded,
+        (replication, "forget_settled", "min(raft.commit_index, raft.durable_index)", "raft.commit_index"),
+    ),
+    "P43 hands over": (
+        pitfalls.test_p43_another_takes_over_from_a_leader_whose_disk_hangs,
+        (replication, "on_leader_deadline", "_watch_storage(raft, overslept)", "pass"),
+    ),
+    "P43 once": (
+        pitfalls.test_p43_a_leader_whose_disk_hangs_hands_over_once_and_serves_on_if_nobody_takes_over,
+        (replication, "_watch_storage", "raft.watched_ns = NEVER_NS", "pass"),
+    ),
+    "P43 needed": (
+        pitfalls.test_p43_a_leader_whose_disk_hangs_leads_on_where_the_others_cannot_do_without_it,
+        (replication, "_watch_storage", " and raft.membership.is_quorum(heard)", ""),
+    ),
     "P43 follower": (
         pitfalls.test_p43_a_follower_whose_disk_stalls_is_still_heard,
         (replication, "on_append", "(raft.acks if new else raft.out)", "raft.acks"),

@@ -1,18 +1,21 @@
 """More of the mistakes on our list: those that show across a restart, a retry, or when many ask at once."""
 
+from random import Random
 from typing import Any
 
 import msgspec
 import pytest
 from raft_clients import Dictionary
 from raft_member import Alone, sent
-from raft_simulation import Simulation
+from raft_simulation import MS, Simulation
 
 from raftyard.actors.raft.config import RaftConfig
+from raftyard.actors.raft.core import Raft, Restored
 from raftyard.actors.raft.events import (
     AddLearner,
     Append,
     AppendReply,
+    DeadlineReached,
     InstallSnapshot,
     InstallSnapshotReply,
     PreVoteReply,
@@ -221,3 +224,18 @@ def test_who_was_never_told_who_votes_is_nobodys_voter(is_told: bool):
     assert [reply.granted for reply in sent(asked, PreVoteReply)] == [is_told]
     asked = member.hear(VoteRequest, term=3)
     assert [reply.granted for reply in sent(asked, VoteReply)] == [is_told]
+
+
+def test_who_saves_at_once_says_when_it_is_due_as_what_it_has_become() -> None:
+    """It may be elected within the step, and commit: then it owes heartbeats and news, long before an election."""
+    config = RaftConfig()
+    only = Raft(
+        member="a", cluster="c", incarnation=1, config=config, random=Random(1),
+        restored=Restored.bootstrap(("a",), ("d",)), now_ns=0, saves_at_once=True,
+    )  # fmt: skip
+    ready = only.step(0, DeadlineReached())
+    assert only.is_leader and ready.deadline_ns == only.deadline_ns == config.commit_notice_ms * MS
+    only.step(50 * MS, DeadlineReached())
+    ready = only.step(60 * MS, Propose(payloads=(b"x",)))
+    assert only.commit_index == only.last_index
+    assert ready.deadline_ns == only.deadline_ns == (60 + config.commit_notice_ms) * MS

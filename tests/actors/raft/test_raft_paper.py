@@ -168,10 +168,11 @@ def test_a_candidate_that_wins_nothing_starts_a_new_election() -> None:
     assert member.core.term == term + 1
 
 
-def test_two_who_ask_at_once_rarely_split_the_votes_again_and_again() -> None:
+@pytest.mark.parametrize("seeds", [200, pytest.param(1_000, marks=pytest.mark.campaign)])
+def test_two_who_ask_at_once_rarely_split_the_votes_again_and_again(seeds: int) -> None:
     """P06: five members whose timers all start at the same instant."""
     rounds = []
-    for seed in range(200):
+    for seed in range(seeds):
         simulation = Simulation(voters=5, seed=seed)
         simulation.elect()
         rounds.append(max(simulation.invariants.leaders))

@@ -552,6 +552,79 @@ def test_p43_a_leader_whose_disk_stalls_keeps_leading() -> None:
     assert member.core.is_leader and member.core.commit_index == 2 and member.core.durable_index == 1
 
 
+def test_p43_what_the_leaders_own_disk_does_not_take_is_bounded() -> None:
+    """The others commit it, so it does not count as uncommitted; but it waits in the leader's memory for its disk."""
+    member = Alone(max_uncommitted_bytes=10_000)
+    member.serve()
+    member.sync = False
+    refused = []
+    for _ in range(20):
+        refused.append(bool(member.step(Propose(payloads=(b"x" * 936,))).refused))
+        member.acknowledge("b", "c")
+    assert refused == [False] * 10 + [True] * 10
+    assert member.core.commit_index == member.core.last_index == 11 and len(member.core.pending) == 10
+    for left in range(9, -1, -1):
+        member.durable()
+        assert member.core.uncommitted_bytes == left * 1_000
+    assert not member.step(Propose(payloads=(b"x",))).refused
+
+
+def serve_without_a_disk(member: Alone, seconds: float, *peers: str) -> list[str]:
+    """To whom it hands over while these answer; with each heartbeat it is offered something more."""
+    told, begin = [], member.now_ns
+    while member.now_ns - begin < seconds * 1_000 * MS:
+        member.step(Propose(payloads=(b"x",)))
+        for peer in peers:
+            ready = member.hear(AppendReply, peer, match=member.core.last_index)
+            told += sent(ready, TimeoutNow)
+        told += sent(member.later(101), TimeoutNow)
+    return [message.to for message in told]
+
+
+def test_p43_a_leader_whose_disk_hangs_hands_over_once_and_serves_on_if_nobody_takes_over() -> None:
+    member = Alone()
+    member.serve()
+    member.sync = False
+    assert serve_without_a_disk(member, 4.9, "b", "c") == []
+    assert len(serve_without_a_disk(member, 0.4, "b", "c")) == 1
+    assert serve_without_a_disk(member, 60, "b", "c") == [] and member.core.is_leader
+    assert not member.core.is_transferring and member.step(Propose(payloads=(b"x",))).accepted
+    assert member.core.commit_index > 500 > member.core.durable_index
+    for _ in range(3):
+        member.durable()
+        assert serve_without_a_disk(member, 3, "b", "c") == [], "it does something"
+    assert len(serve_without_a_disk(member, 3, "b", "c")) == 1, "it hangs again"
+
+
+def test_p43_a_leader_whose_disk_hangs_leads_on_where_the_others_cannot_do_without_it() -> None:
+    """Its vote would be needed, which its disk does not take; and who has nothing to write waits for nothing."""
+    member = Alone()
+    member.serve()
+    for _ in range(100):
+        member.later(101)
+        assert not sent(member.last, TimeoutNow)
+        member.acknowledge("b", "c")
+    member.sync = False
+    assert serve_without_a_disk(member, 20, "b") == [] and member.core.is_leader
+
+
+def test_p43_another_takes_over_from_a_leader_whose_disk_hangs() -> None:
+    simulation = Simulation(voters=3)
+    leader = simulation.elect()
+    simulation.members[leader].stalled_until_ns = simulation.now_ns + 60_000 * MS
+    simulation.propose(leader, b"x")
+    simulation.run(4_500)
+    assert simulation.leaders() == [leader]
+    simulation.run(1_000)
+    others = tuple(name for name in simulation.names if name != leader)
+    assert simulation.elect(within_ms=500) in others
+    for number in range(50):
+        simulation.agree(b"%d" % number, on=others, within_ms=100)
+    simulation.run(60_000)
+    simulation.agree(b"end", on=simulation.names)
+    assert simulation.leader() in others and simulation.core(leader).durable_index > 50
+
+
 def test_p43_a_follower_whose_disk_stalls_is_still_heard() -> None:
     simulation = Simulation(voters=3)
     leader = simulation.elect()

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 from raft_chaos import Chaos
+from raft_member import Alone
 from raft_simulation import Simulation
 
 from raftyard.actors.raft.config import RaftConfig
@@ -14,6 +15,7 @@ from raftyard.actors.raft.events import (
     InstallSnapshot,
     InstallSnapshotReply,
     PromoteLearner,
+    Propose,
     Snapshot,
     SnapshotInstalled,
     SnapshotTaken,
@@ -64,6 +66,23 @@ def test_a_follower_that_lacks_a_little_needs_no_snapshot() -> None:
     simulation.heal()
     simulation.agree(b"after", on=ALL)
     assert simulation.installed == 0
+
+
+@pytest.mark.parametrize(
+    ("entries", "size", "kept"), [(9, 10_000, 9), (9, 50, 5), (9, 59, 5), (9, 9, 0), (0, 50, 0), (99, 10_000, 20)]
+)
+def test_what_is_kept_before_a_snapshot_is_limited_in_entries_and_in_bytes(
+    entries: int, size: int, kept: int
+) -> None:
+    """Few entries may be much, and many of them little."""
+    member = Alone(keep_entries=entries, keep_bytes=size)
+    member.serve()
+    member.step(Propose(payloads=(b"ten bytes.",) * 19))
+    member.acknowledge()
+    core = member.core
+    assert core.handed_index == core.last_index == 20
+    member.step(core.snapshot_at(20))
+    assert (core.snapshot_index, core.first_index) == (20, 20 - kept + 1)
 
 
 @pytest.mark.parametrize("seed", range(20))
