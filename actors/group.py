@@ -29,25 +29,27 @@ from .errors import (
 from .frontdoor.claims import Claims
 from .frontdoor.home import Home
 from .link import Link
-from .machine import Look, Looked, MachineMember, ReplicatedMachine, opened, packed
+from .machine import Look, Looked, MachineMember, ReplicatedMachine, Running, opened, packed
 from .member import Observer
 from .messages import (
     LeaderClaim,
     LeaderResigned,
     LinkPolicy,
     Message,
+    NodeFailed,
     Outcome,
+    StartNode,
     Submit,
     disk_actor,
     link_actor,
     node_actor,
 )
 from .raft.config import RaftConfig
-from .storage.base import Storage
+from .storage.base import Storage, StorageBroken, StorageDamaged
 from .storage.memory import MemoryStorage
 from .system import Actor, Promise, Restart, Terminated, Timer
 
-__all__ = ["Answered", "ApplyCommand", "Group", "ReadState", "StopGroup", "WhoLeads"]
+__all__ = ["Answered", "ApplyCommand", "Group", "ReadState", "StopGroup", "WhoFailed", "WhoLeads"]
 
 RETRY_S = 0.25
 """What has no outcome yet is sent again so often; a leader that is new hears of it at once."""
@@ -57,6 +59,8 @@ QUEUE_LIMIT = 10_000
 """Commands without an outcome, and reads without an answer."""
 RESTARTS = Restart(limit=20, within_s=60.0, delay_s=0.1)
 """Of a member, and of its disk, which is back before it. One crash more makes the whole group begin anew."""
+REVIVE_S = 1.0
+"""A member whose storage failed is started again after this, and is well when it has run for so long."""
 
 
 # -- messages ------------------------------------------------------------------------------------------------
@@ -109,6 +113,10 @@ class WhoLeads(Message, frozen=True, kw_only=True, gc=False):
     """Ask a Group; the answer is a member's name, or None."""
 
 
+class WhoFailed(Message, frozen=True, kw_only=True, gc=False):
+    """Ask a Group; the answer is a dict: why each member takes no part whose storage failed."""
+
+
 class StopGroup(Message, frozen=True, kw_only=True, gc=False):
     """Ask a Group; answered once its members have ended and their storages are closed."""
 
@@ -121,6 +129,12 @@ class _Late(Message, frozen=True, kw_only=True, gc=False):
 
 class _Retry(Message, frozen=True, kw_only=True, gc=False):
     """To the group itself: what has no outcome is sent again."""
+
+
+class _Well(Message, frozen=True, kw_only=True, gc=False):
+    """To the group itself: a member whose storage had failed has run for a while."""
+
+    member: str
 
 
 # -- the front door ------------------------------------------------------------------------------------------
@@ -206,6 +220,8 @@ class Group(Actor):
         self._observe = observe
         self._members = tuple(home.nodes)
         self._claims = Claims(name)
+        self._failures: dict[str, NodeFailed] = {}
+        self._recovering: dict[str, Timer] = {}
         self._callers: dict[int, _Caller] = {}
         self._entries = 0
         self._lines: dict[str, _Line] = {}
@@ -222,7 +238,12 @@ class Group(Actor):
             LeaderClaim: self._claimed,
             LeaderResigned: self._claims.resigned,
             Terminated: self._terminated,
+            Running: self._running,
+            NodeFailed: self._failed,
+            StartNode: self._start_again,
+            _Well: self._well,
             WhoLeads: lambda _: self._claims.leader,
+            WhoFailed: lambda _: {member: failure.reason for member, failure in self._failures.items()},
             StopGroup: self._stop_group,
             _Late: self._late,
             _Retry: self._again,
@@ -240,17 +261,68 @@ class Group(Actor):
             self._start(member)
 
     def _start(self, member: str) -> None:
-        storage: Storage | str = self._home.storage(member)
-        actor = node_actor(self.id, member)
+        try:
+            storage: Storage | str = self._home.storage(member)
+        except StorageBroken as error:
+            is_damaged = isinstance(error, StorageDamaged)
+            self._failed(NodeFailed(node=member, reason=str(error), is_damaged=is_damaged))
+            return
         if not isinstance(storage, MemoryStorage):
-            disk = disk_actor(self.id, member)
-            self.context.spawn(Disk, disk, actor, storage, restart=msgspec.structs.replace(RESTARTS, delay_s=0.0))
+            disk, owner = disk_actor(self.id, member), node_actor(self.id, member)
+            self.context.spawn(Disk, disk, owner, storage, restart=msgspec.structs.replace(RESTARTS, delay_s=0.0))
             storage = disk
+        self._start_member(member, storage)
+
+    def _start_member(self, member: str, storage: Storage | str) -> None:
+        actor = node_actor(self.id, member)
         self.context.spawn(
             MachineMember, actor, self.id, member, storage, self._make, self._config, self._link_policy,
             self._observe, restart=RESTARTS,
         )  # fmt: skip
         self.context.watch(actor)
+
+    # -- storages that fail ----------------------------------------------------------------------------------
+
+    def _failed(self, failure: NodeFailed) -> None:
+        """Say it once; the group goes on without the member, and the member comes back if that can help."""
+        member = failure.node
+        recovering = self._recovering.pop(member, None)
+        if recovering is not None:
+            recovering.cancel()
+        if failure != self._failures.get(member):
+            self._failures[member] = failure
+            self.context.log.error("storage failed member=%s reason=%s", member, failure.reason)
+            self.context.emit(
+                "storage-failed", cluster=self.id, node=member, reason=failure.reason, is_damaged=failure.is_damaged
+            )
+        if not failure.is_damaged:
+            self.context.after(REVIVE_S, StartNode(node=member))
+
+    def _start_again(self, message: StartNode) -> None:
+        member = message.node
+        if self.context.is_alive(node_actor(self.id, member)):
+            return
+        disk = disk_actor(self.id, member)
+        if self.context.is_alive(disk):
+            self._start_member(member, disk)
+        else:
+            self._start(member)
+
+    def _running(self, message: Running) -> None:
+        """A full disk can be read: whether the member is well shows when it has to write."""
+        member = message.member
+        if member in self._failures and member not in self._recovering:
+            self._recovering[member] = self.context.after(REVIVE_S, _Well(member=member))
+
+    def _well(self, message: _Well) -> None:
+        del self._recovering[message.member], self._failures[message.member]
+        self.context.log.info("storage works again member=%s", message.member)
+
+    def _who_failed(self) -> str:
+        """For whoever is told that it did not work."""
+        return "; ".join(f"{member} takes no part: {why.reason}" for member, why in self._failures.items())
+
+    # -- messages --------------------------------------------------------------------------------------------
 
     def on_receive(self, message: Any) -> Any:
         """One message, by its class."""
@@ -369,10 +441,14 @@ class Group(Actor):
         if line.unsent.pop(number, None) is not None:
             self._entries -= 1
             self._drop_if_done(line)
-            return NoLeader(f"{self.id} had no leader in {within_s:g} s; the command was not taken this time")
+            return NoLeader(
+                f"{self.id} had no leader in {within_s:g} s; the command was not taken this time",
+                hint=self._who_failed(),
+            )
+        again = "ask again with the same session and sequence: it is applied once"
         return TimedOut(
             f"{self.id} did not confirm the command in {within_s:g} s; whether it is applied is not known",
-            hint="ask again with the same session and sequence: it is applied once",
+            hint="; ".join(filter(None, (again, self._who_failed()))),
         )
 
     def _send_new(self, line: _Line) -> None:
@@ -484,9 +560,10 @@ class Group(Actor):
 
     def _unread(self, ref: int, within_s: float) -> RaftyardError:
         reason = self._readings.pop(ref).reason
+        hint = self._who_failed()
         if self._claims.leader is None:
-            return NoLeader(f"{self.id} has no leader that could confirm a read; asked for {within_s:g} s")
-        return TimedOut(f"{self.id} could not read in {within_s:g} s: {reason}; a read changes nothing")
+            return NoLeader(f"{self.id} has no leader that could confirm a read; asked for {within_s:g} s", hint=hint)
+        return TimedOut(f"{self.id} could not read in {within_s:g} s: {reason}; a read changes nothing", hint=hint)
 
     def _ask_member(self, ref: int, reading: _Reading) -> None:
         leader = self._claims.leader or self._members[reading.tries % len(self._members)]
@@ -520,4 +597,5 @@ class Group(Actor):
             "leader": self._claims.leader or "",
             "commands": self._entries,
             "reads": len(self._readings),
+            "failed": self._who_failed(),
         }

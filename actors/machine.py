@@ -12,11 +12,11 @@ import msgspec
 
 from .errors import InvalidRequest, MachineRaised
 from .member import Member, Observer
-from .messages import LeaderClaim, LeaderResigned, LinkPolicy, Message, cluster_actor
+from .messages import LeaderClaim, LeaderResigned, LinkPolicy, Message, NodeFailed, cluster_actor
 from .raft.config import RaftConfig
 from .storage.base import Storage
 
-__all__ = ["Look", "Looked", "MachineMember", "ReplicatedMachine", "opened", "packed"]
+__all__ = ["Look", "Looked", "MachineMember", "ReplicatedMachine", "Running", "opened", "packed"]
 
 
 class ReplicatedMachine(Protocol):
@@ -50,6 +50,12 @@ class Looked(Message, frozen=True, kw_only=True, gc=False):
     ref: int
     answer: bytes = b""
     refused: str | None = None
+
+
+class Running(Message, frozen=True, kw_only=True, gc=False):
+    """To its Group: a member has read its storage and takes part."""
+
+    member: str
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -130,6 +136,14 @@ class MachineMember(Member):
     def machine(self) -> ReplicatedMachine:
         """The user's, as far as this member has applied the log."""
         return self._users
+
+    def on_running(self) -> None:
+        self.context.send(self._front, Running(member=self.node))
+
+    def on_storage_failed(self, reason: str, is_damaged: bool) -> None:
+        """Stop; the group starts this member anew, or says what is damaged."""
+        self.context.send(self._front, NodeFailed(node=self.node, reason=reason, is_damaged=is_damaged))
+        self.context.stop()
 
     def on_became_leader(self, term: int) -> None:
         self.context.emit("leader-elected", cluster=self.cluster, node=self.node, term=term)

@@ -16,7 +16,7 @@ from typing import Any, Self
 from .control import VOTERS
 from .errors import Conflict, InvalidRequest, NoLeader, QueueFull
 from .frontdoor.home import Home
-from .group import ApplyCommand, Group, ReadState, StopGroup, WhoLeads
+from .group import ApplyCommand, Group, ReadState, StopGroup, WhoFailed, WhoLeads
 from .machine import ReplicatedMachine
 from .member import Observer
 from .messages import (
@@ -160,6 +160,11 @@ class Replicated:
         """Who leads, by name."""
         leader: str | None = self.system.ask(self.actor, WhoLeads())
         return leader
+
+    def failed(self) -> dict[str, str]:
+        """Why each member takes no part whose storage failed. A full disk's comes back when there is room."""
+        failed: dict[str, str] = self.system.ask(self.actor, WhoFailed())
+        return failed
 
     def crash(self, member: str) -> None:
         """Crash a member; it comes back with what is in its storage."""

@@ -91,8 +91,8 @@ class SqliteStorage:
 
     def load(self) -> Restored:
         self.close()
-        check_wal(self.path)
         with self._reading():
+            check_wal(self.path)
             database = self._open()
             if self._is_fresh(database):
                 self._create(database)
@@ -220,6 +220,9 @@ class SqliteStorage:
             if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
                 raise StorageBroken(f"{self.path} cannot be read: {error}; {_advice(error)}") from error
             raise self._damaged(str(error)) from error
+        except OSError as error:
+            self.close()
+            raise StorageBroken(f"{self.path} cannot be read: {error}; {_advice(error)}") from error
         except UnicodeDecodeError as error:
             # sqlite's own text, of a schema or of a complaint, was changed.
             self.close()
