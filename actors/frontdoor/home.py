@@ -11,6 +11,7 @@ from ..storage.base import Storage
 from ..storage.folder import ClusterFolder, HomeFile
 from ..storage.memory import MemoryStorage
 from ..storage.simulated import DiskFaults, SimulatedStorage
+from ..storage.sqlite import SqliteStorage
 
 __all__ = ["Home"]
 
@@ -43,6 +44,7 @@ class Home:
         self.cuts: dict[tuple[str, str], bool] = {}
         """The directions that are cut: a front door that starts anew cuts them again."""
         self._storages: dict[str, Storage] = {}
+        self._left = 0
         self.told_index = 0
         """What happened up to this entry of the log is in the event log."""
         self.has_been_led = False
@@ -69,6 +71,7 @@ class Home:
         home._made = dict.fromkeys(file.made)
         home.starts = file.starts + 1
         home.base = file.base
+        home._left = file.left
         home.told_index, home.knows_told = file.told, False
         home.has_been_led = True  # for all that we know
         home._move(host, port)
@@ -109,10 +112,10 @@ class Home:
         """A file that was made once must be there: a node that lost it has forgotten what it promised."""
         assert self._folder is not None
         if node in self._made:
-            return self._folder.storage(self.spec.cluster, node, None)
+            return self._folder.storage(self.spec.cluster, node, None, self._left)
         # Nothing was ever promised with a file that is not recorded: it is what a crash left.
         self._folder.forget(node)
-        storage = self._folder.storage(self.spec.cluster, node, initial)
+        storage = self._folder.storage(self.spec.cluster, node, initial, self._left)
         storage.load()
         storage.close()
         self._made[node] = None
@@ -130,11 +133,17 @@ class Home:
         if node in self._first:
             self._first.remove(node)
         self.nodes.pop(node, None)
-        self._storages.pop(node, None)
-        self._made.pop(node, None)
+        self._drop_storage(node)
         self._write()
         if self._folder is not None:
             self._folder.forget(node)
+
+    def _drop_storage(self, node: str) -> None:
+        """The others heed no one of that name who counts fewer starts: whoever comes must begin above."""
+        storage = self._storages.pop(node, None)
+        if isinstance(storage, SqliteStorage):
+            self._left = max(self._left, storage.incarnation)
+        self._made.pop(node, None)
 
     def close(self) -> None:
         """The cluster stops, and may be found again: nothing that is told is told again then."""
@@ -157,6 +166,7 @@ class Home:
                     starts=self.starts,
                     base=self.base,
                     told=self.told_index,
+                    left=self._left,
                 )
             )
 

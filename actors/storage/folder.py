@@ -47,6 +47,8 @@ class HomeFile(msgspec.Struct, frozen=True, kw_only=True):
     """How often the program has started on these files."""
     told: int = 0
     """What happened up to this entry of the log is told; after a crash it may be more."""
+    left: int = 0
+    """The highest incarnation of those that left. Files written before there was this field have 0."""
 
 
 class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,9 +119,9 @@ class ClusterFolder:
         fresh.replace(self._home)
         sync_folder(self.path)
 
-    def storage(self, cluster: str, node: str, initial: Restored | None) -> SqliteStorage:
-        """A node's; `initial` None: it was made before, so its file must be there."""
-        return SqliteStorage(node_file(self.path, node), cluster, node, initial)
+    def storage(self, cluster: str, node: str, initial: Restored | None, above: int = 0) -> SqliteStorage:
+        """A node's; `initial` None: it was made before, so its file must be there. `above`: see SqliteStorage."""
+        return SqliteStorage(node_file(self.path, node), cluster, node, initial, above)
 
     def forget(self, node: str) -> None:
         """A node has left for good; what is left of its log would only mislead. Raises StorageBroken."""

@@ -74,12 +74,18 @@ class _Mark(msgspec.Struct, frozen=True, kw_only=True):
 class SqliteStorage:
     """One member's file. `initial` is what a fresh one begins with; None: the file must be there.
 
-    A file of another cluster or node is refused, so that a mixed-up folder never becomes a mixed-up vote.
+    A file of another cluster or node is refused, so that a mixed-up folder never becomes a mixed-up vote. The starts of
+    a fresh one are counted from a number higher than `above`, which its namesakes have not reached.
     """
 
-    def __init__(self, path: Path, cluster: str, node: str, initial: Restored | None) -> None:
+    def __init__(
+        self, path: Path, cluster: str, node: str, initial: Restored | None, above: int = 0
+    ) -> None:
         self.path = path
         self.syncs = 0
+        self.incarnation = 0
+        """Of the last start; 0 before there was one."""
+        self._above = above
         self._member = _Member(cluster=cluster, node=node)
         self._initial = initial
         self._database: sqlite3.Connection | None = None
@@ -107,9 +113,12 @@ class SqliteStorage:
     def start(self, at_least: int) -> int:
         with self._transaction() as database:
             before = self._fact(database, "incarnation", int)
-            # The clock lets a node that was removed and added again, in a new file, not pass for its former self.
-            incarnation = max(before + 1, at_least) if before else max(int(time.time()), at_least)
+            # A node that was removed and added again, in a new file, must not pass for its former self. Its starts are
+            # counted from the clock on; that may have been set back, or it is another host's.
+            fresh = max(int(time.time()), self._above + 1)
+            incarnation = max(before + 1 if before else fresh, at_least)
             _put(database, "incarnation", incarnation)
+        self.incarnation = incarnation
         return incarnation
 
     def save(self, persist: Persist) -> None:
