@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from ..control import VOTERS
 from ..messages import ClusterSpec, NodeSpec
 from ..raft.core import Restored
-from ..storage.base import Storage
+from ..storage.base import MEND_NODE, Storage
 from ..storage.folder import ClusterFolder, HomeFile
 from ..storage.memory import MemoryStorage
 from ..storage.simulated import DiskFaults, SimulatedStorage
@@ -31,6 +33,8 @@ class Home:
         base: int | None = None,
     ) -> None:
         self.spec = spec
+        self.mend: str | None = None
+        """What to do about a damaged storage, where that is not what a node needs."""
         self.nodes: dict[str, NodeSpec] = {node.name: node for node in spec.nodes}
         self._voters = tuple(node.name for node in spec.nodes[:VOTERS])
         self.starts = 0
@@ -106,16 +110,20 @@ class Home:
     def _make(self, node: str, initial: Restored) -> Storage:
         if self._folder is not None:
             return self._stored(node, initial)
-        return MemoryStorage(initial) if self._disks is None else SimulatedStorage(initial, self._disks)
+        if self._disks is None:
+            return MemoryStorage(initial)
+        if self.mend is None:
+            return SimulatedStorage(initial, self._disks)
+        return SimulatedStorage(initial, self._disks, self.mend.format(node=node))
 
     def _stored(self, node: str, initial: Restored) -> Storage:
         """A file that was made once must be there: a node that lost it has forgotten what it promised."""
         assert self._folder is not None
         if node in self._made:
-            return self._folder.storage(self.spec.cluster, node, None, self._left)
+            return self._folder.storage(self.spec.cluster, node, None, self._left, self.mend or MEND_NODE)
         # Nothing was ever promised with a file that is not recorded: it is what a crash left.
         self._folder.forget(node)
-        storage = self._folder.storage(self.spec.cluster, node, initial, self._left)
+        storage = self._folder.storage(self.spec.cluster, node, initial, self._left, self.mend or MEND_NODE)
         storage.load()
         storage.close()
         self._made[node] = None
@@ -137,6 +145,16 @@ class Home:
         self._write()
         if self._folder is not None:
             self._folder.forget(node)
+
+    def renew(self, node: str) -> Path | None:
+        """A node of which nobody expects anything any more begins with nothing, and waits to be added. What it had is
+        set aside in the file that is returned, if there was one. Raises StorageBroken."""
+        aside = None if self._folder is None else self._folder.set_aside(node)
+        if node in self._first:
+            self._first.remove(node)
+        self._drop_storage(node)
+        self._write()
+        return aside
 
     def _drop_storage(self, node: str) -> None:
         """The others heed no one of that name who counts fewer starts: whoever comes must begin above."""

@@ -4,14 +4,16 @@ DATA/
   lock                     held by the one process that uses the folder
   CLUSTER/home.json        the cluster and its nodes, replaced as a whole; with a checksum
   CLUSTER/NODE.sqlite      a node's promises
+  CLUSTER/NODE.replaced-1.sqlite  what a member of a group had before it was replaced; for whoever wants to look
 """
 
 import fcntl
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import blake2s
+from itertools import count
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,7 +21,7 @@ import msgspec
 
 from ..messages import ClusterSpec, NodeSpec
 from ..raft.core import Restored
-from .base import StorageBroken, StorageDamaged
+from .base import MEND_NODE, StorageBroken, StorageDamaged
 from .sqlite import SqliteStorage, sync_folder
 
 __all__ = ["FORMAT", "ClusterFolder", "DataFolder", "HomeFile", "node_file"]
@@ -119,14 +121,31 @@ class ClusterFolder:
         fresh.replace(self._home)
         sync_folder(self.path)
 
-    def storage(self, cluster: str, node: str, initial: Restored | None, above: int = 0) -> SqliteStorage:
-        """A node's; `initial` None: it was made before, so its file must be there. `above`: see SqliteStorage."""
-        return SqliteStorage(node_file(self.path, node), cluster, node, initial, above)
+    def storage(
+        self, cluster: str, node: str, initial: Restored | None, above: int = 0, mend: str = MEND_NODE
+    ) -> SqliteStorage:
+        """A node's; `initial` None: it was made before, so its file must be there. The rest: see SqliteStorage."""
+        return SqliteStorage(node_file(self.path, node), cluster, node, initial, above, mend)
 
     def forget(self, node: str) -> None:
         """A node has left for good; what is left of its log would only mislead. Raises StorageBroken."""
         with _broken(f"{node_file(self.path, node)} could not be removed"):
             _remove(node_file(self.path, node))
+
+    def set_aside(self, node: str) -> Path | None:
+        """A node begins anew: its file gets another name, which is returned; None: it is gone. Raises StorageBroken."""
+        file = node_file(self.path, node)
+        with _broken(f"{file} could not be set aside"):
+            if not file.exists():
+                return None
+            numbered = (file.with_name(f"{file.stem}.replaced-{number}.sqlite") for number in count(1))
+            aside = next(name for name in numbered if not name.exists())
+            # The file itself goes first: without the log beside it, it would pass for what it was earlier.
+            for end in ("", "-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    file.with_name(file.name + end).rename(aside.with_name(aside.name + end))
+            sync_folder(self.path)
+        return aside
 
     def destroy(self) -> None:
         """The cluster was removed. home.json goes first: without it the rest is nobody's. Raises StorageBroken."""
