@@ -12,11 +12,25 @@ import msgspec
 
 from .errors import InvalidRequest, MachineRaised
 from .member import Member, Observer
-from .messages import LeaderClaim, LeaderResigned, LinkPolicy, Message, cluster_actor
+from .messages import LeaderClaim, LeaderResigned, LinkPolicy, Message, NodeFailed, cluster_actor
 from .raft.config import RaftConfig
+from .raft.events import AddLearner, PromoteLearner, RemoveMember, TransferLeadership
+from .raft.membership import Membership
 from .storage.base import Storage
+from .units import NS_PER_MS
 
-__all__ = ["Look", "Looked", "MachineMember", "ReplicatedMachine", "opened", "packed"]
+__all__ = [
+    "AskMembers",
+    "Look",
+    "Looked",
+    "MachineMember",
+    "MembersTold",
+    "ReplicatedMachine",
+    "Running",
+    "cannot_go",
+    "opened",
+    "packed",
+]
 
 
 class ReplicatedMachine(Protocol):
@@ -49,6 +63,35 @@ class Looked(Message, frozen=True, kw_only=True, gc=False):
 
     ref: int
     answer: bytes = b""
+    refused: str | None = None
+
+
+class Running(Message, frozen=True, kw_only=True, gc=False):
+    """To its Group: a member has read its storage and takes part."""
+
+    member: str
+
+
+class AskMembers(Message, frozen=True, kw_only=True, gc=False):
+    """A Group asks who decides, linearizably; answered by `MembersTold` once that is committed.
+
+    Whoever leads in `term` first does what is next: it removes the one that is `leaving`, adds those that are `joining`
+    as learners, or makes one of them a voter that has caught up.
+    """
+
+    ref: int
+    term: int
+    leaving: str | None
+    joining: tuple[str, ...]
+    reply_to: str
+
+
+class MembersTold(Message, frozen=True, kw_only=True, gc=False):
+    """Who decides, and who listens; or why the one that is leaving cannot go."""
+
+    ref: int
+    voters: tuple[str, ...] = ()
+    learners: tuple[str, ...] = ()
     refused: str | None = None
 
 
@@ -95,6 +138,13 @@ def opened(answer: bytes) -> Any:
     return value
 
 
+def cannot_go(member: str, here: int, rest: int) -> str:
+    """What to say where a member is to be replaced, and of the rest of those that decide too few are here."""
+    if not rest:
+        return f"{member} cannot be replaced now: it is the only one that decides"
+    return f"{member} cannot be replaced now: {here} of the other {rest} that decide take part, which is no majority"
+
+
 class _Sessioned:
     """A machine of values as the sessions want one of bytes."""
 
@@ -125,11 +175,20 @@ class MachineMember(Member):
         self._front = cluster_actor(group)
         self._users = machine
         self._handlers[Look] = self._look
+        self._handlers[AskMembers] = self._ask_members
 
     @property
     def machine(self) -> ReplicatedMachine:
         """The user's, as far as this member has applied the log."""
         return self._users
+
+    def on_running(self) -> None:
+        self.context.send(self._front, Running(member=self.node))
+
+    def on_storage_failed(self, reason: str, is_damaged: bool) -> None:
+        """Stop; the group starts this member anew, or says what is damaged."""
+        self.context.send(self._front, NodeFailed(node=self.node, reason=reason, is_damaged=is_damaged))
+        self.context.stop()
 
     def on_became_leader(self, term: int) -> None:
         self.context.emit("leader-elected", cluster=self.cluster, node=self.node, term=term)
@@ -140,6 +199,63 @@ class MachineMember(Member):
             "leader-stepped-down", cluster=self.cluster, node=self.node, term=term, reason=reason
         )
         self.context.send(self._front, LeaderResigned(node=self.node, term=term, reason=reason))
+
+    # -- who takes part --------------------------------------------------------------------------------------
+
+    def _ask_members(self, question: AskMembers) -> None:
+        raft = self.raft
+        if question.term == raft.term and raft.has_committed_own_term and not self._is_changing():
+            refused = self._change_members(question)
+            if refused is not None:
+                self.context.send(question.reply_to, MembersTold(ref=question.ref, refused=refused))
+                return
+
+        def answer(error: str | None) -> None:
+            if error is None and not self._is_changing():
+                now = self.raft.membership
+                told = MembersTold(ref=question.ref, voters=now.voters, learners=now.learners)
+                self.context.send(question.reply_to, told)
+
+        self.read(answer)
+
+    def _is_changing(self) -> bool:
+        membership = self.raft.membership
+        return bool(membership.outgoing) or membership.index > self.raft.commit_index
+
+    def _change_members(self, wanted: AskMembers) -> str | None:
+        """One step, as the core takes one at a time; or why not."""
+        raft, leaving = self.raft, wanted.leaving
+        membership, ref = raft.membership, self.new_ref()
+        if leaving is not None and leaving in membership.members:
+            if leaving in membership.voters and (refused := self._objection(leaving)):
+                return refused
+            self.step(
+                TransferLeadership(ref=ref) if leaving == self.node else RemoveMember(member=leaving, ref=ref)
+            )
+            return None
+        for member in wanted.joining:
+            if member not in membership.members:
+                self.step(AddLearner(member=member, ref=ref))
+                return None
+            if member in membership.learners and raft.is_caught_up(member):
+                self.step(PromoteLearner(member=member, ref=ref))
+                return None
+        return None
+
+    def _objection(self, leaving: str) -> str | None:
+        """Without it a majority of the rest must decide, of which this leader has heard lately."""
+        rest = tuple(voter for voter in self.raft.membership.voters if voter != leaving)
+        since = self.context.now_ns() - self._config.election_max_ms * NS_PER_MS
+        here = tuple(voter for voter in rest if voter == self.node or self._has_heard(voter, since))
+        if Membership(voters=rest).is_quorum(here):
+            return None
+        return cannot_go(leaving, len(here), len(rest))
+
+    def _has_heard(self, voter: str, since_ns: int) -> bool:
+        progress = self.raft.progress(voter)
+        return progress is not None and progress.last_heard_ns >= since_ns
+
+    # -- reads -----------------------------------------------------------------------------------------------
 
     def _look(self, question: Look) -> None:
         def answer(error: str | None) -> None:

@@ -202,6 +202,7 @@ class Member(Actor):
         )
         self.is_running = True
         self._arm(self.raft.deadline_ns)
+        self.on_running()
 
     def on_receive(self, message: Any) -> Any:
         """One message: a peer's goes to the core, anything else to its handler."""
@@ -237,6 +238,9 @@ class Member(Actor):
         self.on_storage_failed(message.reason, message.is_damaged)
 
     # -- what a subclass adds --------------------------------------------------------------------------------
+
+    def on_running(self) -> None:
+        """This member has read its storage and takes part."""
 
     def on_applied(self, index: int, term: int, applied: Applied) -> None:
         """An application command took effect on this member."""

@@ -16,7 +16,16 @@ from typing import Any, Self
 from .control import VOTERS
 from .errors import Conflict, InvalidRequest, NoLeader, QueueFull
 from .frontdoor.home import Home
-from .group import ApplyCommand, Group, ReadState, StopGroup, WhoLeads
+from .group import (
+    MEND_MEMBER,
+    ApplyCommand,
+    Group,
+    ReadState,
+    ReplaceMember,
+    StopGroup,
+    WhoFailed,
+    WhoLeads,
+)
 from .machine import ReplicatedMachine
 from .member import Observer
 from .messages import (
@@ -76,6 +85,7 @@ class Replicated:
         self._folder = None if data is None else DataFolder(Path(data))
         try:
             home = self._home(disks)
+            home.mend = MEND_MEMBER
             system.spawn(Group, self.actor, name, home, machine, raft or RaftConfig(), link or LinkPolicy(), observe)
         except NameTaken:
             self._unlock()
@@ -160,6 +170,20 @@ class Replicated:
         """Who leads, by name."""
         leader: str | None = self.system.ask(self.actor, WhoLeads())
         return leader
+
+    def failed(self) -> dict[str, str]:
+        """Why each member takes no part whose storage failed. A full disk's comes back when there is room."""
+        failed: dict[str, str] = self.system.ask(self.actor, WhoFailed())
+        return failed
+
+    def replace(self, member: str, timeout_s: float = 30.0) -> None:
+        """Have a member whose file is damaged begin anew; returns when it decides with the others again.
+
+        The others agree that it leaves, its file is set aside as MEMBER.replaced-1.sqlite, and it is taken in again
+        with nothing and gets the state. A member that leads hands over first. Raises Conflict where the rest would be
+        no majority without it, or another one is being replaced, NoLeader, InvalidRequest, and TimedOut: it goes on.
+        """
+        self.system.ask(self.actor, ReplaceMember(member=member, within_s=timeout_s), timeout_s + SLACK_S)
 
     def crash(self, member: str) -> None:
         """Crash a member; it comes back with what is in its storage."""

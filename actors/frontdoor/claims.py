@@ -32,10 +32,16 @@ class Claims:
     @property
     def leader(self) -> str | None:
         """The node whose claim has the highest term; None while that one has resigned or died."""
+        current = self.current
+        return None if current is None else current.node
+
+    @property
+    def current(self) -> Claim | None:
+        """The leader's claim."""
         if not self._claims:
             return None
         newest = max(self._claims, key=lambda claim: claim.term)
-        return newest.node if newest.is_current else None
+        return newest if newest.is_current else None
 
     def no_leader(self) -> NoLeader:
         """What to say to whoever needs one."""

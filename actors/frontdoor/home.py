@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from ..control import VOTERS
 from ..messages import ClusterSpec, NodeSpec
 from ..raft.core import Restored
-from ..storage.base import Storage
+from ..storage.base import MEND_NODE, Storage
 from ..storage.folder import ClusterFolder, HomeFile
 from ..storage.memory import MemoryStorage
 from ..storage.simulated import DiskFaults, SimulatedStorage
+from ..storage.sqlite import SqliteStorage
 
 __all__ = ["Home"]
 
@@ -30,6 +33,8 @@ class Home:
         base: int | None = None,
     ) -> None:
         self.spec = spec
+        self.mend: str | None = None
+        """What to do about a damaged storage, where that is not what a node needs."""
         self.nodes: dict[str, NodeSpec] = {node.name: node for node in spec.nodes}
         self._voters = tuple(node.name for node in spec.nodes[:VOTERS])
         self.starts = 0
@@ -43,6 +48,7 @@ class Home:
         self.cuts: dict[tuple[str, str], bool] = {}
         """The directions that are cut: a front door that starts anew cuts them again."""
         self._storages: dict[str, Storage] = {}
+        self._left = 0
         self.told_index = 0
         """What happened up to this entry of the log is in the event log."""
         self.has_been_led = False
@@ -69,6 +75,7 @@ class Home:
         home._made = dict.fromkeys(file.made)
         home.starts = file.starts + 1
         home.base = file.base
+        home._left = file.left
         home.told_index, home.knows_told = file.told, False
         home.has_been_led = True  # for all that we know
         home._move(host, port)
@@ -103,16 +110,20 @@ class Home:
     def _make(self, node: str, initial: Restored) -> Storage:
         if self._folder is not None:
             return self._stored(node, initial)
-        return MemoryStorage(initial) if self._disks is None else SimulatedStorage(initial, self._disks)
+        if self._disks is None:
+            return MemoryStorage(initial)
+        if self.mend is None:
+            return SimulatedStorage(initial, self._disks)
+        return SimulatedStorage(initial, self._disks, self.mend.format(node=node))
 
     def _stored(self, node: str, initial: Restored) -> Storage:
         """A file that was made once must be there: a node that lost it has forgotten what it promised."""
         assert self._folder is not None
         if node in self._made:
-            return self._folder.storage(self.spec.cluster, node, None)
+            return self._folder.storage(self.spec.cluster, node, None, self._left, self.mend or MEND_NODE)
         # Nothing was ever promised with a file that is not recorded: it is what a crash left.
         self._folder.forget(node)
-        storage = self._folder.storage(self.spec.cluster, node, initial)
+        storage = self._folder.storage(self.spec.cluster, node, initial, self._left, self.mend or MEND_NODE)
         storage.load()
         storage.close()
         self._made[node] = None
@@ -130,11 +141,27 @@ class Home:
         if node in self._first:
             self._first.remove(node)
         self.nodes.pop(node, None)
-        self._storages.pop(node, None)
-        self._made.pop(node, None)
+        self._drop_storage(node)
         self._write()
         if self._folder is not None:
             self._folder.forget(node)
+
+    def renew(self, node: str) -> Path | None:
+        """A node of which nobody expects anything any more begins with nothing, and waits to be added. What it had is
+        set aside in the file that is returned, if there was one. Raises StorageBroken."""
+        aside = None if self._folder is None else self._folder.set_aside(node)
+        if node in self._first:
+            self._first.remove(node)
+        self._drop_storage(node)
+        self._write()
+        return aside
+
+    def _drop_storage(self, node: str) -> None:
+        """The others heed no one of that name who counts fewer starts: whoever comes must begin above."""
+        storage = self._storages.pop(node, None)
+        if isinstance(storage, SqliteStorage):
+            self._left = max(self._left, storage.incarnation)
+        self._made.pop(node, None)
 
     def close(self) -> None:
         """The cluster stops, and may be found again: nothing that is told is told again then."""
@@ -157,6 +184,7 @@ class Home:
                     starts=self.starts,
                     base=self.base,
                     told=self.told_index,
+                    left=self._left,
                 )
             )
 

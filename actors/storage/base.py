@@ -7,7 +7,13 @@ from ..raft.core import Restored
 from ..raft.events import HardState, Persist, Snapshot
 from ..raft.membership import Membership, decode_membership
 
-__all__ = ["Storage", "StorageBroken", "StorageDamaged", "Written", "joined", "membership_before"]
+__all__ = ["MEND_NODE", "Storage", "StorageBroken", "StorageDamaged", "Written", "joined", "membership_before"]
+
+MEND_NODE = (
+    "node {node} takes no part until it is mended: remove the node and add it again, and the others give it the state; "
+    "or stop the program and put a backup into an empty folder with raftyard restore"
+)
+"""What to do about the damaged storage of a cluster's node."""
 
 
 class Storage(Protocol):

@@ -4,14 +4,16 @@ DATA/
   lock                     held by the one process that uses the folder
   CLUSTER/home.json        the cluster and its nodes, replaced as a whole; with a checksum
   CLUSTER/NODE.sqlite      a node's promises
+  CLUSTER/NODE.replaced-1.sqlite  what a member of a group had before it was replaced; for whoever wants to look
 """
 
 import fcntl
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import blake2s
+from itertools import count
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,7 +21,7 @@ import msgspec
 
 from ..messages import ClusterSpec, NodeSpec
 from ..raft.core import Restored
-from .base import StorageBroken, StorageDamaged
+from .base import MEND_NODE, StorageBroken, StorageDamaged
 from .sqlite import SqliteStorage, sync_folder
 
 __all__ = ["FORMAT", "ClusterFolder", "DataFolder", "HomeFile", "node_file"]
@@ -47,6 +49,8 @@ class HomeFile(msgspec.Struct, frozen=True, kw_only=True):
     """How often the program has started on these files."""
     told: int = 0
     """What happened up to this entry of the log is told; after a crash it may be more."""
+    left: int = 0
+    """The highest incarnation of those that left. Files written before there was this field have 0."""
 
 
 class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,14 +121,31 @@ class ClusterFolder:
         fresh.replace(self._home)
         sync_folder(self.path)
 
-    def storage(self, cluster: str, node: str, initial: Restored | None) -> SqliteStorage:
-        """A node's; `initial` None: it was made before, so its file must be there."""
-        return SqliteStorage(node_file(self.path, node), cluster, node, initial)
+    def storage(
+        self, cluster: str, node: str, initial: Restored | None, above: int = 0, mend: str = MEND_NODE
+    ) -> SqliteStorage:
+        """A node's; `initial` None: it was made before, so its file must be there. The rest: see SqliteStorage."""
+        return SqliteStorage(node_file(self.path, node), cluster, node, initial, above, mend)
 
     def forget(self, node: str) -> None:
         """A node has left for good; what is left of its log would only mislead. Raises StorageBroken."""
         with _broken(f"{node_file(self.path, node)} could not be removed"):
             _remove(node_file(self.path, node))
+
+    def set_aside(self, node: str) -> Path | None:
+        """A node begins anew: its file gets another name, which is returned; None: it is gone. Raises StorageBroken."""
+        file = node_file(self.path, node)
+        with _broken(f"{file} could not be set aside"):
+            if not file.exists():
+                return None
+            numbered = (file.with_name(f"{file.stem}.replaced-{number}.sqlite") for number in count(1))
+            aside = next(name for name in numbered if not name.exists())
+            # The file itself goes first: without the log beside it, it would pass for what it was earlier.
+            for end in ("", "-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    file.with_name(file.name + end).rename(aside.with_name(aside.name + end))
+            sync_folder(self.path)
+        return aside
 
     def destroy(self) -> None:
         """The cluster was removed. home.json goes first: without it the rest is nobody's. Raises StorageBroken."""

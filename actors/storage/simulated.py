@@ -42,8 +42,14 @@ class SimulatedStorage:
     `save`, `save_many` and `save_snapshot` write and sync; through `unsynced` they only write, and `sync` is apart.
     """
 
-    def __init__(self, initial: Restored, faults: DiskFaults = DiskFaults()) -> None:  # noqa: B008 (frozen)
+    def __init__(
+        self,
+        initial: Restored,
+        faults: DiskFaults = DiskFaults(),  # noqa: B008 (frozen)
+        mend: str = "remove the node and add it again",
+    ) -> None:
         self.faults = faults
+        self._mend = mend
         self._file = bytearray(_record(initial))
         self._synced = len(self._file)
         self._starts = 0
@@ -190,9 +196,7 @@ class SimulatedStorage:
         walked = self._walk()
         end = _end_of(*walked[-1]) if walked else 0
         if not walked or any(self._at(at) is not None for at in range(end + 1, len(self._file))):
-            raise StorageDamaged(
-                f"the simulated disk is damaged at byte {end}; remove the node and add it again"
-            )
+            raise StorageDamaged(f"the simulated disk is damaged at byte {end}; {self._mend}")
         return [data for _, data in walked], end
 
 

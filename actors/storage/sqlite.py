@@ -19,7 +19,7 @@ import msgspec
 from ..raft.core import Restored
 from ..raft.events import HardState, Persist, Snapshot
 from ..raft.membership import InvalidMembership, Membership
-from .base import StorageBroken, StorageDamaged, joined, membership_before
+from .base import MEND_NODE, StorageBroken, StorageDamaged, joined, membership_before
 from .wal import check_wal
 
 __all__ = ["FORMAT", "SqliteStorage", "copy_storage", "sync_folder"]
@@ -74,12 +74,26 @@ class _Mark(msgspec.Struct, frozen=True, kw_only=True):
 class SqliteStorage:
     """One member's file. `initial` is what a fresh one begins with; None: the file must be there.
 
-    A file of another cluster or node is refused, so that a mixed-up folder never becomes a mixed-up vote.
+    A file of another cluster or node is refused, so that a mixed-up folder never becomes a mixed-up vote. The starts of
+    a fresh one are counted from a number higher than `above`, which its namesakes have not reached. `mend` says what to
+    do about damage.
     """
 
-    def __init__(self, path: Path, cluster: str, node: str, initial: Restored | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        cluster: str,
+        node: str,
+        initial: Restored | None,
+        above: int = 0,
+        mend: str = MEND_NODE,
+    ) -> None:
         self.path = path
         self.syncs = 0
+        self.incarnation = 0
+        """Of the last start; 0 before there was one."""
+        self._above = above
+        self._mend = mend.format(node=node)
         self._member = _Member(cluster=cluster, node=node)
         self._initial = initial
         self._database: sqlite3.Connection | None = None
@@ -91,8 +105,8 @@ class SqliteStorage:
 
     def load(self) -> Restored:
         self.close()
-        check_wal(self.path)
         with self._reading():
+            self._check_wal()
             database = self._open()
             if self._is_fresh(database):
                 self._create(database)
@@ -107,9 +121,12 @@ class SqliteStorage:
     def start(self, at_least: int) -> int:
         with self._transaction() as database:
             before = self._fact(database, "incarnation", int)
-            # The clock lets a node that was removed and added again, in a new file, not pass for its former self.
-            incarnation = max(before + 1, at_least) if before else max(int(time.time()), at_least)
+            # A node that was removed and added again, in a new file, must not pass for its former self. Its starts are
+            # counted from the clock on; that may have been set back, or it is another host's.
+            fresh = max(int(time.time()), self._above + 1)
+            incarnation = max(before + 1 if before else fresh, at_least)
             _put(database, "incarnation", incarnation)
+        self.incarnation = incarnation
         return incarnation
 
     def save(self, persist: Persist) -> None:
@@ -220,6 +237,9 @@ class SqliteStorage:
             if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
                 raise StorageBroken(f"{self.path} cannot be read: {error}; {_advice(error)}") from error
             raise self._damaged(str(error)) from error
+        except OSError as error:
+            self.close()
+            raise StorageBroken(f"{self.path} cannot be read: {error}; {_advice(error)}") from error
         except UnicodeDecodeError as error:
             # sqlite's own text, of a schema or of a complaint, was changed.
             self.close()
@@ -235,6 +255,12 @@ class SqliteStorage:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         return database
+
+    def _check_wal(self) -> None:
+        try:
+            check_wal(self.path)
+        except StorageDamaged as error:
+            raise StorageDamaged(f"{error}; {self._mend}") from None
 
     def _check_owner(self, database: sqlite3.Connection) -> None:
         application = database.execute("PRAGMA application_id").fetchone()[0]
@@ -360,11 +386,7 @@ class SqliteStorage:
             raise self._damaged(f"its {name} is not readable: {error}") from None
 
     def _damaged(self, what: str) -> StorageDamaged:
-        return StorageDamaged(
-            f"{self.path} is damaged: {what}; node {self._member.node} takes no part until it is mended: "
-            "remove the node and add it again, and the others give it the state; "
-            "or stop the program and put a backup into an empty folder with raftyard restore"
-        )
+        return StorageDamaged(f"{self.path} is damaged: {what}; {self._mend}")
 
 
 def _rows(first: int, terms: Sequence[int], payloads: Sequence[bytes]) -> list[tuple[int, int, bytes, int]]:
