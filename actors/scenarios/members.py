@@ -40,7 +40,7 @@ class MemberVerbs(Stage):
         self._downs: dict[str, dict[str, dict[int, None]]] = {}
         self._pauses: dict[str, dict[str, dict[int, None]]] = {}
         self._disks: dict[str, dict[str, dict[int, dict[str, Any]]]] = {}
-        self._clocks: dict[str, dict[str, None]] = {}
+        self._clocks: dict[str, dict[str, dict[int, float | None]]] = {}
 
     @property
     def _down_by(self) -> dict[str, dict[int, None]]:
@@ -55,7 +55,8 @@ class MemberVerbs(Stage):
         return self._disks.setdefault(self.cluster, {})
 
     @property
-    def _wrong_clocks(self) -> dict[str, None]:
+    def _clock_layers(self) -> dict[str, dict[int, float | None]]:
+        """Rates by node and fault; None where it only leapt."""
         return self._clocks.setdefault(self.cluster, {})
 
     # -- crashing
@@ -299,32 +300,36 @@ class MemberVerbs(Stage):
         rate: float | None = None,
         for_: str | float | None = None,
     ) -> Fault:
-        """Let the clocks of nodes leap forwards, or go `rate` times as fast. Undone, they go right again from where
-        they are: time never goes back. What a node measures is wrong by that, and so are its timers."""
-        nodes = self.nodes_of(of)
+        """Let the clocks of nodes leap forwards, or go `rate` times as fast; of several faults the last counts. When all
+        are undone, they go right again from where they are: time never goes back. What a node measures is wrong by that, and so are its timers."""
+        nodes, number = self.nodes_of(of), self.new_number()
         leap_ns = 0 if leap is None else ns_of(leap)
         for node in nodes:
-            for actor in _ACTORS:
-                self.system.set_clock(actor(self.cluster, node), leap_ns=leap_ns, rate=rate or 1.0)
-        self._wrong_clocks.update(dict.fromkeys(nodes))
+            self._clock_layers.setdefault(node, {})[number] = rate
+            self._set_clock(node, leap_ns)
 
         def undo() -> None:
             for node in nodes:
-                self._set_right(node)
+                layers = self._clock_layers.get(node, {})
+                if number in layers:
+                    del layers[number]
+                    self._set_clock(node)
 
         return self.fault("clock", nodes, undo, for_)
 
-    def _set_right(self, node: str) -> None:
-        self._wrong_clocks.pop(node, None)
+    def _set_clock(self, node: str, leap_ns: int = 0) -> None:
+        """To the rate of the last fault in force that has one."""
+        rates = [rate for rate in self._clock_layers.get(node, {}).values() if rate is not None]
         for actor in _ACTORS:
-            self.system.set_clock(actor(self.cluster, node), rate=1.0)
+            self.system.set_clock(actor(self.cluster, node), leap_ns=leap_ns, rate=rates[-1] if rates else 1.0)
 
     # -- at the end
 
     def mend(self) -> None:
         """Start what is down, resume what is paused, make every disk good and every clock go right."""
-        for node in list(self._wrong_clocks):
-            self._set_right(node)
+        for node in [node for node, layers in self._clock_layers.items() if layers]:
+            self._clock_layers.pop(node)
+            self._set_clock(node)
         for node in [node for node, holders in self._down_by.items() if holders]:
             self._down_by.pop(node)
             self._start(node)

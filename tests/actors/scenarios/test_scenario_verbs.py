@@ -482,6 +482,32 @@ def test_a_clock_that_is_too_fast_rings_early_and_is_set_right_without_going_bac
     sim.settle()
 
 
+def test_of_clock_faults_that_overlap_the_last_one_counts_until_it_ends(sim: Simulation):
+    node = sim.leader()
+    clock = sim.inside.member(node).context
+
+    def rate() -> float:
+        began = clock.now(), sim.now
+        sim.wait("500ms")
+        return round((clock.now() - began[0]) / (sim.now - began[1]), 3)
+
+    sim.clock(node, rate=3.0, for_="2s")
+    outer = sim.clock(node, rate=2.0)
+    assert rate() == 2.0
+    sim.wait("2s")
+    assert rate() == 2.0, "the first has ended, the second has not"
+    sim.clock(node, rate=5.0, for_="1s")
+    sim.clock(node, leap="1s", for_="100ms")
+    assert rate() == 5.0, "a leap changes no rate, nor does its end"
+    sim.wait("1s")
+    assert rate() == 2.0
+    outer.undo()
+    assert rate() == 1.0
+    sim.clock(node, rate=2.0)
+    sim.calm()
+    assert rate() == 1.0
+
+
 def test_a_call_that_is_refused_fails_its_step(sim: Simulation):
     with pytest.raises(StepFailed, match="submit: the number of replicas is missing"):
         sim.submit({"container": {"name": "web"}})
