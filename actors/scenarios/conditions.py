@@ -96,7 +96,10 @@ def _condition(
     wanted: Wanted | None, expected: dict[str, Any]
 ) -> Expression | Expectation | Callable[[View], Any]:
     if wanted is None:
-        return Expectation(**expected)
+        made = Expectation(**expected)
+        if made == Expectation() or made.replicas == {} or made.roles == {}:
+            raise ValueError("nothing is expected; write a condition, or replicas, leader, leaders, nodes or roles")
+        return made
     return Expression(wanted) if isinstance(wanted, str) else wanted
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -221,13 +222,11 @@ class MemberVerbs(Stage):
 
     def transfer(self, target: Target, *, within: str | float = "5s") -> None:
         """Hand the leadership to a node. Raises StepFailed where it does not lead in time."""
-        nodes = self.nodes_of(target)
-        if len(nodes) != 1:
-            raise StepFailed(f"transfer: the leadership goes to one node, not to {', '.join(nodes)}")
-        self.system.send(cluster_actor(self.cluster), TransferRequest(target=nodes[0]))
+        node = self.node_of(target, "transfer: the leadership goes to")
+        self.system.send(cluster_actor(self.cluster), TransferRequest(target=node))
         within_ns = ns_of(within)
-        if not self.pass_until(self.now_ns + within_ns, lambda: self.view.leader == nodes[0]):
-            raise StepFailed(f"transfer: {nodes[0]} does not lead within {within_ns / 1e9:g} s")
+        if not self.pass_until(self.now_ns + within_ns, lambda: self.view.leader == node):
+            raise StepFailed(f"transfer: {node} does not lead within {within_ns / 1e9:g} s")
 
     # -- disks
 
@@ -248,6 +247,8 @@ class MemberVerbs(Stage):
             raise StepFailed(
                 "disk: the nodes keep everything in memory; start the cluster with simulated disks"
             )
+        if slow is None and full is None and failing is None and not lose_power and not flip_bit:
+            raise ValueError("disk: nothing happens; add slow, full, failing, lose_power or flip_bit")
         nodes, number = self.nodes_of(of), self.new_number()
         changed: dict[str, Any] = {}
         if slow is not None:
@@ -302,6 +303,10 @@ class MemberVerbs(Stage):
     ) -> Fault:
         """Let the clocks of nodes leap forwards, or go `rate` times as fast; of several faults the last counts. When all
         are undone, they go right again from where they are: time never goes back. What a node measures is wrong by that, and so are its timers."""
+        if leap is None and rate is None:
+            raise ValueError("clock: nothing happens; add leap or rate")
+        if rate is not None and not 0 < rate < math.inf:
+            raise ValueError(f"clock: a clock never goes back and never stands still; write a rate above 0, not {rate!r}")
         nodes, number = self.nodes_of(of), self.new_number()
         leap_ns = 0 if leap is None else ns_of(leap)
         for node in nodes:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from ..control import check_schedule, check_schedules
+from ..messages import EVENT_KINDS
 from ..state.calls import InvalidCall, service_requests
 from ..state.compose_reading import read_stack
 from ..state.node_reading import check_words
@@ -23,7 +24,6 @@ from .format import (
     FOR_ALL,
     GROUPS,
     MODIFIERS,
-    NAME,
     VERBS,
     Chaos,
     ClockFault,
@@ -44,7 +44,6 @@ __all__ = ["read_scenario", "read_scenario_file"]
 
 SECTIONS = ("scenario", "version", "about", "seed", "clock", "cluster", "always", "steps", "chaos")
 VERSION = 1
-_NAME = re.compile(NAME)
 _WRONG = object()
 
 
@@ -160,7 +159,7 @@ class _Reader:
         return tuple(dict.fromkeys(names))
 
     def _chaos(self, value: dict[str, Any]) -> Chaos | None:
-        chaos = self._field(value, "chaos", Chaos | None, None)
+        chaos = self._field(value, "chaos", Chaos, None)
         if not isinstance(chaos, Chaos):
             return None
         for verb in chaos.faults:
@@ -182,8 +181,9 @@ class _Reader:
 
     def _steps(self, value: dict[str, Any]) -> tuple[Step, ...]:
         listed = value.get("steps", [])
-        if "steps" not in value and "chaos" not in value:
-            self._wrong((), "nothing happens; add `steps:` or `chaos:`")
+        if listed == [] and "chaos" not in value:
+            path = ("steps",) if "steps" in value else ()
+            self._wrong(path, "nothing happens; add " + ("a step" if path else "`steps:`") + " or `chaos:`")
         if not isinstance(listed, list):
             self._wrong(("steps",), "the steps are a list: each begins with `- `")
             return ()
@@ -270,20 +270,9 @@ class _Reader:
         match verb:
             case "add":
                 name = argument.name if isinstance(argument, NewNode) else argument
-                if name is not None and not _NAME.fullmatch(name):
-                    self._wrong(path, f"{name!r} is no name for a node; use letters, digits, _ and .")
                 self.nodes.append(name or _next_name(self.nodes))
             case "partition" if isinstance(argument, list):
                 self._partition(argument, path)
-            case "transfer":
-                if not isinstance(argument, str) or argument in (
-                    "leader",
-                    "minority",
-                    "majority",
-                    "all",
-                    "random",
-                ):
-                    self._wrong(path, "the leadership goes to one node; name it, or write follower")
             case "disk":
                 self._disk(argument, path)
             case "label":
@@ -319,6 +308,9 @@ class _Reader:
     def _condition(self, text: str, path: Path) -> Any:
         try:
             made = Expression(text)
+            for kind in made.kinds:
+                if kind not in EVENT_KINDS:
+                    self._wrong(path, f"no event is of the kind {kind!r}{nearest(kind, EVENT_KINDS)}")
             if self.knows_nodes:
                 self.asked += [(name, path) for name in made.nodes]
             return made
@@ -364,10 +356,12 @@ class _Reader:
             for inner, name in enumerate(group):
                 if first.setdefault(name, at) != at:
                     self._wrong((*path, at, inner), f"{name} stands in two groups; name each node once")
-                elif name == "all" and len(groups) > 1:
+                elif name == "all":
                     self._wrong((*path, at, inner), "all leaves nobody for another group; name the nodes of each")
         if not first:
             self._wrong(path, "no group has a node; name the nodes of at least one")
+        elif self.knows_nodes and len(set(first.values())) == 1 and first.keys() >= set(self.nodes):
+            self._wrong(path, "every node is in one group, so nothing is cut; leave one out, or make two groups")
 
     # -- types
 
@@ -392,7 +386,9 @@ class _Reader:
             inner = get_args(kind)[0]
             return [self._converted(item, inner, (*path, at)) for at, item in enumerate(value)]
         if get_origin(kind) is dict and isinstance(value, dict):
-            inner = get_args(kind)[1]
+            key_kind, inner = get_args(kind)
+            for key in value if get_origin(key_kind) is Annotated else ():
+                self._key(key, key_kind, (*path, key))
             return {key: self._converted(item, inner, (*path, key)) for key, item in value.items()}
         if get_origin(kind) is Literal and value not in get_args(kind):
             is_text = isinstance(value, str)
@@ -413,12 +409,15 @@ class _Reader:
             except msgspec.ValidationError:
                 self._wrong(path, f"{shown(value)} is not {extra['means']}")
                 return _WRONG
-        if get_origin(get_args(kind)[0]) is UnionType and isinstance(value, list):
+        plain = get_args(kind)[0]
+        if get_origin(plain) in (Union, UnionType) and isinstance(value, list):
             if not value:
                 self._wrong(path, f"the list is empty, so nothing is meant; name {extra['expects']}")
                 return _WRONG
             one = Annotated[str, *kind.__metadata__]
             return [self._annotated(item, one, (*path, at)) for at, item in enumerate(value)]
+        if get_origin(plain) in (list, dict) and isinstance(value, get_origin(plain)):
+            return self._collection(value, kind, extra, path)
         try:
             converted = msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
@@ -428,8 +427,19 @@ class _Reader:
         match extra.get("is"):
             case "target":
                 self._target(value, path)
+                if value in extra.get("but_not", ()):
+                    self._wrong(path, extra["why"])
             case "links":
                 self._links(value, path)
+        return converted
+
+    def _collection(self, value: Any, kind: Any, extra: dict[str, Any], path: Path) -> Any:
+        """A list or a mapping, item by item; then what is asked of it as a whole."""
+        if not value and "empty" in extra:
+            self._wrong(path, extra["empty"])
+            return _WRONG
+        converted = self._convert(value, get_args(kind)[0], path)
+        match extra.get("is"):
             case "submission":
                 self._submission(value, path)
             case "deployment":
@@ -438,6 +448,13 @@ class _Reader:
                 for service, spec in value.items():
                     self._spec(service, spec, (*path, service))
         return converted
+
+    def _key(self, key: str, kind: Any, path: Path) -> None:
+        try:
+            msgspec.convert(key, kind)
+        except msgspec.ValidationError:
+            means = next(meta.extra["means"] for meta in kind.__metadata__ if meta.extra)
+            self._wrong(path, f"{shown(key)} is not {means}", key=True)
 
     def _spec(self, service: str, spec: Any, path: Path) -> None:
         try:
