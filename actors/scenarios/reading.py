@@ -395,6 +395,8 @@ class _Reader:
             said = f"{value!r} is not known here{nearest(value, get_args(kind))}" if is_text else None
             self._wrong(path, said or f"expected {words_for(kind)}, got {shown(value)}")
             return _WRONG
+        if kind is int:
+            value = _whole(value)
         try:
             return msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
@@ -418,6 +420,8 @@ class _Reader:
             return [self._annotated(item, one, (*path, at)) for at, item in enumerate(value)]
         if get_origin(plain) in (list, dict) and isinstance(value, get_origin(plain)):
             return self._collection(value, kind, extra, path)
+        if plain is int:
+            value = _whole(value)
         try:
             converted = msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
@@ -505,6 +509,11 @@ class _Reader:
         ):
             return _WRONG
         return kind(**found)
+
+
+def _whole(value: Any) -> Any:
+    """5.0 is a whole number, as JSON Schema has it."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _next_name(nodes: list[str]) -> str:
