@@ -23,6 +23,7 @@ from .format import (
     FAULTS,
     FOR_ALL,
     GROUPS,
+    MAX_NODES,
     MODIFIERS,
     VERBS,
     Chaos,
@@ -89,8 +90,13 @@ class _Reader:
         cluster = self._field(value, "cluster", ClusterShape, ClusterShape())
         cluster = ClusterShape() if cluster is _WRONG else cluster
         self._timeouts(cluster.raft)
-        self.nodes = [f"node_{number}" for number in range(cluster.nodes)]
-        self.has_disks = cluster.disks is not None
+        # Of a cluster with other mistakes, too: no further ones are made of them.
+        said = value.get("cluster")
+        said = said if isinstance(said, dict) else {}
+        many = said.get("nodes")
+        is_many = isinstance(many, int) and not isinstance(many, bool) and 1 <= many <= MAX_NODES
+        self.nodes = [f"node_{number}" for number in range(many if is_many else cluster.nodes)]
+        self.has_disks = said.get("disks") is not None
         clock = self._field(value, "clock", Literal["virtual", "live"], "virtual")
         conditions: list[tuple[Path, Expression]] = []
         scenario = Scenario(
@@ -145,9 +151,14 @@ class _Reader:
             self._wrong(("cluster", "raft", "lease_reads"), "lease_reads needs check_quorum: true")
 
     def _always(self, value: dict[str, Any], conditions: list[tuple[Path, Expression]]) -> tuple[str, ...]:
-        listed = self._field(value, "always", list[str], [])
+        listed = value.get("always", [])
+        if not isinstance(listed, list):
+            self._wrong(("always",), f"expected {words_for(list[str])}, got {shown(listed)}")
+            return ()
         names: list[str] = []
-        for at, text in enumerate([] if listed is _WRONG else listed):
+        for at, text in enumerate(listed):
+            if self._convert(text, str, ("always", at)) is _WRONG:
+                continue
             if text in CHECKERS:
                 names.append(text)
             elif re.fullmatch(r"[\w-]+", text):
@@ -160,9 +171,12 @@ class _Reader:
 
     def _chaos(self, value: dict[str, Any]) -> Chaos | None:
         chaos = self._field(value, "chaos", Chaos, None)
-        if not isinstance(chaos, Chaos):
+        said = value.get("chaos")
+        if not isinstance(said, dict):
             return None
-        for verb in chaos.faults:
+        # What can be told of its parts is told also where others of them are wrong.
+        faults = said.get("faults")
+        for verb in faults if isinstance(faults, dict) else ():
             if verb not in FAULTS:
                 self._wrong(
                     ("chaos", "faults", verb),
@@ -171,8 +185,10 @@ class _Reader:
                 )
             elif verb == "disk" and not self.has_disks:
                 self._wrong(("chaos", "faults", verb), "disk faults need `cluster: {disks: {}}`", key=True)
-        if not ns_of(chaos.every):
+        if _is_no_time(said.get("every")):
             self._wrong(("chaos", "every"), "no time passes between faults; write more than 0s")
+        if not isinstance(chaos, Chaos):
+            return None
         if not any(chaos.faults.values()) and not chaos.clients:
             self._wrong(("chaos", "faults"), "every weight is 0; give one fault a weight")
         return chaos
@@ -203,6 +219,10 @@ class _Reader:
             if verbs or all(key in MODIFIERS for key in value):
                 found = f"found {', '.join(verbs)}" if verbs else "found none"
                 self._wrong(path, f"a step has exactly one verb, {found}")
+            for word in value:
+                kind = VERBS[word].argument if word in VERBS else MODIFIERS.get(word)
+                if kind is not None:
+                    self._convert(value[word], kind, (*path, word))
             return None
         verb = verbs[0]
         words = self._modifiers(value, verb, path)
@@ -217,6 +237,7 @@ class _Reader:
         argument = self._convert(value[verb], VERBS[verb].argument, (*path, verb))
         line, column = self.document.place((*path, verb), key=True)
         if argument is _WRONG:
+            self._parts(verb, value[verb], (*path, verb))
             return None
         self._note_clusters(verb, argument, here)
         condition = self._meaning(verb, argument, (*path, verb))
@@ -288,6 +309,22 @@ class _Reader:
                     return self._condition(argument, path)
                 return self._expectation(argument, path)
         return None
+
+    def _parts(self, verb: str, said: Any, path: Path) -> None:
+        """What can be told of the parts of an argument that is wrong in others."""
+        if verb == "disk" and not self.has_disks:
+            self._wrong(path, "disk faults need simulated disks; add `disks: {}` to `cluster`")
+        if not isinstance(said, dict):
+            return
+        if verb == "label":
+            for target in said:
+                self._target(target, (*path, target), key=True)
+        if verb in ("eventually", "never", "expect"):
+            roles, leader = said.get("roles"), said.get("leader")
+            for node in roles if isinstance(roles, dict) else ():
+                self._node(node, (*path, "roles", node), key=True)
+            if isinstance(leader, str):
+                self._node(leader, (*path, "leader"))
 
     def _disk(self, fault: DiskFault, path: Path) -> None:
         if not self.has_disks:
@@ -449,14 +486,14 @@ class _Reader:
             case "deployment":
                 self._deployment(value, path)
             case "specs":
+                named = get_args(get_args(kind)[0])[0]
                 for service, spec in value.items():
-                    self._spec(service, spec, (*path, service))
+                    if _is(service, named):  # else that is told already
+                        self._spec(service, spec, (*path, service))
         return converted
 
     def _key(self, key: str, kind: Any, path: Path) -> None:
-        try:
-            msgspec.convert(key, kind)
-        except msgspec.ValidationError:
+        if not _is(key, kind):
             means = next(meta.extra["means"] for meta in kind.__metadata__ if meta.extra)
             self._wrong(path, f"{shown(key)} is not {means}", key=True)
 
@@ -481,7 +518,7 @@ class _Reader:
         stack = value.get("stack")
         if not isinstance(stack, str):
             self._wrong(path, "'stack' is missing: the name of the stack")
-            return
+            stack = "stack"
         try:
             read = read_stack(stack, {key: item for key, item in value.items() if key != "stack"})
             check_schedules(stack, read.services)
@@ -509,6 +546,21 @@ class _Reader:
         ):
             return _WRONG
         return kind(**found)
+
+
+def _is(value: Any, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _is_no_time(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and not ns_of(value)
+    except ValueError:
+        return False  # it is told already
 
 
 def _whole(value: Any) -> Any:

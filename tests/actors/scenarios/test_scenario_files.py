@@ -193,6 +193,39 @@ def test_every_mistake_of_a_file_is_found_at_once_in_its_order():
     assert [mistake.split(":")[1] for mistake in found] == ["3", "3", "5", "6"]
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (
+            "always: [raf, 'leader = 1', 3]\nsteps: [{wait: 1s}]",
+            ["unknown promise 'raf'", "not a condition", "expected a text, got 3"],
+        ),
+        (
+            "chaos: {for: soon, every: 0s, clients: x, faults: {cutt: 1, crash: -1, disk: 1}}",
+            [
+                "'soon' is not a time",
+                "no time passes between faults",
+                "expected a whole number, got 'x'",
+                "no random fault 'cutt'",
+                "expected a number >= 0.0, got -1",
+                "disk faults need",
+            ],
+        ),
+        ("steps:\n  - expect: {leader: nod_1, leaders: x}", ["no node 'nod_1'", "expected a whole number, got 'x'"]),
+        ("steps:\n  - label: {nod_1: {a: 1}}", ["no node 'nod_1'", "expected a text, got 1"]),
+        ("steps:\n  - disk: {slow: 5}", ["disk faults need simulated disks", "5 is not a time"]),
+        ("steps:\n  - {heel: all, for: 4}", ["unknown word 'heel'", "4 is not a time"]),
+        ("steps:\n  - {isolate: nod_1, crash: one}", ["a step has exactly one verb", "no node 'nod_1'"]),
+        ("cluster: {nodes: 7, capcity: 3, disks: {}}\nsteps:\n  - disk: {of: node_6, full: true}", ["unknown word"]),
+        ("steps:\n  - update: {w w: {}, web: {imge: x}}", ["'w w' is not a name", "unknown field imge"]),
+    ],
+)
+def test_every_mistake_is_found_also_beside_others_and_none_that_only_follows(text: str, found: list[str]):
+    told = mistakes(f"scenario: t\nversion: 1\n{text}")
+    for one, expected in zip(told, found, strict=True):
+        assert expected in one
+
+
 def test_a_file_that_cannot_be_read_is_a_mistake_too(tmp_path):
     with pytest.raises(WrongScenario, match="missing.yaml:1:1: cannot be read: No such file"):
         read_scenario_file(tmp_path / "missing.yaml")
