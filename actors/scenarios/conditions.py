@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .document import nearest
 from .expressions import Expression
 from .format import Expectation, shown_argument
 from .quantities import ns_of
@@ -96,6 +97,9 @@ def _condition(
     wanted: Wanted | None, expected: dict[str, Any]
 ) -> Expression | Expectation | Callable[[View], Any]:
     if wanted is None:
+        for word in expected:
+            if word not in Expectation.__struct_fields__:
+                raise TypeError(f"unknown word {word!r}{nearest(word, Expectation.__struct_fields__)}")
         made = Expectation(**expected)
         if made == Expectation() or made.replicas == {} or made.roles == {}:
             raise ValueError("nothing is expected; write a condition, or replicas, leader, leaders, nodes or roles")

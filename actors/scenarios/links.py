@@ -222,7 +222,7 @@ class LinkVerbs(Stage):
         return pairs if one_way else list(dict.fromkeys(p for a, b in pairs for p in ((a, b), (b, a))))
 
     def _ends(self, source: str, target: str, names: list[str]) -> tuple[list[str], list[str]]:
-        """Which nodes stand on both sides. What is drawn for one side is another node than the one on the other side."""
+        """Which nodes stand on both sides; what is drawn for one of them is no node of the other."""
         drawn = [word for word in ("one", "follower") if word not in names]
         if target in drawn:
             sources = self.nodes_of(source)

@@ -301,12 +301,13 @@ class MemberVerbs(Stage):
         rate: float | None = None,
         for_: str | float | None = None,
     ) -> Fault:
-        """Let the clocks of nodes leap forwards, or go `rate` times as fast; of several faults the last counts. When all
-        are undone, they go right again from where they are: time never goes back. What a node measures is wrong by that, and so are its timers."""
+        """Let the clocks of nodes leap forwards, or go `rate` times as fast; of several rates the last counts. When
+        all are undone, they go right again from where they are: time never goes back. What a node measures is wrong by
+        that, and so are its timers."""
         if leap is None and rate is None:
             raise ValueError("clock: nothing happens; add leap or rate")
         if rate is not None and not 0 < rate < math.inf:
-            raise ValueError(f"clock: a clock never goes back and never stands still; write a rate above 0, not {rate!r}")
+            raise ValueError(f"clock: a clock never goes back or stands still; write a rate above 0, not {rate!r}")
         nodes, number = self.nodes_of(of), self.new_number()
         leap_ns = 0 if leap is None else ns_of(leap)
         for node in nodes:

@@ -289,6 +289,15 @@ def test_what_does_nothing_is_no_step_in_python(sim: Simulation, does_nothing, s
         does_nothing(sim)
 
 
+def test_a_word_that_is_wrong_in_python_is_answered_with_the_nearest(sim: Simulation):
+    with pytest.raises(TypeError, match="unknown word 'ndes'; did you mean 'nodes'?"):
+        Simulation(ndes=3)
+    with pytest.raises(TypeError, match="unknown word 'replica'; did you mean 'replicas'?"):
+        sim.expect(replica={"web": 3})
+    with pytest.raises(ValueError, match="deploy: 'stack' is missing: the name of the stack"):
+        sim.deploy({})
+
+
 def test_a_disk_fault_that_does_nothing_is_none(disks: Simulation):
     with pytest.raises(ValueError, match="disk: nothing happens; add slow, full"):
         disks.disk("node_1")
