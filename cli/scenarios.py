@@ -78,9 +78,9 @@ def _run(files: tuple[str, ...], **options: Any) -> None:
         name: options[name] for name in ("events", "html", "trace", "shiviz") if options[name] is not None
     }
     if options["seeds"] is not None:
-        for word in (*reports, *(name for name in ("junit", "clock", "url") if options[name] is not None)):
+        for word in (*reports, *(name for name in ("junit", "url") if options[name] is not None)):
             raise click.UsageError(f"--{word} is of a single run, not of a campaign (--seeds)")
-        passed = [_campaign(file, options) for file in files]
+        passed = [_campaign(read, options) for read in _read_all(files)]
     else:
         for word in ("jobs", "dask", "shrunk"):
             if options[word] is not None:
@@ -94,21 +94,18 @@ def _run(files: tuple[str, ...], **options: Any) -> None:
 
 
 def _play(files: tuple[str, ...], options: dict[str, Any], reports: dict[str, Path]) -> list[bool]:
-    from raftyard.actors.scenarios import Interrupted, WrongScenario, play, told
+    from raftyard.actors.scenarios import Interrupted, play, told
 
     outcomes = []
+    scenarios = _read_all(files, is_outside=options["url"] is not None)
     door = _door(options)
-    for file in files:
-        read = _read(file)
+    for read in scenarios:
         with _quiet(), signals_raise():
             with_messages = bool(reports.keys() - {"events"})
             try:
                 outcome = play(
                     read, seed=options["seed"], clock=options["clock"], with_messages=with_messages, door=door
                 )
-            except WrongScenario as error:
-                click.echo(str(error), err=True)
-                sys.exit(_WRONG)
             except Interrupted as ended:
                 _tell_interrupted(read, ended)
         outcomes.append(outcome)
@@ -160,10 +157,13 @@ def _api(url: str, token: str | None) -> Api:
     return api
 
 
-def _campaign(file: str, options: dict[str, Any]) -> bool:
+def _campaign(scenario: Scenario, options: dict[str, Any]) -> bool:
+    from msgspec.structs import replace
+
     from raftyard.actors.scenarios import run_campaign
 
-    scenario = _read(file)
+    clock = options["clock"] or scenario.clock
+    scenario = replace(scenario, clock=clock)
     text = Path(scenario.file).read_text(encoding="utf-8")
     first = options["seed"] or 0
     seeds = range(first, first + options["seeds"])
@@ -171,7 +171,7 @@ def _campaign(file: str, options: dict[str, Any]) -> bool:
     with signals_raise():
         try:
             with _executor(options["dask"], options["jobs"]) as executor:
-                campaign = run_campaign(text, scenario.file, seeds, executor, progress=shown.show)
+                campaign = run_campaign(text, scenario.file, seeds, executor, clock=clock, progress=shown.show)
         except Stopped as stopped:
             shown.end()
             _tell_campaign(f"stopped by {stopped}:", scenario, first, shown.campaign)
@@ -190,10 +190,11 @@ def _campaign(file: str, options: dict[str, Any]) -> bool:
 
 
 def _tell_campaign(how: str, scenario: Scenario, first: int, campaign: Campaign) -> None:
+    kind = "real" if scenario.clock == "live" else "virtual"
     click.echo(f"{how} {scenario.title}")
     click.echo(
         f"  {campaign.done} of {campaign.seeds} seeds from {first}, {campaign.rate:.1f} a second, "
-        f"{campaign.virtual_s:.0f} s of virtual time, {campaign.cpu_s:.1f} s of CPU"
+        f"{campaign.virtual_s:.0f} s of {kind} time, {campaign.cpu_s:.1f} s of CPU"
     )
     if not campaign.passed:
         seed, promise, reason = campaign.failures[0]
@@ -391,18 +392,11 @@ def _record(log: Path, url: str, token: str | None, for_s: float) -> None:
 @_FILES
 def _check(files: tuple[str, ...]) -> None:
     """Find every mistake in scenario files, with its place and the nearest right word."""
-    from raftyard.actors.scenarios import WrongScenario, read_scenario_file
-
-    wrong = 0
-    for file in files:
-        try:
-            read_scenario_file(file)
-        except WrongScenario as error:
-            wrong += len(error.mistakes)
-            click.echo(str(error), err=True)
-        else:
+    found = [_read_or_tell(file) for file in files]
+    for file, read in zip(files, found, strict=True):
+        if read is not None:
             click.echo(f"{file}: ok")
-    sys.exit(_WRONG if wrong else 0)
+    sys.exit(_WRONG if None in found else 0)
 
 
 @scenario.command("list")
@@ -441,13 +435,31 @@ def _schema() -> None:
 
 
 def _read(file: str) -> Scenario:
+    return _read_all((file,))[0]
+
+
+def _read_all(files: tuple[str, ...], *, is_outside: bool = False) -> list[Scenario]:
+    """All of them, before the first is played; or the mistakes of all."""
+    found = [_read_or_tell(file, is_outside=is_outside) for file in files]
+    scenarios = [read for read in found if read is not None]
+    if len(scenarios) < len(found):
+        sys.exit(_WRONG)
+    return scenarios
+
+
+def _read_or_tell(file: str, *, is_outside: bool = False) -> Scenario | None:
+    """A file or a story; None where its mistakes were told, also those for a cluster that runs already."""
     from raftyard.actors.scenarios import WrongScenario, find_scenario, read_scenario_file
+    from raftyard.actors.scenarios.running import check_outside
 
     try:
-        return read_scenario_file(find_scenario(file))
+        read = read_scenario_file(find_scenario(file))
+        if is_outside:
+            check_outside(read)
     except FileNotFoundError as error:
         click.echo(f"raftyard: {error}", err=True)
-        sys.exit(_WRONG)
     except WrongScenario as error:
         click.echo(str(error), err=True)
-        sys.exit(_WRONG)
+    else:
+        return read
+    return None

@@ -36,6 +36,7 @@ class Campaign(msgspec.Struct, kw_only=True):
     done: int = 0
     cpu_s: float = 0.0
     virtual_s: float = 0.0
+    """How long they took on their own clock, which is the live one where the scenario or the caller says so."""
     wall_s: float = 0.0
     failures: list[tuple[int, str, str]] = []
 
@@ -67,13 +68,15 @@ def run_campaign(
     seeds: range,
     executor: Executor | Any,
     *,
+    clock: str | None = None,
     stop_at: int | None = 1,
     progress: Progress = lambda _: None,
 ) -> Campaign:
     """Play a scenario's text on these seeds. Ends early once `stop_at` of them have failed (None: never), and those are
     the lowest that fail, however many are played at a time.
 
-    `executor` has `submit` as `concurrent.futures` have it. Raises what the workers raise.
+    `clock` overrides that of the scenario. `executor` has `submit` as `concurrent.futures` have it. Raises
+    what the workers raise.
     """
     campaign = Campaign(seeds=len(seeds), failures=[])
     began = time.monotonic()
@@ -82,7 +85,7 @@ def run_campaign(
 
     def begin(many: int) -> None:
         for first, last in islice(batches, many):
-            running[executor.submit(play_batch, text, file, first, last)] = first
+            running[executor.submit(play_batch, text, file, first, last, clock)] = first
 
     begin(WINDOW)
     while running:
@@ -113,24 +116,24 @@ def _batches(seeds: range) -> Iterator[tuple[int, int]]:
         yield first, min(first + BATCH, seeds.stop)
 
 
-def play_batch(text: str, file: str, first: int, last: int) -> bytes:
+def play_batch(text: str, file: str, first: int, last: int, clock: str | None = None) -> bytes:
     """In a worker: play the seeds from `first` to before `last`; what came of it, as msgpack."""
     # What an actor logs when it is crashed on purpose is no news. The worker may be somebody's thread: it is put back.
     logger = logging.getLogger("raftyard")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     try:
-        return msgspec.msgpack.encode(_played(text, file, range(first, last)))
+        return msgspec.msgpack.encode(_played(text, file, range(first, last), clock))
     finally:
         logger.setLevel(level)
 
 
-def _played(text: str, file: str, seeds: range) -> _Result:
+def _played(text: str, file: str, seeds: range, clock: str | None) -> _Result:
     scenario = read_scenario(text, file)
     done, cpu_s, virtual_s = 0, 0.0, 0.0
     failures: list[tuple[int, str, str]] = []
     for seed in seeds:
-        outcome = play(scenario, seed=seed)
+        outcome = play(scenario, seed=seed, clock=clock)
         done += 1
         cpu_s += outcome.cpu_s
         virtual_s += outcome.t_ns / 1e9

@@ -38,7 +38,8 @@ def play_chaos(sim: Simulation, chaos: Chaos) -> None:
             break
         number += 1
         verb = random.choices(verbs, weights)[0]
-        lasting_s = min(_about(random, chaos.lasting), end_ns - sim.now_ns) / 1e9
+        # On the live clock it may be over by now.
+        lasting_s = max(0, min(_about(random, chaos.lasting), end_ns - sim.now_ns)) / 1e9
         if chaos.only is not None and number not in chaos.only:
             continue
         # A stream of its own for each fault, so that one that is left out changes no other.

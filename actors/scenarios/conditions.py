@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
+from .document import nearest
 from .expressions import Expression
-from .format import Expectation
+from .format import Expectation, shown_argument
 from .quantities import ns_of
 from .stage import Fault, Stage, StepFailed
 from .views import ServiceView, View
@@ -54,15 +53,14 @@ class ConditionVerbs(Stage):
     ) -> Fault:
         """From now on it must not hold, for a time or until the answer is undone."""
         condition = _condition(wanted, expected)
-        shown = _shown(condition)
-
         cluster = self.cluster
 
         def why() -> str | None:
             with self.acting_in(cluster):
-                return None if self._why_not(condition) is not None else f"{shown} holds, and never should"
+                return None if self._why_not(condition) is not None else "it holds, and never should"
 
-        number = self.watch.demand("never", why)
+        # With its text: of several, each is a promise of its own.
+        number = self.watch.demand(f"never: {_shown(condition)}", why)
         held = Fault(lambda: self.watch.release(number))
         if for_ is not None:
             self.later(ns_of(for_), held.undo)
@@ -77,7 +75,7 @@ class ConditionVerbs(Stage):
             with self.acting_in(cluster):
                 return self._why_not(condition)
 
-        number = self.watch.demand("always", why)
+        number = self.watch.demand(f"always: {_shown(condition)}", why)
         return Fault(lambda: self.watch.release(number))
 
     def log(self, text: str) -> None:
@@ -99,7 +97,13 @@ def _condition(
     wanted: Wanted | None, expected: dict[str, Any]
 ) -> Expression | Expectation | Callable[[View], Any]:
     if wanted is None:
-        return Expectation(**expected)
+        for word in expected:
+            if word not in Expectation.__struct_fields__:
+                raise TypeError(f"unknown word {word!r}{nearest(word, Expectation.__struct_fields__)}")
+        made = Expectation(**expected)
+        if made == Expectation() or made.replicas == {} or made.roles == {}:
+            raise ValueError("nothing is expected; write a condition, or replicas, leader, leaders, nodes or roles")
+        return made
     return Expression(wanted) if isinstance(wanted, str) else wanted
 
 
@@ -137,5 +141,5 @@ def _ended(service: ServiceView) -> str:
 
 def _shown(condition: Any) -> str:
     if isinstance(condition, Expectation):
-        return str(msgspec.to_builtins(condition))
+        return shown_argument(condition)
     return condition.text if isinstance(condition, Expression) else getattr(condition, "__name__", "it")

@@ -20,8 +20,10 @@ class DeployVerbs(Stage):
     def deploy(self, document: dict[str, Any], *, within: str | float | None = None) -> dict[str, Any]:
         """Deploy a Compose document beside whose `services` stands the name of its `stack`; the stack as REST shows it.
         With `within` wait until all of it has a place, else StepFailed."""
+        if not isinstance(document.get("stack"), str):
+            raise ValueError("deploy: 'stack' is missing: the name of the stack")
         body = {key: value for key, value in document.items() if key != "stack"}
-        name = str(document["stack"])
+        name: str = document["stack"]
         shown: dict[str, Any] = self.ask(ChangeStack(stack=name, body=body), "deploy")
         if within is None:
             return shown

@@ -85,16 +85,10 @@ class Expression:
         except (ValueError, RecursionError) as error:
             raise WrongExpression(f"not a condition: {error}") from None
         _check(tree)
-        self.nodes = tuple(
-            dict.fromkeys(
-                argument.value
-                for call in ast.walk(tree)
-                if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in ("node", "is_cut")
-                for argument in call.args
-                if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
-            )
-        )
+        self.nodes = _named(tree, "node", "is_cut")
         """Those that it names."""
+        self.kinds = _named(tree, "happened")
+        """Those of events that it names."""
         used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         self._values = tuple(name for name in (*_VALUES, *_QUESTIONS) if name in used)
         names = [ast.arg(arg=name) for name in self._values]
@@ -114,6 +108,19 @@ class Expression:
 
     def __str__(self) -> str:
         return self.text
+
+
+def _named(tree: ast.Expression, *questions: str) -> tuple[str, ...]:
+    """The texts that these questions are asked with."""
+    return tuple(
+        dict.fromkeys(
+            argument.value
+            for call in ast.walk(tree)
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in questions
+            for argument in call.args
+            if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+        )
+    )
 
 
 def _check(tree: ast.Expression) -> None:

@@ -22,11 +22,13 @@ __all__ = [
 GROUPS = ("leader", "follower", "one", "minority", "majority", "all", "random")
 """Words that stand for nodes, chosen when the step begins."""
 SHAPES = ("halves", "majority", "ring", "bridge")
+_SEVERAL = ["minority", "majority", "all", "random"]
+"""Those that may stand for more than one."""
 MAX_NODES = 1000
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.]*"
 
 Target = Annotated[
-    str | list[str],
+    str | Annotated[list[str], Meta(min_length=1)],
     Meta(
         description="A node, a list of nodes, or leader, follower, one, minority, majority, all, random.",
         extra={"is": "target", "expects": "a node, a list of nodes, or a word for some, such as leader"},
@@ -35,8 +37,44 @@ Target = Annotated[
 Member = Annotated[
     str, Meta(description="A node, or a word for some.", extra={"is": "target", "expects": "a node's name"})
 ]
+OneNode = Annotated[
+    str,
+    Meta(
+        description="A node, or leader, follower or one.",
+        extra={
+            "is": "target",
+            "expects": "one node: its name, or leader, follower or one",
+            "but_not": _SEVERAL,
+            "why": "one node is asked; name it, or write leader, follower or one",
+        },
+        extra_json_schema={"not": {"enum": _SEVERAL}},
+    ),
+]
+Heir = Annotated[
+    str,
+    Meta(
+        description="A node, or follower.",
+        extra={
+            "is": "target",
+            "expects": "one node: its name, or follower",
+            "but_not": ["leader", *_SEVERAL],
+            "why": "the leadership goes to one node; name it, or write follower",
+        },
+        extra_json_schema={"not": {"enum": ["leader", *_SEVERAL]}},
+    ),
+]
+Service = Annotated[
+    str,
+    Meta(
+        max_length=200,
+        # As calls.service_name, for keys too.
+        pattern=r"^(?!\.\.?$)(?!.*\s)[^\s/?#%\x00-\x1f\x7f]+$",
+        description="A service, by name.",
+        extra={"means": "a name that a service can have; use letters, digits, - _ . : @ without spaces"},
+    ),
+]
 Links = Annotated[
-    str | list[str],
+    str | Annotated[list[str], Meta(min_length=1)],
     Meta(
         description='"a-b" is both directions, "a->b" one; a target alone is every link of it; all is every link.',
         extra={"is": "links", "expects": "links, such as a-b, a->b, a node or all, or a list of them"},
@@ -112,20 +150,23 @@ class Shares(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     links: Links = "all"
 
 
+NodeName = Annotated[
+    str, Meta(pattern=f"^{NAME}$", extra={"means": "a name for a node; use letters, digits, _ and ."})
+]
+
+
 class NewNode(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A node that joins; without a name it gets the next free one."""
 
-    name: Annotated[
-        str, Meta(pattern=f"^{NAME}$", extra={"means": "a name for a node; use letters, digits, _ and ."})
-    ] | None = None
+    name: NodeName | None = None
     capacity: Annotated[int, Meta(ge=0, le=1_000_000_000)] | None = None
 
 
 class Read(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Read a service's number of replicas, as of now; `via` is the node that is asked (else the leader)."""
 
-    key: str
-    via: Target = "leader"
+    key: Service
+    via: OneNode = "leader"
 
 
 class Rebalance(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -170,14 +211,18 @@ class ClockFault(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     rate: Annotated[float, Meta(ge=0.1, le=10)] | None = None
 
 
+Role = Literal["leader", "follower", "candidate", "learner", "worker", "down"]
+_SOMETHING_EXPECTED = Meta(min_length=1, extra={"empty": "nothing is expected here; add one, or leave it out"})
+
+
 class Expectation(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What must be so: replicas placed by service, who leads, how many lead, how many nodes, roles by node."""
 
-    replicas: dict[str, Annotated[int, Meta(ge=0)]] | None = None
+    replicas: Annotated[dict[Service, Annotated[int, Meta(ge=0)]], _SOMETHING_EXPECTED] | None = None
     leader: str | None = None
     leaders: Annotated[int, Meta(ge=0)] | None = None
     nodes: Annotated[int, Meta(ge=0)] | None = None
-    roles: dict[str, Literal["leader", "follower", "candidate", "learner", "worker", "down"]] | None = None
+    roles: Annotated[dict[str, Role], _SOMETHING_EXPECTED] | None = None
 
 
 Submission = Annotated[
@@ -199,22 +244,31 @@ Deployment = Annotated[
 
 
 Specs = Annotated[
-    dict[str, Any],
+    dict[Service, Any],
     Meta(
+        min_length=1,
         description="Parts of specs by service, as they are patched: {web: {image: 'nginx:1.27', replicas: 3}}.",
-        extra={"is": "specs"},
+        extra={"is": "specs", "empty": "nothing changes; write {SERVICE: {FIELD: VALUE}}"},
+    ),
+]
+Replicas = Annotated[
+    dict[Service, Annotated[int, Meta(ge=0, le=1_000_000)]],
+    Meta(
+        min_length=1,
+        description="Numbers of replicas by service: {web: 3}.",
+        extra={"empty": "nothing changes; write {SERVICE: REPLICAS}"},
     ),
 ]
 
 
 Names = Annotated[
-    str | list[str],
+    str | Annotated[list[str], Meta(min_length=1)],
     Meta(description="A service, or a list of services.", extra={"expects": "a service's name, or a list of names"}),
 ]
 
 
 Stacks = Annotated[
-    str | list[str],
+    str | Annotated[list[str], Meta(min_length=1)],
     Meta(description="A stack, or a list of stacks.", extra={"expects": "a stack's name, or a list of names"}),
 ]
 
@@ -242,7 +296,8 @@ VERBS: dict[str, Verb] = {
     "duplicate": Verb(Share | Shares, ("for",), "deliver a share of the messages twice"),
     "reorder": Verb(Share | Shares, ("for",), "let a share of the messages overtake others; needs a jitter to show"),
     "partition": Verb(
-        list[list[Member]] | Literal["halves", "majority", "ring", "bridge"],
+        Annotated[list[list[Member]], Meta(extra_json_schema={"contains": {"minItems": 1}})]
+        | Literal["halves", "majority", "ring", "bridge"],
         ("for",),
         "only nodes of one group hear each other; nodes that no group names are one more group",
     ),
@@ -253,7 +308,7 @@ VERBS: dict[str, Verb] = {
     "pause": Verb(Target, ("for",), "stop a node's clockwork: it handles nothing, and what comes waits"),
     "resume": Verb(Target, (), "let paused nodes go on"),
     "wipe": Verb(Target, ("within",), "replace nodes by empty ones of the same name: crashed, removed, added anew"),
-    "add": Verb(str | NewNode, ("within",), "a node joins"),
+    "add": Verb(NodeName | NewNode, ("within",), "a node joins"),
     "remove": Verb(Target, ("within",), "nodes leave for good, and their replicas move"),
     "drain": Verb(
         Target | Drain,
@@ -268,7 +323,7 @@ VERBS: dict[str, Verb] = {
     "deploy": Verb(Deployment, ("within",), "deploy a stack; with `within`, wait until all of it has a place"),
     "undeploy": Verb(Stacks, ("within",), "stop whole stacks; `within` waits until their services are shown no more"),
     "scale": Verb(
-        dict[str, Annotated[int, Meta(ge=0, le=1_000_000)]],
+        Replicas,
         ("within",),
         "give services so many replicas, and leave the rest of their specs alone; `within` waits until they run",
     ),
@@ -284,13 +339,9 @@ VERBS: dict[str, Verb] = {
         ("within",),
         "move at most so many replicas until the load is even; with `within`, wait until they have arrived",
     ),
-    "transfer": Verb(Target, ("within",), "hand the leadership to this node"),
-    "write": Verb(
-        dict[str, Annotated[int, Meta(ge=0, le=1_000_000)]],
-        ("within",),
-        "set numbers of replicas, and note in the history what was heard of it",
-    ),
-    "read": Verb(str | Read, ("within",), "read a number of replicas, and note it in the history"),
+    "transfer": Verb(Heir, ("within",), "hand the leadership to this node"),
+    "write": Verb(Replicas, ("within",), "set numbers of replicas, and note in the history what was heard of it"),
+    "read": Verb(Service | Read, ("within",), "read a number of replicas, and note it in the history"),
     "disk": Verb(DiskFault, ("for",), "make disks slow, full, failing, powerless, or flip a bit; needs cluster.disks"),
     "clock": Verb(ClockFault, ("for",), "let clocks leap forwards, or go too fast or too slow"),
     "wait": Verb(Duration, (), "let time pass"),

@@ -70,6 +70,8 @@ class LinkVerbs(Stage):
             sides.append([name for name in names if name not in named])
             heard, what = _same_side(sides), " | ".join(",".join(side) for side in sides if side)
         pairs = [(a, b) for a in names for b in names if a != b and not heard(a, b)]
+        if not pairs and not isinstance(groups, str):
+            raise StepFailed("partition: every node is in one group, so nothing is cut; leave one out")
         return self._cut(pairs, "partition", [what], for_)
 
     def _shape(self, shape: str, names: list[str]) -> tuple[Callable[[str, str], bool], str]:
@@ -210,12 +212,27 @@ class LinkVerbs(Stage):
             return list(dict.fromkeys(pair for node in self.nodes_of(links) for pair in self._around(node)))
         one_way = "->" in links
         left, _, right = links.partition("->" if one_way else "-")
-        sources, targets = self.nodes_of(left.strip()), self.nodes_of(right.strip())
-        same = left.strip()
-        if same == right.strip() and same in ("leader", *names):
-            raise StepFailed(f"a link joins two nodes, and {links!r} names one; for all links of it write {same}")
+        source, target = left.strip(), right.strip()
+        if source == target and source in ("leader", *names):
+            raise StepFailed(f"a link joins two nodes, and {links!r} names one; for all links of it write {source}")
+        sources, targets = self._ends(source, target, names)
         pairs = [(a, b) for a in sources for b in targets if a != b]
+        if not pairs:
+            raise StepFailed(f"no link is {links!r} now: {', '.join(sources)} stands on both sides")
         return pairs if one_way else list(dict.fromkeys(p for a, b in pairs for p in ((a, b), (b, a))))
+
+    def _ends(self, source: str, target: str, names: list[str]) -> tuple[list[str], list[str]]:
+        """Which nodes stand on both sides; what is drawn for one of them is no node of the other."""
+        drawn = [word for word in ("one", "follower") if word not in names]
+        if target in drawn:
+            sources = self.nodes_of(source)
+            if len(sources) == 1:
+                return sources, self.other_than(sources, target) or sources
+            return sources, self.nodes_of(target)
+        if source in drawn and target in ("leader", *names):
+            targets = self.nodes_of(target)
+            return self.other_than(targets, source) or targets, targets
+        return self.nodes_of(source), self.nodes_of(target)
 
     def _around(self, node: str) -> list[Pair]:
         return [pair for other in self.names() if other != node for pair in ((node, other), (other, node))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -40,7 +41,7 @@ class MemberVerbs(Stage):
         self._downs: dict[str, dict[str, dict[int, None]]] = {}
         self._pauses: dict[str, dict[str, dict[int, None]]] = {}
         self._disks: dict[str, dict[str, dict[int, dict[str, Any]]]] = {}
-        self._clocks: dict[str, dict[str, None]] = {}
+        self._clocks: dict[str, dict[str, dict[int, float | None]]] = {}
 
     @property
     def _down_by(self) -> dict[str, dict[int, None]]:
@@ -55,7 +56,8 @@ class MemberVerbs(Stage):
         return self._disks.setdefault(self.cluster, {})
 
     @property
-    def _wrong_clocks(self) -> dict[str, None]:
+    def _clock_layers(self) -> dict[str, dict[int, float | None]]:
+        """Rates by node and fault; None where it only leapt."""
         return self._clocks.setdefault(self.cluster, {})
 
     # -- crashing
@@ -220,17 +222,15 @@ class MemberVerbs(Stage):
 
     def transfer(self, target: Target, *, within: str | float = "5s") -> None:
         """Hand the leadership to a node. Raises StepFailed where it does not lead in time."""
-        nodes = self.nodes_of(target)
-        if len(nodes) != 1:
-            raise StepFailed(f"transfer: the leadership goes to one node, not to {', '.join(nodes)}")
-        request = TransferRequest(target=nodes[0])
+        node = self.node_of(target, "transfer: the leadership goes to")
+        request = TransferRequest(target=node)
         if self.door is None:
             self.system.send(cluster_actor(self.cluster), request)
         else:
-            self.ask(request, f"hand the leadership to {nodes[0]}")
+            self.ask(request, f"hand the leadership to {node}")
         within_ns = ns_of(within)
-        if not self.pass_until(self.now_ns + within_ns, lambda: self.view.leader == nodes[0]):
-            raise StepFailed(f"transfer: {nodes[0]} does not lead within {within_ns / 1e9:g} s")
+        if not self.pass_until(self.now_ns + within_ns, lambda: self.view.leader == node):
+            raise StepFailed(f"transfer: {node} does not lead within {within_ns / 1e9:g} s")
 
     # -- disks
 
@@ -251,6 +251,8 @@ class MemberVerbs(Stage):
             raise StepFailed(
                 "disk: the nodes keep everything in memory; start the cluster with simulated disks"
             )
+        if slow is None and full is None and failing is None and not lose_power and not flip_bit:
+            raise ValueError("disk: nothing happens; add slow, full, failing, lose_power or flip_bit")
         nodes, number = self.nodes_of(of), self.new_number()
         changed: dict[str, Any] = {}
         if slow is not None:
@@ -303,32 +305,41 @@ class MemberVerbs(Stage):
         rate: float | None = None,
         for_: str | float | None = None,
     ) -> Fault:
-        """Let the clocks of nodes leap forwards, or go `rate` times as fast. Undone, they go right again from where
-        they are: time never goes back. What a node measures is wrong by that, and so are its timers."""
-        nodes = self.nodes_of(of)
+        """Let the clocks of nodes leap forwards, or go `rate` times as fast; of several rates the last counts. When
+        all are undone, they go right again from where they are: time never goes back. What a node measures is wrong by
+        that, and so are its timers."""
+        if leap is None and rate is None:
+            raise ValueError("clock: nothing happens; add leap or rate")
+        if rate is not None and not 0 < rate < math.inf:
+            raise ValueError(f"clock: a clock never goes back or stands still; write a rate above 0, not {rate!r}")
+        nodes, number = self.nodes_of(of), self.new_number()
         leap_ns = 0 if leap is None else ns_of(leap)
         for node in nodes:
-            for actor in _ACTORS:
-                self.system.set_clock(actor(self.cluster, node), leap_ns=leap_ns, rate=rate or 1.0)
-        self._wrong_clocks.update(dict.fromkeys(nodes))
+            self._clock_layers.setdefault(node, {})[number] = rate
+            self._set_clock(node, leap_ns)
 
         def undo() -> None:
             for node in nodes:
-                self._set_right(node)
+                layers = self._clock_layers.get(node, {})
+                if number in layers:
+                    del layers[number]
+                    self._set_clock(node)
 
         return self.fault("clock", nodes, undo, for_)
 
-    def _set_right(self, node: str) -> None:
-        self._wrong_clocks.pop(node, None)
+    def _set_clock(self, node: str, leap_ns: int = 0) -> None:
+        """To the rate of the last fault in force that has one."""
+        rates = [rate for rate in self._clock_layers.get(node, {}).values() if rate is not None]
         for actor in _ACTORS:
-            self.system.set_clock(actor(self.cluster, node), rate=1.0)
+            self.system.set_clock(actor(self.cluster, node), leap_ns=leap_ns, rate=rates[-1] if rates else 1.0)
 
     # -- at the end
 
     def mend(self) -> None:
         """Start what is down, resume what is paused, make every disk good and every clock go right."""
-        for node in list(self._wrong_clocks):
-            self._set_right(node)
+        for node in [node for node, layers in self._clock_layers.items() if layers]:
+            self._clock_layers.pop(node)
+            self._set_clock(node)
         for node in [node for node, holders in self._down_by.items() if holders]:
             self._down_by.pop(node)
             self._start(node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -61,6 +62,8 @@ def epoch_ns_of(moment: str) -> int:
 def ns_of(time: str | float) -> int:
     """Nanoseconds of `5s`, `250ms`; a bare number is seconds, for Python callers. Raises ValueError."""
     if isinstance(time, int | float):
+        if not 0 <= time < math.inf:
+            raise ValueError(f"{time!r} s is no time that can pass; write 0 or more")
         return round(time * 1e9)
     found = _DURATION.fullmatch(time.strip())
     if found is None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from ..control import check_schedule, check_schedules
+from ..messages import EVENT_KINDS
 from ..state.calls import InvalidCall, service_requests
 from ..state.compose_reading import read_stack
 from ..state.node_reading import check_words
@@ -22,8 +23,8 @@ from .format import (
     FAULTS,
     FOR_ALL,
     GROUPS,
+    MAX_NODES,
     MODIFIERS,
-    NAME,
     VERBS,
     Chaos,
     ClockFault,
@@ -44,7 +45,6 @@ __all__ = ["read_scenario", "read_scenario_file"]
 
 SECTIONS = ("scenario", "version", "about", "seed", "clock", "cluster", "always", "steps", "chaos")
 VERSION = 1
-_NAME = re.compile(NAME)
 _WRONG = object()
 
 
@@ -90,8 +90,13 @@ class _Reader:
         cluster = self._field(value, "cluster", ClusterShape, ClusterShape())
         cluster = ClusterShape() if cluster is _WRONG else cluster
         self._timeouts(cluster.raft)
-        self.nodes = [f"node_{number}" for number in range(cluster.nodes)]
-        self.has_disks = cluster.disks is not None
+        # Of a cluster with other mistakes, too: no further ones are made of them.
+        said = value.get("cluster")
+        said = said if isinstance(said, dict) else {}
+        many = said.get("nodes")
+        is_many = isinstance(many, int) and not isinstance(many, bool) and 1 <= many <= MAX_NODES
+        self.nodes = [f"node_{number}" for number in range(many if is_many else cluster.nodes)]
+        self.has_disks = said.get("disks") is not None
         clock = self._field(value, "clock", Literal["virtual", "live"], "virtual")
         conditions: list[tuple[Path, Expression]] = []
         scenario = Scenario(
@@ -146,9 +151,14 @@ class _Reader:
             self._wrong(("cluster", "raft", "lease_reads"), "lease_reads needs check_quorum: true")
 
     def _always(self, value: dict[str, Any], conditions: list[tuple[Path, Expression]]) -> tuple[str, ...]:
-        listed = self._field(value, "always", list[str], [])
+        listed = value.get("always", [])
+        if not isinstance(listed, list):
+            self._wrong(("always",), f"expected {words_for(list[str])}, got {shown(listed)}")
+            return ()
         names: list[str] = []
-        for at, text in enumerate([] if listed is _WRONG else listed):
+        for at, text in enumerate(listed):
+            if self._convert(text, str, ("always", at)) is _WRONG:
+                continue
             if text in CHECKERS:
                 names.append(text)
             elif re.fullmatch(r"[\w-]+", text):
@@ -160,10 +170,13 @@ class _Reader:
         return tuple(dict.fromkeys(names))
 
     def _chaos(self, value: dict[str, Any]) -> Chaos | None:
-        chaos = self._field(value, "chaos", Chaos | None, None)
-        if not isinstance(chaos, Chaos):
+        chaos = self._field(value, "chaos", Chaos, None)
+        said = value.get("chaos")
+        if not isinstance(said, dict):
             return None
-        for verb in chaos.faults:
+        # What can be told of its parts is told also where others of them are wrong.
+        faults = said.get("faults")
+        for verb in faults if isinstance(faults, dict) else ():
             if verb not in FAULTS:
                 self._wrong(
                     ("chaos", "faults", verb),
@@ -172,8 +185,10 @@ class _Reader:
                 )
             elif verb == "disk" and not self.has_disks:
                 self._wrong(("chaos", "faults", verb), "disk faults need `cluster: {disks: {}}`", key=True)
-        if not ns_of(chaos.every):
+        if _is_no_time(said.get("every")):
             self._wrong(("chaos", "every"), "no time passes between faults; write more than 0s")
+        if not isinstance(chaos, Chaos):
+            return None
         if not any(chaos.faults.values()) and not chaos.clients:
             self._wrong(("chaos", "faults"), "every weight is 0; give one fault a weight")
         return chaos
@@ -182,8 +197,9 @@ class _Reader:
 
     def _steps(self, value: dict[str, Any]) -> tuple[Step, ...]:
         listed = value.get("steps", [])
-        if "steps" not in value and "chaos" not in value:
-            self._wrong((), "nothing happens; add `steps:` or `chaos:`")
+        if listed == [] and "chaos" not in value:
+            path = ("steps",) if "steps" in value else ()
+            self._wrong(path, "nothing happens; add " + ("a step" if path else "`steps:`") + " or `chaos:`")
         if not isinstance(listed, list):
             self._wrong(("steps",), "the steps are a list: each begins with `- `")
             return ()
@@ -203,6 +219,10 @@ class _Reader:
             if verbs or all(key in MODIFIERS for key in value):
                 found = f"found {', '.join(verbs)}" if verbs else "found none"
                 self._wrong(path, f"a step has exactly one verb, {found}")
+            for word in value:
+                kind = VERBS[word].argument if word in VERBS else MODIFIERS.get(word)
+                if kind is not None:
+                    self._convert(value[word], kind, (*path, word))
             return None
         verb = verbs[0]
         words = self._modifiers(value, verb, path)
@@ -217,6 +237,7 @@ class _Reader:
         argument = self._convert(value[verb], VERBS[verb].argument, (*path, verb))
         line, column = self.document.place((*path, verb), key=True)
         if argument is _WRONG:
+            self._parts(verb, value[verb], (*path, verb))
             return None
         self._note_clusters(verb, argument, here)
         condition = self._meaning(verb, argument, (*path, verb))
@@ -270,20 +291,9 @@ class _Reader:
         match verb:
             case "add":
                 name = argument.name if isinstance(argument, NewNode) else argument
-                if name is not None and not _NAME.fullmatch(name):
-                    self._wrong(path, f"{name!r} is no name for a node; use letters, digits, _ and .")
                 self.nodes.append(name or _next_name(self.nodes))
             case "partition" if isinstance(argument, list):
                 self._partition(argument, path)
-            case "transfer":
-                if not isinstance(argument, str) or argument in (
-                    "leader",
-                    "minority",
-                    "majority",
-                    "all",
-                    "random",
-                ):
-                    self._wrong(path, "the leadership goes to one node; name it, or write follower")
             case "disk":
                 self._disk(argument, path)
             case "label":
@@ -299,6 +309,22 @@ class _Reader:
                     return self._condition(argument, path)
                 return self._expectation(argument, path)
         return None
+
+    def _parts(self, verb: str, said: Any, path: Path) -> None:
+        """What can be told of the parts of an argument that is wrong in others."""
+        if verb == "disk" and not self.has_disks:
+            self._wrong(path, "disk faults need simulated disks; add `disks: {}` to `cluster`")
+        if not isinstance(said, dict):
+            return
+        if verb == "label":
+            for target in said:
+                self._target(target, (*path, target), key=True)
+        if verb in ("eventually", "never", "expect"):
+            roles, leader = said.get("roles"), said.get("leader")
+            for node in roles if isinstance(roles, dict) else ():
+                self._node(node, (*path, "roles", node), key=True)
+            if isinstance(leader, str):
+                self._node(leader, (*path, "leader"))
 
     def _disk(self, fault: DiskFault, path: Path) -> None:
         if not self.has_disks:
@@ -319,6 +345,9 @@ class _Reader:
     def _condition(self, text: str, path: Path) -> Any:
         try:
             made = Expression(text)
+            for kind in made.kinds:
+                if kind not in EVENT_KINDS:
+                    self._wrong(path, f"no event is of the kind {kind!r}{nearest(kind, EVENT_KINDS)}")
             if self.knows_nodes:
                 self.asked += [(name, path) for name in made.nodes]
             return made
@@ -364,10 +393,12 @@ class _Reader:
             for inner, name in enumerate(group):
                 if first.setdefault(name, at) != at:
                     self._wrong((*path, at, inner), f"{name} stands in two groups; name each node once")
-                elif name == "all" and len(groups) > 1:
+                elif name == "all":
                     self._wrong((*path, at, inner), "all leaves nobody for another group; name the nodes of each")
         if not first:
             self._wrong(path, "no group has a node; name the nodes of at least one")
+        elif self.knows_nodes and len(set(first.values())) == 1 and first.keys() >= set(self.nodes):
+            self._wrong(path, "every node is in one group, so nothing is cut; leave one out, or make two groups")
 
     # -- types
 
@@ -392,13 +423,17 @@ class _Reader:
             inner = get_args(kind)[0]
             return [self._converted(item, inner, (*path, at)) for at, item in enumerate(value)]
         if get_origin(kind) is dict and isinstance(value, dict):
-            inner = get_args(kind)[1]
+            key_kind, inner = get_args(kind)
+            for key in value if get_origin(key_kind) is Annotated else ():
+                self._key(key, key_kind, (*path, key))
             return {key: self._converted(item, inner, (*path, key)) for key, item in value.items()}
         if get_origin(kind) is Literal and value not in get_args(kind):
             is_text = isinstance(value, str)
             said = f"{value!r} is not known here{nearest(value, get_args(kind))}" if is_text else None
             self._wrong(path, said or f"expected {words_for(kind)}, got {shown(value)}")
             return _WRONG
+        if kind is int:
+            value = _whole(value)
         try:
             return msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
@@ -413,12 +448,17 @@ class _Reader:
             except msgspec.ValidationError:
                 self._wrong(path, f"{shown(value)} is not {extra['means']}")
                 return _WRONG
-        if get_origin(get_args(kind)[0]) is UnionType and isinstance(value, list):
+        plain = get_args(kind)[0]
+        if get_origin(plain) in (Union, UnionType) and isinstance(value, list):
             if not value:
                 self._wrong(path, f"the list is empty, so nothing is meant; name {extra['expects']}")
                 return _WRONG
             one = Annotated[str, *kind.__metadata__]
             return [self._annotated(item, one, (*path, at)) for at, item in enumerate(value)]
+        if get_origin(plain) in (list, dict) and isinstance(value, get_origin(plain)):
+            return self._collection(value, kind, extra, path)
+        if plain is int:
+            value = _whole(value)
         try:
             converted = msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
@@ -428,16 +468,34 @@ class _Reader:
         match extra.get("is"):
             case "target":
                 self._target(value, path)
+                if value in extra.get("but_not", ()):
+                    self._wrong(path, extra["why"])
             case "links":
                 self._links(value, path)
+        return converted
+
+    def _collection(self, value: Any, kind: Any, extra: dict[str, Any], path: Path) -> Any:
+        """A list or a mapping, item by item; then what is asked of it as a whole."""
+        if not value and "empty" in extra:
+            self._wrong(path, extra["empty"])
+            return _WRONG
+        converted = self._convert(value, get_args(kind)[0], path)
+        match extra.get("is"):
             case "submission":
                 self._submission(value, path)
             case "deployment":
                 self._deployment(value, path)
             case "specs":
+                named = get_args(get_args(kind)[0])[0]
                 for service, spec in value.items():
-                    self._spec(service, spec, (*path, service))
+                    if _is(service, named):  # else that is told already
+                        self._spec(service, spec, (*path, service))
         return converted
+
+    def _key(self, key: str, kind: Any, path: Path) -> None:
+        if not _is(key, kind):
+            means = next(meta.extra["means"] for meta in kind.__metadata__ if meta.extra)
+            self._wrong(path, f"{shown(key)} is not {means}", key=True)
 
     def _spec(self, service: str, spec: Any, path: Path) -> None:
         try:
@@ -460,7 +518,7 @@ class _Reader:
         stack = value.get("stack")
         if not isinstance(stack, str):
             self._wrong(path, "'stack' is missing: the name of the stack")
-            return
+            stack = "stack"
         try:
             read = read_stack(stack, {key: item for key, item in value.items() if key != "stack"})
             check_schedules(stack, read.services)
@@ -488,6 +546,26 @@ class _Reader:
         ):
             return _WRONG
         return kind(**found)
+
+
+def _is(value: Any, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _is_no_time(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and not ns_of(value)
+    except ValueError:
+        return False  # it is told already
+
+
+def _whole(value: Any) -> Any:
+    """5.0 is a whole number, as JSON Schema has it."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _next_name(nodes: list[str]) -> str:

@@ -29,7 +29,7 @@ from .simulation import Simulation
 from .stage import CLUSTER, Door, ScenarioFailed
 from .tracing import Messages, Sent
 
-__all__ = ["Failure", "Interrupted", "Outcome", "play"]
+__all__ = ["Failure", "Interrupted", "Outcome", "check_outside", "play"]
 
 TAIL = 12
 """So many events before a failure are told."""
@@ -63,6 +63,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[Sent, ...] = ()
     """Between nodes, where they were asked for."""
     not_watched: tuple[str, ...] = ()
+    clock_of_file: str = "virtual"
+    """What the scenario itself says."""
     url: str | None = None
     """Where the cluster runs, if it ran already."""
     not_mended: tuple[str, ...] = ()
@@ -98,7 +100,7 @@ def play(
     With a `door` it is played on a cluster that runs already (see Stage). Raises WrongScenario for what cannot be done
     there, and Interrupted at Ctrl-C, when everything that was broken there has been mended."""
     if door is not None:
-        _check_outside(scenario)
+        check_outside(scenario)
         clock = "live"
     if seed is None:
         seed = scenario.seed if scenario.seed is not None else SystemRandom().getrandbits(32)
@@ -108,8 +110,8 @@ def play(
 _INSIDE = ("crash", "restart", "pause", "resume", "wipe", "disk", "clock")
 
 
-def _check_outside(scenario: Scenario) -> None:
-    """Verbs that reach into the program of the cluster."""
+def check_outside(scenario: Scenario) -> None:
+    """Raise WrongScenario for verbs that reach into the program of the cluster."""
     why = "cannot be done to a cluster that runs already"
     wrong = [
         Mistake(file=scenario.file, line=step.line, column=step.column, message=f"{step.verb} {why}")
@@ -172,6 +174,7 @@ class _Run:
             failure=failure,
             messages=() if messages is None else tuple(messages.sent),
             not_watched=tuple(sim.watch.not_watched),
+            clock_of_file=self.scenario.clock,
             url=self.url,
             not_mended=tuple(sim.not_mended()),
         )

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from .checkers import CHECKERS
-from .format import FOR_ALL, MODIFIERS, VERBS, Chaos, ClusterShape
+from .format import FAULTS, FOR_ALL, MODIFIERS, VERBS, Chaos, ClusterShape
 
 __all__ = ["json_schema"]
 
@@ -18,6 +18,7 @@ def json_schema() -> dict[str, Any]:
     """JSON Schema 2020-12; a step has one verb, with the modifiers that it takes."""
     kinds = [ClusterShape, Chaos, *MODIFIERS.values(), *(verb.argument for verb in VERBS.values())]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_TEMPLATE)
+    _say_what_types_do_not(components)
     cluster, chaos, *rest = schemas
     modifiers = dict(zip(MODIFIERS, rest, strict=False))
     arguments = dict(zip(VERBS, rest[len(MODIFIERS) :], strict=True))
@@ -27,12 +28,13 @@ def json_schema() -> dict[str, Any]:
         "title": "A Raftyard scenario",
         "type": "object",
         "required": ["scenario", "version"],
+        "anyOf": [{"required": ["chaos"]}, {"required": ["steps"], "properties": {"steps": {"minItems": 1}}}],
         "additionalProperties": False,
         "properties": {
             "scenario": {"type": "string", "description": "The title: what happens, and what is promised."},
             "version": {"const": 1},
             "about": {"type": "string", "description": "What to watch."},
-            "seed": {"type": "integer"},
+            "seed": {"type": ["integer", "null"]},
             "clock": {"enum": ["virtual", "live"]},
             "cluster": cluster,
             "always": {
@@ -45,6 +47,24 @@ def json_schema() -> dict[str, Any]:
         },
         "$defs": components,
     }
+
+
+_NOT_ALL_LEFT_OUT = {
+    "ClockFault": ("leap", "rate"),
+    "ClusterSettings": ("preemption",),
+    "DiskFault": ("slow", "full", "failing", "lose_power", "flip_bit"),
+    "Expectation": ("replicas", "leader", "leaders", "nodes", "roles"),
+}
+"""Of these fields a mapping has one at least."""
+
+
+def _say_what_types_do_not(components: dict[str, Any]) -> None:
+    """What the reader asks beside them, as far as a schema can say it."""
+    for name, fields in _NOT_ALL_LEFT_OUT.items():
+        components[name]["anyOf"] = [
+            {"required": [field], "properties": {field: {"not": {"type": "null"}}}} for field in fields
+        ]
+    components["Chaos"]["properties"]["faults"]["propertyNames"] = {"enum": list(FAULTS)}
 
 
 def _step(name: str, argument: dict[str, Any], modifiers: dict[str, dict[str, Any]]) -> dict[str, Any]:

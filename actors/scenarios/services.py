@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import UnknownService
+from ..errors import RaftyardError, Unavailable, UnknownService
 from ..messages import ChangeService, RemoveService, RollBackService, SubmitServiceCall, cluster_actor
 from ..system import ActorError, Promise
 from .client import CLIENT, Client, ReadService
@@ -42,6 +42,7 @@ class ServiceVerbs(Stage):
     def scale(self, replicas: dict[str, int], *, within: str | float | None = None) -> None:
         """Give services so many replicas. With `within` wait until they run, or a job is done. Raises StepFailed where
         they do not, and at once where an autoscaled service never has so many."""
+        _need("scale", replicas)
         versions = {}
         for name, many in replicas.items():
             service = self._change(name, {"replicas": many}, "scale")
@@ -60,6 +61,7 @@ class ServiceVerbs(Stage):
         """Change parts of specs; a service that is not there is made. With `within` wait until new replicas have taken
         the place of the old ones, or a job is done; raises StepFailed where they do not, or the update is rolled back.
         """
+        _need("update", specs)
         versions = {name: int(self._change(name, spec, "update")["version"]) for name, spec in specs.items()}
 
         def is_done() -> bool:
@@ -114,17 +116,25 @@ class ServiceVerbs(Stage):
 
     def write(self, values: dict[str, int], *, within: str | float | None = None) -> bool:
         """Set numbers of replicas, and note what was heard of it; whether it was confirmed. Without `within` an unknown
-        outcome is no failure: it may still happen, and the history says so."""
+        outcome is no failure: it may still happen, and the history says so. Raises StepFailed where it is refused."""
+        _need("write", values)
+        self.need_cluster()
         limit_s = WRITE_S if within is None else ns_of(within) / 1e9
-        done = self.begin_write(values, "script", limit_s)
-        self.pass_until(self.now_ns + round(limit_s * 1e9), done)
+        refused: list[str] = []
+        done = self.begin_write(values, "script", limit_s, refused.append)
+        self.pass_until(self.now_ns + round(limit_s * 1e9), lambda: bool(refused) or done())
+        if refused:
+            raise StepFailed(f"write: {refused[0]}")
         confirmed = done()
         if not confirmed and within is not None:
             raise StepFailed(f"write: not confirmed within {limit_s:g} s")
         return confirmed
 
-    def begin_write(self, values: dict[str, int], client: str, limit_s: float) -> Callable[[], bool]:
-        """Write without waiting; call the answer to hear whether it is confirmed. Noted in the history either way."""
+    def begin_write(
+        self, values: dict[str, int], client: str, limit_s: float, refused: Callable[[str], object] = lambda _: None
+    ) -> Callable[[], bool]:
+        """Write without waiting; call the answer to hear whether it is confirmed. Noted in the history either way.
+        `refused` is called with the reason where it is known that it never happens."""
         body = {"containers": [{"name": key, "replicas": value} for key, value in values.items()]}
         # This cluster's, wherever verbs act when the answer comes.
         history = self.history
@@ -143,6 +153,10 @@ class ServiceVerbs(Stage):
                 end = history.moment(self.now)
                 for at in noted:
                     history.settle(at, end)
+            elif settled.error is None and settled.value["status"] == "failed":
+                refused(f"the call failed: {settled.value.get('reason', '')}")
+            elif isinstance(settled.error, RaftyardError) and not isinstance(settled.error, Unavailable):
+                refused(f"{settled.error}" + (f" ({settled.error.hint})" if settled.error.hint else ""))
 
         promise.on_settled(heard)
         return lambda: promise.kept and promise.error is None and promise.value["status"] == "executed"
@@ -153,7 +167,7 @@ class ServiceVerbs(Stage):
         """A service's number of replicas as of now, through a node; None where there is no such service, or where
         nobody answered. With `within` it is asked for again every second, and no answer is a failure (StepFailed)."""
         until_ns = self.now_ns + (round(READ_S * 1e9) if within is None else ns_of(within))
-        chosen = None if via == "leader" else self.nodes_of(via)[0]
+        chosen = None if via == "leader" else self.node_of(via, "read: it is asked of")
         asked: list[Promise] = []
 
         def is_answered() -> bool:
@@ -245,6 +259,11 @@ def _check_autoscale(name: str, many: int, service: dict[str, Any]) -> None:
         f"scale {name}: it is autoscaled from {bounds['min']} to {bounds['max']} replicas and never has {many}; "
         f"write a number between, or change its bounds: `update: {{{name}: {{autoscale: {{...}}}}}}`"
     )
+
+
+def _need(verb: str, services: dict[str, Any]) -> None:
+    if not services:
+        raise ValueError(f"{verb}: nothing changes; name a service")
 
 
 def _listed(services: str | list[str]) -> list[str]:

@@ -363,7 +363,7 @@ class Stage:
             except ActorError as error:
                 raise StepFailed(f"{what}: {error}") from None
             try:
-                return self.answer(promise, what, (until_ns - self.now_ns) / 1e9)
+                return self.answer(promise, what, max(0, until_ns - self.now_ns) / 1e9)
             except StepFailed as error:
                 if not isinstance(error.__cause__, Unavailable) or self.now_ns + AGAIN_NS > patient_ns:
                     raise
@@ -397,6 +397,19 @@ class Stage:
         if target not in GROUPS:
             raise StepFailed(f"no node {target!r}{nearest(target, (*GROUPS, *names))}")
         return self._group(target, names)
+
+    def node_of(self, target: str | list[str], what: str) -> str:
+        """The one node that a target means now. Raises StepFailed where it means several."""
+        nodes = self.nodes_of(target)
+        if len(nodes) != 1:
+            raise StepFailed(f"{what} one node, not {', '.join(nodes)}")
+        return nodes[0]
+
+    def other_than(self, sources: list[str], word: str) -> list[str]:
+        """The one node that `one` or `follower` means, and that is none of these; they are all nodes: none."""
+        leader = self.view.leader if word == "follower" else None
+        others = [name for name in self.names() if name != leader and name not in sources]
+        return [self.random.choice(others)] if others else []
 
     def _group(self, word: str, names: list[str]) -> list[str]:
         chosen = self.random

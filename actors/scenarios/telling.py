@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+
 from ..system import Event
+from .checkers import CHECKERS
 from .quantities import text_of
 from .running import Outcome
 
@@ -23,11 +26,24 @@ def _short(value: object) -> str:
 
 def replay_command(outcome: Outcome) -> str:
     """The command that plays the same run again."""
-    file = f"'{outcome.file}'" if " " in outcome.file else outcome.file
-    live = " --clock live" if outcome.clock == "live" else ""
+    where = ""
     if outcome.url is not None:
-        live = f" --url {outcome.url}"
-    return f"raftyard scenario run {file} --seed {outcome.seed}{live}"
+        where = f" --url {shlex.quote(outcome.url)}"
+    elif outcome.clock == "live" or outcome.clock_of_file == "live":
+        where = f" --clock {outcome.clock}"
+    return f"raftyard scenario run {shlex.quote(outcome.file)} --seed {outcome.seed}{where}"
+
+
+def _not_watched(outcome: Outcome) -> list[str]:
+    """Why which promises were not watched."""
+    by_clock = [name for name in outcome.not_watched if not CHECKERS[name].for_live_too]
+    by_place = [name for name in outcome.not_watched if name not in by_clock]
+    lines = []
+    if by_clock:
+        lines.append(f"  not watched here, as only the virtual clock can: {', '.join(by_clock)}")
+    if by_place:
+        lines.append(f"  not watched here, as they are not seen from outside: {', '.join(by_place)}")
+    return lines
 
 
 def told(outcome: Outcome, *, with_events: bool = False) -> str:
@@ -40,9 +56,7 @@ def told(outcome: Outcome, *, with_events: bool = False) -> str:
         f"{outcome.cpu_s:.2f} s of CPU"
     )
     lines.append(f"  events sha256:{outcome.digest}")
-    if outcome.not_watched:
-        names = ", ".join(outcome.not_watched)
-        lines.append(f"  not watched here, as only the virtual clock can: {names}")
+    lines += _not_watched(outcome)
     if outcome.not_mended:
         lines.append(f"  not mended, as it did not answer: {'; '.join(outcome.not_mended)}")
     failure = outcome.failure

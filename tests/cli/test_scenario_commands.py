@@ -84,6 +84,40 @@ def test_a_campaign_tells_what_failed_and_writes_it_smaller(files, tmp_path):
     assert run("run", tmp_path / "small.scenario.yaml").exit_code == 1
 
 
+@pytest.mark.parametrize(("clock", "wait", "kind"), [("virtual", "1h", "virtual"), ("live", "10ms", "real")])
+def test_a_campaign_is_played_on_the_clock_that_is_named_and_says_which(tmp_path, clock: str, wait: str, kind: str):
+    of_file = {"virtual": "live", "live": "virtual"}[clock]
+    file, small = tmp_path / "hour.yaml", tmp_path / "small.yaml"
+    file.write_text(f"scenario: t\nversion: 1\nclock: {of_file}\nsteps: [{{wait: {wait}}}, {{expect: now < 0}}]\n")
+    shown = run("run", file, "--seeds", 1, "--jobs", 1, "--clock", clock, "--shrunk", small)
+    assert shown.exit_code == 1 and f"s of {kind} time" in shown.output
+    assert f"clock: {clock}" in small.read_text() and f"{clock} clock" in shown.output
+
+
+def test_the_mistakes_of_all_files_are_told_before_any_is_played(files, tmp_path):
+    (tmp_path / "other.yaml").write_text(WRONG.replace("heel", "heap"))
+    for options in ((), ("--seeds", 2), ("--url", "http://localhost:1/clusters/0")):
+        shown = run("run", files["passes"], files["wrong"], "nobodys.yaml", tmp_path / "other.yaml", *options)
+        assert shown.exit_code == 2 and "passed" not in shown.output
+        assert [line.rpartition("/")[2].split(": ")[0] for line in shown.output.splitlines()] == [
+            "wrong.yaml:4:5", "wrong.yaml:5:14", "raftyard", "other.yaml:4:5", "other.yaml:5:14",
+        ]  # fmt: skip
+
+
+def test_what_cannot_be_done_to_a_running_cluster_is_told_of_all_files(tmp_path):
+    for verb in ("crash", "pause"):
+        (tmp_path / f"{verb}.yaml").write_text(f"scenario: t\nversion: 1\nsteps: [{{{verb}: leader}}]\n")
+    shown = run("run", tmp_path / "crash.yaml", tmp_path / "pause.yaml", "--url", "http://localhost:1/clusters/0")
+    assert shown.exit_code == 2
+    assert "crash cannot be done" in shown.output and "pause cannot be done" in shown.output
+
+
+def test_stories_are_checked_by_name():
+    shown = run("check", "election", "electoin")
+    assert shown.exit_code == 2
+    assert "election: ok\n" in shown.output and "did you mean 'election'?" in shown.output
+
+
 def test_options_that_do_not_go_together_are_named(files):
     assert "--jobs needs --seeds" in run("run", files["passes"], "--jobs", 2).output
     assert "not of a campaign" in run("run", files["passes"], "--seeds", 2, "--html", "x.html").output

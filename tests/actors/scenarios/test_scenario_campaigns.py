@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from scenario_texts import scenario
 
-from raftyard.actors.scenarios import as_yaml, play, read_scenario, run_campaign, shrink
+from raftyard.actors.scenarios import as_yaml, play, read_scenario, run_campaign, shrink, told
 
 # Who leads is chance, so it is node_0 on one seed of five.
 SHORT = "scenario: short\nversion: 1\nsteps:\n  - wait: 1s\n"
@@ -135,6 +135,25 @@ def test_a_failing_scenario_is_shrunk_to_the_steps_that_it_needs():
     again = play(read_scenario(as_yaml(smaller, 1)))
     assert again.failure is not None and outcome.failure is not None
     assert (again.digest, again.failure.reason) == (outcome.digest, outcome.failure.reason)
+
+
+def test_what_is_shrunk_breaks_the_same_condition_and_no_other_one():
+    two_leaders = "count(n.role == 'leader' for n in nodes) > 1"
+    whole = scenario(
+        f"""
+        - eventually: leader is not None
+        - never: now > 3
+        - isolate: leader
+          for: 2s
+        - never: {two_leaders}
+        - wait: 6s
+        """,
+        f"always: [now < 3.5, not {two_leaders}]",
+    )
+    smaller, outcome = shrink(whole, 1)
+    assert outcome.failure is not None and two_leaders in outcome.failure.promise
+    assert "isolate" in [step.verb for step in smaller.steps]
+    assert f"promised  {outcome.failure.promise}" in told(outcome)
 
 
 def test_single_random_faults_are_left_out_too_and_the_file_repeats_what_is_left():

@@ -78,7 +78,7 @@ def test_the_example_of_the_design_is_read():
         ("- update: {web: 3}", "5:17: expected an object; send what is to change"),
         ("- drain: nobody", "5:10: no node 'nobody'"),
         ("- transfer: all", "5:13: the leadership goes to one node; name it, or write follower"),
-        ("- add: a b", "5:8: 'a b' is no name for a node; use letters, digits, _ and ."),
+        ("- add: a b", "5:8: 'a b' is not a name for a node; use letters, digits, _ and ."),
         (
             "- isolate: leader\n  repeat: {times: 2, evry: 1s}",
             "6:22: unknown word 'evry'; did you mean 'every'?",
@@ -99,6 +99,24 @@ def test_the_example_of_the_design_is_read():
         ("- partition: []", "5:14: no group has a node; name the nodes of at least one"),
         ("- partition: [[node_0, node_1], [node_1]]", "5:34: node_1 stands in two groups; name each node once"),
         ("- partition: [[all], [node_1]]", "5:16: all leaves nobody for another group"),
+        ("- partition: [[all]]", "5:16: all leaves nobody for another group"),
+        (
+            "- partition: [[node_0, node_1, node_2, node_3, node_4]]",
+            "5:14: every node is in one group, so nothing is cut; leave one out, or make two groups",
+        ),
+        ("- scale: {}", "5:10: nothing changes; write {SERVICE: REPLICAS}"),
+        ("- write: {}", "5:10: nothing changes; write {SERVICE: REPLICAS}"),
+        ("- update: {}", "5:11: nothing changes; write {SERVICE: {FIELD: VALUE}}"),
+        ("- write: {w w: 3}", "5:11: 'w w' is not a name that a service can have; use letters, digits"),
+        ("- read: w w", "5:9: 'w w' is not a name that a service can have"),
+        ("- read: {key: web, via: all}", "5:25: one node is asked; name it, or write leader, follower or one"),
+        ("- read: {key: web, via: [node_1]}", "5:25: expected one node: its name, or leader, follower or one"),
+        ("- eventually: {replicas: {}}", "5:26: nothing is expected here; add one, or leave it out"),
+        ("- expect: {leaders: 1, roles: {}}", "5:31: nothing is expected here"),
+        (
+            "- never: happened('leader-elcted') > 0",
+            "5:10: no event is of the kind 'leader-elcted'; did you mean 'leader-elected'?",
+        ),
         ("""- expect: node("node_9").role == 'down'""", "5:11: no node 'node_9'; did you mean 'node_4'?"),
         ("- never: is_cut('node_0', 'nod_1')", "5:10: no node 'nod_1'; did you mean 'node_1'?"),
         ("- just words", "5:3: a step is a mapping: one verb and its modifiers, such as `- isolate: leader`"),
@@ -131,6 +149,8 @@ def test_a_node_that_is_added_is_known_from_there_on():
         ("scenario: t\nsteps: []", "f.yaml:1:1: the version is missing; add `version: 1`"),
         ("version: 1\nsteps: []", "f.yaml:1:1: the title is missing; begin with `scenario: TITLE`"),
         ("scenario: t\nversion: 2\nsteps: []", "f.yaml:2:10: this program reads version 1"),
+        ("scenario: t\nversion: 1\nsteps: []", "f.yaml:3:8: nothing happens; add a step or `chaos:`"),
+        ("scenario: t\nversion: 1\nchaos:", "f.yaml:3:7: expected a mapping with for, every, lasting"),
         ("scenario: t\nversion: 1", "f.yaml:1:1: nothing happens; add `steps:` or `chaos:`"),
         (
             "scenario: t\nversion: 1\nstep: []\nsteps: []",
@@ -171,6 +191,39 @@ def test_every_mistake_of_a_file_is_found_at_once_in_its_order():
         """
     )
     assert [mistake.split(":")[1] for mistake in found] == ["3", "3", "5", "6"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (
+            "always: [raf, 'leader = 1', 3]\nsteps: [{wait: 1s}]",
+            ["unknown promise 'raf'", "not a condition", "expected a text, got 3"],
+        ),
+        (
+            "chaos: {for: soon, every: 0s, clients: x, faults: {cutt: 1, crash: -1, disk: 1}}",
+            [
+                "'soon' is not a time",
+                "no time passes between faults",
+                "expected a whole number, got 'x'",
+                "no random fault 'cutt'",
+                "expected a number >= 0.0, got -1",
+                "disk faults need",
+            ],
+        ),
+        ("steps:\n  - expect: {leader: nod_1, leaders: x}", ["no node 'nod_1'", "expected a whole number, got 'x'"]),
+        ("steps:\n  - label: {nod_1: {a: 1}}", ["no node 'nod_1'", "expected a text, got 1"]),
+        ("steps:\n  - disk: {slow: 5}", ["disk faults need simulated disks", "5 is not a time"]),
+        ("steps:\n  - {heel: all, for: 4}", ["unknown word 'heel'", "4 is not a time"]),
+        ("steps:\n  - {isolate: nod_1, crash: one}", ["a step has exactly one verb", "no node 'nod_1'"]),
+        ("cluster: {nodes: 7, capcity: 3, disks: {}}\nsteps:\n  - disk: {of: node_6, full: true}", ["unknown word"]),
+        ("steps:\n  - update: {w w: {}, web: {imge: x}}", ["'w w' is not a name", "unknown field imge"]),
+    ],
+)
+def test_every_mistake_is_found_also_beside_others_and_none_that_only_follows(text: str, found: list[str]):
+    told = mistakes(f"scenario: t\nversion: 1\n{text}")
+    for one, expected in zip(told, found, strict=True):
+        assert expected in one
 
 
 def test_a_file_that_cannot_be_read_is_a_mistake_too(tmp_path):

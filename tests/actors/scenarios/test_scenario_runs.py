@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from scenario_texts import ISOLATION, played, scenario
 
 from raftyard.actors.messages import EVENT_KINDS
 from raftyard.actors.scenarios import play, read_scenario, told
+from raftyard.actors.scenarios.telling import replay_command
 
 
 def test_the_example_of_the_design_passes_and_tells_its_seed_and_digest():
@@ -107,10 +110,27 @@ def test_what_does_not_come_in_time_fails_and_tells_how_the_cluster_is():
     assert text.splitlines()[-1] == "  replay    raftyard scenario run test.yaml --seed 1"
 
 
+def test_the_command_that_replays_a_run_can_be_given_to_a_shell():
+    run = played("- expect: now < 0")
+    for file in ("a'b c.yaml", "$x.yaml", "plain.yaml"):
+        command = replay_command(replace(run, file=file))
+        assert shlex.split(command) == ["raftyard", "scenario", "run", file, "--seed", "1"]
+    on_live = play(scenario("- wait: 1s", "clock: live"), clock="virtual")
+    assert replay_command(on_live).endswith("--seed 1 --clock virtual")
+    assert replay_command(replace(run, url="http://h/clusters/0?a&b")).endswith("--url 'http://h/clusters/0?a&b'")
+
+
+def test_why_a_promise_was_not_watched_is_said():
+    unwatched = ("raft", "committed-never-lost", "calls-executed-once")
+    text = told(replace(played("- wait: 1s"), url="http://localhost:8000/clusters/0", not_watched=unwatched))
+    assert "  not watched here, as only the virtual clock can: raft\n" in text
+    assert "  not watched here, as they are not seen from outside: committed-never-lost, calls-executed-once" in text
+
+
 def test_never_is_watched_after_every_event_for_its_time_only():
     outcome = played("- never: leader is not None\n- wait: 5s")
     failure = outcome.failure
-    assert failure is not None and failure.promise == "never"
+    assert failure is not None and failure.promise == "never: leader is not None"
     assert failure.t_ns < 1e9
     assert played("- never: leader is not None\n  for: 100ms\n- wait: 5s").passed
 
@@ -118,7 +138,7 @@ def test_never_is_watched_after_every_event_for_its_time_only():
 def test_a_condition_among_always_must_hold_from_the_start():
     assert played("- wait: 3s", "always: [count(n.role == 'leader' for n in nodes) <= 1]").passed
     failure = played("- wait: 3s", "always: [count(n.role == 'leader' for n in nodes) == 0]").failure
-    assert failure is not None and failure.promise == "always"
+    assert failure is not None and failure.promise == "always: count(n.role == 'leader' for n in nodes) == 0"
 
 
 def test_a_condition_that_cannot_be_told_fails_with_the_reason():

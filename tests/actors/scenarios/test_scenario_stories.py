@@ -12,6 +12,7 @@ import yaml
 
 from raftyard.actors.scenarios import (
     Outcome,
+    WrongScenario,
     as_yaml,
     describe_stories,
     find_scenario,
@@ -22,6 +23,7 @@ from raftyard.actors.scenarios import (
     stories,
     told,
 )
+from raftyard.actors.scenarios.document import Document
 
 SEED = int(os.environ.get("RAFTYARD_SEED", "0"))
 CAMPAIGN = 100 if os.environ.get("RAFTYARD_CAMPAIGN") == "full" else 5
@@ -87,6 +89,67 @@ def test_a_story_written_anew_is_the_same_story(name: str):
 @pytest.mark.parametrize("name", NAMES)
 def test_an_editor_that_knows_the_schema_finds_no_mistake_in_a_story(name: str):
     jsonschema.validate(yaml.safe_load(stories()[name].read_text()), json_schema())
+
+
+@pytest.mark.parametrize(
+    ("text", "is_right"),
+    [
+        ("seed:\nsteps: [{wait: 1s}]", True),
+        ("seed: 5.0\nsteps: [{wait: 1s}]", True),
+        ("seed: 5.5\nsteps: [{wait: 1s}]", False),
+        ("cluster: {nodes: 3.0}\nsteps: [{wait: 1s}]", True),
+        ("about: no steps", False),
+        ("steps: []", False),
+        ("steps: []\nchaos: {for: 1s}", True),
+        ("chaos:", False),
+        ("chaos: {for: 1s, faults: {cutt: 1}}", False),
+        *(
+            (f"cluster: {{disks: {{}}}}\nsteps: [{{{step}}}]", is_right)
+            for step, is_right in (
+                ("isolate: []", False),
+                ("isolate: [leader]", True),
+                ("cut: []", False),
+                ("delete: []", False),
+                ("rollback: []", False),
+                ("undeploy: []", False),
+                ("partition: []", False),
+                ("partition: [[]]", False),
+                ("partition: [[], [node_1]]", True),
+                ("add: a-b", False),
+                ("add: a.b", True),
+                ("add: {name: a-b}", False),
+                ("transfer: [node_1]", False),
+                ("transfer: leader", False),
+                ("transfer: follower", True),
+                ("read: {key: web, via: all}", False),
+                ("clock: {}", False),
+                ("clock: {leap: null}", False),
+                ("disk: {of: leader}", False),
+                ("disk: {full: true}", True),
+                ("settings: {}", False),
+                ("expect: {}", False),
+                ("expect: {leader: null}", False),
+                ("expect: {replicas: {}}", False),
+                ("expect: {replicas: {web: 3}}", True),
+                ("scale: {}", False),
+                ("update: {}", False),
+                ("write: {w w: 3}", False),
+                ("write: {'a.b:c@d': 3}", True),
+                ("write: {..: 3}", False),
+                ("drain: {of: []}", False),
+                ("delay: {by: 5ms, links: []}", False),
+            )
+        ),
+    ],
+)
+def test_the_schema_and_the_reader_are_of_one_mind(text: str, is_right: bool):
+    text = f"scenario: t\nversion: 1\n{text}\n"
+    assert jsonschema.Draft202012Validator(json_schema()).is_valid(Document(text, "f.yaml").value) == is_right
+    if is_right:
+        read_scenario(text)
+    else:
+        with pytest.raises(WrongScenario):
+            read_scenario(text)
 
 
 def test_an_editor_that_knows_the_schema_finds_mistakes():

@@ -253,6 +253,78 @@ def test_a_write_that_nobody_confirms_is_noted_as_unknown(sim: Simulation):
     sim.settle()
 
 
+@pytest.mark.parametrize(
+    ("values", "why"), [({"web": -3}, "-3 is too small"), ({"w w": 3}, "cannot stand in a URL")]
+)
+def test_a_write_that_is_refused_fails_its_step_at_once(sim: Simulation, values: dict[str, int], why: str):
+    before = sim.now
+    with pytest.raises(StepFailed, match=f"write: .*{why}"):
+        sim.write(values)
+    assert sim.now - before < 1
+
+
+def test_a_write_in_a_cluster_that_is_not_there_fails_its_step(sim: Simulation):
+    with sim.acting_in("0.inner"), pytest.raises(StepFailed, match=r"no cluster '0\.inner' now"):
+        sim.write({"web": 3})
+
+
+@pytest.mark.parametrize(
+    ("does_nothing", "said"),
+    [
+        (lambda sim: sim.eventually(), "nothing is expected; write a condition, or replicas"),
+        (lambda sim: sim.expect(), "nothing is expected"),
+        (lambda sim: sim.expect(replicas={}), "nothing is expected"),
+        (lambda sim: sim.never(), "nothing is expected"),
+        (lambda sim: sim.clock("node_1"), "nothing happens; add leap or rate"),
+        (lambda sim: sim.clock("node_1", rate=0), "write a rate above 0, not 0"),
+        (lambda sim: sim.wait(-5), "-5 s is no time that can pass; write 0 or more"),
+        (lambda sim: sim.wait(float("nan")), "nan s is no time"),
+        (lambda sim: sim.scale({}), "scale: nothing changes; name a service"),
+        (lambda sim: sim.update({}), "update: nothing changes"),
+        (lambda sim: sim.write({}), "write: nothing changes"),
+    ],
+)
+def test_what_does_nothing_is_no_step_in_python(sim: Simulation, does_nothing, said: str):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        does_nothing(sim)
+
+
+def test_a_word_that_is_wrong_in_python_is_answered_with_the_nearest(sim: Simulation):
+    with pytest.raises(TypeError, match="unknown word 'ndes'; did you mean 'nodes'?"):
+        Simulation(ndes=3)
+    with pytest.raises(TypeError, match="unknown word 'replica'; did you mean 'replicas'?"):
+        sim.expect(replica={"web": 3})
+    with pytest.raises(ValueError, match="deploy: 'stack' is missing: the name of the stack"):
+        sim.deploy({})
+
+
+def test_a_disk_fault_that_does_nothing_is_none(disks: Simulation):
+    with pytest.raises(ValueError, match="disk: nothing happens; add slow, full"):
+        disks.disk("node_1")
+
+
+def test_a_read_asks_one_node(sim: Simulation):
+    with pytest.raises(StepFailed, match="read: it is asked of one node, not node_0, node_1"):
+        sim.read("web", via="all")
+
+
+@pytest.mark.parametrize("links", ["follower-follower", "one-one", "one->follower", "leader-one", "one-node_2"])
+def test_a_link_between_nodes_that_are_drawn_joins_two(sim: Simulation, links: str):
+    for _ in range(20):
+        pairs = sim.pairs_of(links)
+        assert len(pairs) == (1 if ">" in links else 2) and all(a != b for a, b in pairs)
+
+
+def test_a_link_or_partition_that_cuts_nothing_is_said():
+    with Simulation(nodes=2, seed=1) as sim:
+        sim.eventually("leader is not None")
+        follower = next(name for name in sim.names() if name != sim.leader())
+        with pytest.raises(StepFailed, match=f"no link is 'follower-follower' now: {follower} stands on both sides"):
+            sim.cut("follower-follower")
+        with pytest.raises(StepFailed, match="every node is in one group, so nothing is cut"):
+            sim.partition([["all"]])
+
+
 def test_a_call_without_within_is_only_made(sim: Simulation):
     sim.isolate("all", for_="3s")
     call = sim.submit({"container": {"name": "web", "replicas": 3}})
@@ -480,6 +552,32 @@ def test_a_clock_that_is_too_fast_rings_early_and_is_set_right_without_going_bac
     assert clock.now() - shown == pytest.approx(1.0)
     sim.clock("all", rate=3.0, for_="2s")
     sim.settle()
+
+
+def test_of_clock_faults_that_overlap_the_last_one_counts_until_it_ends(sim: Simulation):
+    node = sim.leader()
+    clock = sim.inside.member(node).context
+
+    def rate() -> float:
+        began = clock.now(), sim.now
+        sim.wait("500ms")
+        return round((clock.now() - began[0]) / (sim.now - began[1]), 3)
+
+    sim.clock(node, rate=3.0, for_="2s")
+    outer = sim.clock(node, rate=2.0)
+    assert rate() == 2.0
+    sim.wait("2s")
+    assert rate() == 2.0, "the first has ended, the second has not"
+    sim.clock(node, rate=5.0, for_="1s")
+    sim.clock(node, leap="1s", for_="100ms")
+    assert rate() == 5.0, "a leap changes no rate, nor does its end"
+    sim.wait("1s")
+    assert rate() == 2.0
+    outer.undo()
+    assert rate() == 1.0
+    sim.clock(node, rate=2.0)
+    sim.calm()
+    assert rate() == 1.0
 
 
 def test_a_call_that_is_refused_fails_its_step(sim: Simulation):
