@@ -28,6 +28,7 @@ from raftyard.actors.errors import (
     UnknownService,
 )
 from raftyard.actors.scenarios.client import CLIENT, ReadService
+from raftyard.actors.scenarios.quantities import ns_of
 from raftyard.actors.system import Actor, Promise, System
 
 __all__ = ["Api", "RemoteCluster", "RemoteDoor", "all_events"]
@@ -158,6 +159,8 @@ class RemoteCluster(Actor):
                 return call("GET", "/connections")
             case m.SetConnections(matrix=matrix):
                 return call("PUT", "/connections", matrix)
+            case m.DescribeLinkRequest(source=source, target=target):
+                return _link_shown(source, target, call("GET", f"/links/{quote(source)}/{quote(target)}"))
             case m.SetLinkPolicyRequest(source=source, target=target, policy=policy):
                 return call("PUT", f"/links/{quote(source)}/{quote(target)}", _wire(policy))
             case m.AddNodeRequest(name=name, capacity=capacity):
@@ -227,12 +230,24 @@ class RemoteCluster(Actor):
 
 def _wire(policy: m.LinkPolicy) -> dict[str, Any]:
     return {
-        "delay": f"{policy.delay_s * 1000:g}ms",
-        "jitter": f"{policy.jitter_s * 1000:g}ms",
+        "delay": f"{policy.delay_s * 1000:.10g}ms",
+        "jitter": f"{policy.jitter_s * 1000:.10g}ms",
         "loss": policy.loss,
         "duplicate": policy.duplicate,
         "reorder": policy.reorder,
     }
+
+
+def _link_shown(source: str, target: str, view: dict[str, Any]) -> m.LinkShown:
+    policy = m.LinkPolicy(
+        delay_s=ns_of(view["delay"]) / 1e9,
+        jitter_s=ns_of(view["jitter"]) / 1e9,
+        **{name: view[name] for name in ("loss", "duplicate", "reorder")},
+    )
+    status = m.LinkStatus(
+        ref=0, source=source, target=target, cut=not view["connected"], policy=policy, **view["statistics"]
+    )
+    return m.LinkShown(source=view["from"], target=view["to"], status=status)
 
 
 def _named(**fields: Any) -> dict[str, Any]:

@@ -18,6 +18,8 @@ __all__ = ["Ground", "LiveGround", "Recorder", "VirtualGround"]
 SLICE_NS = 100_000_000
 """Virtual time passes in such steps, so that a broken promise ends the run soon."""
 POLL_S = 0.02
+MOST_NODES = 1000
+"""So many are looked at from outside."""
 
 
 class Recorder:
@@ -118,7 +120,7 @@ class LiveGround:
         """What the front door answers; while it does not, a cluster in which nobody answers."""
         nothing: dict[str, Any] = {"nodes": [], "leader": None, "services": [], "connections": {}}
         try:
-            answer = self.system.ask(cluster_actor(cluster), DescribeCluster(limit=1000), 5.0)
+            answer = self.system.ask(cluster_actor(cluster), DescribeCluster(limit=MOST_NODES), 5.0)
         except ActorError:
             answer = nothing
         return Picture(answer, self.system.now_ns / 1e9, self.recorder.kinds)

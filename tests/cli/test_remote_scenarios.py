@@ -128,6 +128,36 @@ def test_a_story_that_fails_there_leaves_nothing_broken_behind(yard: Yard, tmp_p
     assert yard.get("/clusters/0/links/node_0/node_1").body["loss"] == 0
 
 
+def test_what_was_broken_there_before_is_as_broken_afterwards(yard: Yard, tmp_path: Path):
+    assert yard.call("PUT", "/clusters/0/connections", {"node_1": {"node_2": 0}}).status == 200
+    assert yard.call("PUT", "/clusters/0/links/node_1/node_3", {"delay": "30ms", "loss": 0.125}).status == 200
+    assert yard.call("PATCH", "/clusters/0/nodes/node_2", {"availability": "pause"}).status == 200
+    steps = """
+- isolate: node_2
+  for: 200ms
+- delay: {by: 5ms, links: node_1-node_3}
+- drain: node_2
+- loss: 1%
+  for: 200ms
+- cut: node_1-node_2
+- heal: all
+"""
+    try:
+        shown = played(tmp_path, yard, steps)
+        assert shown.exit_code == 0, shown.output
+        row = yard.get("/clusters/0/nodes/node_1/connections").body
+        assert [up for address, up in row.items() if address.endswith(str(yard.base + 3))] == [0]
+        assert sum(not up for row in yard.get("/clusters/0/connections").body.values() for up in row.values()) == 1
+        link = yard.get("/clusters/0/links/node_1/node_3").body
+        assert (link["delay"], link["loss"]) == ("30ms", 0.125)
+        assert yard.get("/clusters/0/links/node_3/node_1").body["delay"] == "0ms"
+        assert yard.get("/clusters/0/nodes/node_2").body["availability"] == "pause"
+    finally:
+        yard.call("PUT", "/clusters/0/connections", {"node_1": {"node_2": 1}})
+        yard.call("PUT", "/clusters/0/links/node_1/node_3", {})
+        yard.call("PATCH", "/clusters/0/nodes/node_2", {"availability": "active"})
+
+
 @pytest.mark.parametrize(("number", "code", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")])
 def test_a_run_that_is_stopped_mends_what_it_broke_and_says_so(
     yard: Yard, tmp_path: Path, number: signal.Signals, code: int, name: str
