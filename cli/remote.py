@@ -81,6 +81,18 @@ class Api:
         page = self.call("GET", f"/events?{urlencode(asked)}", timeout_s=PATIENCE_S + (wait_s or 0))
         return page["results"], int(page["metadata"]["last_seq"]), page["metadata"]["dropped"]
 
+    def node_names(self) -> tuple[str, ...]:
+        """The nodes, in order of joining. One that does not answer does not say its name: it is taken for one of those
+        that a cluster's first nodes have."""
+        names: list[str] = []
+        count, offset = 1, 0
+        while offset < count:
+            page = self.call("GET", f"/nodes?{urlencode({'offset': offset, 'limit': PAGE})}")
+            names += [str(node["stats"].get("id", "")) for node in page["results"]]
+            count, offset = int(page["metadata"]["count"]), offset + PAGE
+        left = iter([name for name in (f"node_{number}" for number in range(count)) if name not in names])
+        return tuple(name or next(left) for name in names)
+
     def last_seq(self) -> int:
         """The number of the newest event."""
         return int(self.call("GET", "/events?limit=1")["metadata"]["last_seq"])
@@ -104,12 +116,12 @@ class RemoteDoor:
     """Opens in place of a cluster of the scenario's own: `play(scenario, door=RemoteDoor(api))`."""
 
     def __init__(self, api: Api) -> None:
-        self._api = api
+        self.api = api
         self.url = f"{api.root}/clusters/{api.cluster}"
 
     def __call__(self, system: System, cluster: str) -> None:
-        system.spawn(RemoteCluster, m.cluster_actor(cluster), self._api, cluster)
-        system.spawn(RemoteCluster, CLIENT, self._api, cluster, with_events=False)
+        system.spawn(RemoteCluster, m.cluster_actor(cluster), self.api, cluster)
+        system.spawn(RemoteCluster, CLIENT, self.api, cluster, with_events=False)
 
 
 class RemoteCluster(Actor):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["scenario"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_Answer = TypeVar("_Answer")
 _FAILED = 1
 _WRONG = 2
 _UNREACHABLE = 3
@@ -99,7 +100,7 @@ def _play(files: tuple[str, ...], options: dict[str, Any], reports: dict[str, Pa
     outcomes = []
     door = _door(options)
     for file in files:
-        read = _read(file)
+        read = _read(file) if door is None else _read_for(door, file)
         with _quiet(), signals_raise():
             with_messages = bool(reports.keys() - {"events"})
             try:
@@ -147,17 +148,25 @@ def _door(options: dict[str, Any]) -> RemoteDoor | None:
 
 def _api(url: str, token: str | None) -> Api:
     """The program there, once it has answered."""
-    from raftyard.actors.errors import InvalidRequest, RaftyardError, Unavailable
-
     from .remote import Api
 
-    try:
+    def answering() -> Api:
         api = Api(url, token)
         api.call("GET", "/connections")
+        return api
+
+    return _asked(answering)
+
+
+def _asked(ask: Callable[[], _Answer]) -> _Answer:
+    """The answer of a program that runs; why there is none ends the command."""
+    from raftyard.actors.errors import InvalidRequest, RaftyardError, Unavailable
+
+    try:
+        return ask()
     except RaftyardError as error:
         click.echo(f"raftyard: {error}" + (f"; {error.hint}" if error.hint else ""), err=True)
         sys.exit(_UNREACHABLE if isinstance(error, Unavailable) else _WRONG if isinstance(error, InvalidRequest) else 4)
-    return api
 
 
 def _campaign(file: str, options: dict[str, Any]) -> bool:
@@ -440,11 +449,28 @@ def _schema() -> None:
     click.echo(json.dumps(json_schema(), indent=2))
 
 
-def _read(file: str) -> Scenario:
+def _read_for(door: RemoteDoor, file: str) -> Scenario:
+    """A scenario for the nodes that run there, which are not those that it would start."""
+    from raftyard.actors.scenarios.format import ClusterShape
+
+    names = _asked(door.api.node_names)
+    read = _read(file, names)
+    wanted = read.cluster.nodes
+    different = []
+    if wanted != len(names):
+        different.append(f"it has {len(names)} nodes, where {read.title} would start {wanted}")
+    if read.cluster != ClusterShape(nodes=wanted):
+        different.append("what the file says of it under `cluster:` does not change it")
+    if different:
+        click.echo(f"{door.url} runs already: {'; '.join(different)}")
+    return read
+
+
+def _read(file: str, nodes: tuple[str, ...] | None = None) -> Scenario:
     from raftyard.actors.scenarios import WrongScenario, find_scenario, read_scenario_file
 
     try:
-        return read_scenario_file(find_scenario(file))
+        return read_scenario_file(find_scenario(file), nodes)
     except FileNotFoundError as error:
         click.echo(f"raftyard: {error}", err=True)
         sys.exit(_WRONG)

@@ -131,7 +131,7 @@ def test_a_story_that_fails_there_leaves_nothing_broken_behind(yard: Yard, tmp_p
 def test_what_was_broken_there_before_is_as_broken_afterwards(yard: Yard, tmp_path: Path):
     assert yard.call("PUT", "/clusters/0/connections", {"node_1": {"node_2": 0}}).status == 200
     assert yard.call("PUT", "/clusters/0/links/node_1/node_3", {"delay": "30ms", "loss": 0.125}).status == 200
-    assert yard.call("PATCH", "/clusters/0/nodes/node_2", {"availability": "pause"}).status == 200
+    until(lambda: yard.call("PATCH", "/clusters/0/nodes/node_2", {"availability": "pause"}).status == 200)
     steps = """
 - isolate: node_2
   for: 200ms
@@ -230,6 +230,31 @@ def test_the_first_leader_of_a_story_may_have_been_elected_before_it(yard: Yard,
 """
     shown = played(tmp_path, yard, steps)
     assert shown.exit_code == 0, shown.output
+
+
+def test_the_nodes_of_a_story_are_those_that_run_there(yard: Yard, tmp_path: Path):
+    until(lambda: yard.call("POST", "/clusters/0/nodes", {"id": "custom0", "spawn": True}).status in (201, 409))
+    try:
+        shown = played(tmp_path, yard, "- isolate: custom0\n  for: 100ms\n- expect: node('custom0').role != 'leader'")
+        assert shown.exit_code == 0, shown.output
+        first, second, *_ = shown.output.splitlines()
+        where = f"http://localhost:{yard.base}/clusters/0"
+        assert first == f"{where} runs already: it has 6 nodes, where remote would start 5"
+        assert second == "passed  remote"
+        wrong = played(tmp_path, yard, "- isolate: node_5\n- add: {}\n- isolate: node_5")
+        assert wrong.exit_code == 2 and wrong.output.count("no node 'node_5'") == 1
+    finally:
+        assert yard.call("DELETE", "/clusters/0/nodes/custom0").status == 200
+
+
+def test_a_cluster_that_runs_is_not_what_the_file_would_start_and_that_is_said(yard: Yard, tmp_path: Path):
+    file = tmp_path / "shaped.scenario.yaml"
+    shape = "cluster: {nodes: 3, links: {delay: 20ms}}"
+    file.write_text(f"scenario: shaped\nversion: 1\n{shape}\nsteps:\n  - isolate: node_4\n    for: 10ms\n")
+    shown = run("run", file, "--url", f"localhost:{yard.base}")
+    assert shown.exit_code == 0, shown.output
+    said = "it has 5 nodes, where shaped would start 3; what the file says of it under `cluster:` does not change it"
+    assert shown.output.splitlines()[0].endswith(f" runs already: {said}")
 
 
 def test_what_cannot_be_done_there_is_said_before_anything_is_done(yard: Yard, tmp_path: Path):
