@@ -339,18 +339,33 @@ def _save(path: Path, content: bytes) -> None:
 @scenario.command("timeline")
 @click.argument("log", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("page", type=click.Path(dir_okay=False, path_type=Path))
-def _timeline(log: Path, page: Path) -> None:
+@click.option("--cluster", metavar="ID", help="Show this one and what is nested in it; else 0, or the log's only cluster.")
+def _timeline(log: Path, page: Path, cluster: str | None) -> None:
     """Make an HTML timeline (PAGE) of a recorded event log (LOG): JSON lines, of a scenario or of a running program."""
     from raftyard.actors.scenarios import WrongScenario
-    from raftyard.actors.scenarios.reports import html_timeline, read_events
+    from raftyard.actors.scenarios.reports import (
+        clusters_of,
+        html_timeline,
+        main_cluster,
+        of_cluster,
+        read_events,
+    )
 
     try:
         events = read_events(log)
     except WrongScenario as error:
         click.echo(str(error), err=True)
         sys.exit(_WRONG)
-    _save(page, html_timeline(events, title=log.name).encode())
-    click.echo(f"{page}: {len(events)} events")
+    known = clusters_of(events)
+    if cluster is None and len(known) > 1 and known[0] != "0":
+        raise click.UsageError(f"{log} tells of the clusters {', '.join(known)}; name one with --cluster")
+    if cluster is not None and cluster not in {event.cluster for event in events}:
+        raise click.UsageError(f"{log} tells nothing of cluster {cluster!r}; it tells of {', '.join(known) or 'none'}")
+    of = cluster or main_cluster(events)
+    _save(page, html_timeline(events, title=log.name, cluster=of).encode())
+    others = [one for one in known if one != of]
+    more = f" of cluster {of}; --cluster shows {' or '.join(others)}" if others else ""
+    click.echo(f"{page}: {len(of_cluster(events, of))} events{more}")
 
 
 @scenario.command("record")

@@ -291,4 +291,11 @@ def test_what_happened_is_copied_and_shown_as_a_timeline(yard: Yard, tmp_path: P
     assert events[0]["kind"] == "leader-elected" and copied.output == f"{log}: {len(events)} events\n"
     assert run("timeline", log, page).exit_code == 0
     assert "leader-elected" in page.read_text()
+    assert yard.call("POST", "/clusters", {"id": "tea", "nodes": 3}).status == 201
+    until(lambda: yard.get("/clusters/tea/stats").body["leader"])
+    assert run("record", log, "--url", f"http://localhost:{yard.base}/clusters/tea").exit_code == 0
+    assert run("timeline", log, page).exit_code == 0
+    assert '"nodes":["node_0","node_1","node_2"]' in page.read_text()
+    assert "it tells of tea" in run("timeline", log, page, "--cluster", "0").output
+    assert yard.call("DELETE", "/clusters/tea").status == 200
     assert run("record", log, "--url", f"localhost:{free_base()}").exit_code == 3

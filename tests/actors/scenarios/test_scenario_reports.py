@@ -6,18 +6,21 @@ import json
 import re
 from xml.etree import ElementTree
 
+import msgspec
 import pytest
 from scenario_texts import ISOLATION, played
 
 from raftyard.actors.scenarios import Outcome, WrongScenario, play, read_scenario
 from raftyard.actors.scenarios.reports import (
     chrome_trace,
+    clusters_of,
     html_timeline,
     junit_xml,
     lanes_of,
     read_events,
     shiviz_log,
 )
+from raftyard.actors.system import Event
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,40 @@ def test_lanes_show_who_led_and_where_the_replicas_were(outcome: Outcome):
     last = {node: count for _, node, count in lanes.replicas}
     assert sum(last.values()) == 10
     assert list(lanes.nodes) == [f"node_{number}" for number in range(5)]
+
+
+def renamed(outcome: Outcome, cluster: str) -> list[Event]:
+    """The same events, of another cluster."""
+    return [msgspec.structs.replace(event, cluster=event.cluster and cluster) for event in outcome.events]
+
+
+def test_reports_show_the_cluster_of_the_log_whatever_its_name(outcome: Outcome):
+    events = renamed(outcome, "7")
+    assert clusters_of(events) == ("7",)
+    assert lanes_of(events) == lanes_of(outcome.events)
+    assert '"nodes":["node_0"' in html_timeline(events)
+    trace = json.loads(chrome_trace(events))["traceEvents"]
+    assert {e["args"]["name"] for e in trace if e["name"] == "process_name"} == {"cluster 7"}
+    assert {e["args"]["name"] for e in trace if e["name"] == "thread_name"} == {"cluster", *lanes_of(events).nodes}
+    assert shiviz_log(events) == shiviz_log(outcome.events)
+
+
+def test_of_several_clusters_in_a_log_one_is_shown(outcome: Outcome):
+    both = [*renamed(outcome, "10"), *renamed(outcome, "2.inner"), *renamed(outcome, "2")]
+    assert clusters_of(both) == ("2", "10")
+    assert clusters_of([*both, *outcome.events]) == ("0", "2", "10")
+    assert lanes_of(both, "10") == lanes_of(outcome.events)
+    own = [event for event in outcome.events if event.cluster is not None]
+    mixed = [*own, *(event for event in both if event.cluster is not None)]
+    assert html_timeline(mixed) == html_timeline(own)
+    assert chrome_trace(mixed) == chrome_trace(own) and shiviz_log(mixed) == shiviz_log(own)
+    assert html_timeline(mixed, cluster="10") == html_timeline(renamed(outcome, "10"))
+
+
+def test_a_log_that_begins_late_has_a_lane_for_every_node_it_tells_of(outcome: Outcome):
+    late = [event for event in outcome.events if event.kind in ("tasks-placed", "leader-stepped-down")]
+    assert set(lanes_of(late).nodes) >= {node for _, node, _ in lanes_of(late).replicas}
+    assert "node_0" in lanes_of(late).nodes
 
 
 def test_crashes_and_pauses_are_spans():
