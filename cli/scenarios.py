@@ -339,7 +339,7 @@ def _save(path: Path, content: bytes) -> None:
 @scenario.command("timeline")
 @click.argument("log", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("page", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--cluster", metavar="ID", help="Show this one and what is nested in it; else 0, or the log's only cluster.")
+@click.option("--cluster", metavar="ID", help="Show this one, with those nested in it; else 0, or the only one.")
 def _timeline(log: Path, page: Path, cluster: str | None) -> None:
     """Make an HTML timeline (PAGE) of a recorded event log (LOG): JSON lines, of a scenario or of a running program."""
     from raftyard.actors.scenarios import WrongScenario

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from scenario_texts import ISOLATION, played
 
-from raftyard.actors.scenarios import Outcome, WrongScenario, play, read_scenario
+from raftyard.actors.scenarios import Outcome, Simulation, WrongScenario, play, read_scenario
 from raftyard.actors.scenarios.reports import (
     chrome_trace,
     clusters_of,
@@ -151,3 +151,15 @@ def test_a_recorded_log_is_read_back_and_a_wrong_line_is_named(outcome: Outcome,
     log.write_bytes(log.read_bytes() + b"{}\n")
     with pytest.raises(WrongScenario, match=f"log.jsonl:{len(outcome.events) + 1}:1: not an event of a log"):
         read_events(log)
+
+
+@pytest.mark.parametrize("clock", ["virtual", "live"])
+def test_the_log_of_a_simulation_has_everything_that_happened(clock: str, tmp_path):
+    log = tmp_path / "log.jsonl"
+    with Simulation(nodes=3, clock=clock, always=()) as sim:
+        sim.eventually("leader is not None")
+        sim.cut("node_0-node_1")
+        log.write_bytes(sim.system.events.lines())
+    read = list(read_events(log))
+    assert read == sim.events[: len(read)] and read[0].seq == 1
+    assert {"leader-elected", "link-cut", "fault-started"} <= {event.kind for event in read}
