@@ -93,10 +93,11 @@ class _Reader:
         cluster = self._field(value, "cluster", ClusterShape, ClusterShape())
         cluster = ClusterShape() if cluster is _WRONG else cluster
         self._timeouts(cluster.raft)
-        started = [f"node_{number}" for number in range(cluster.nodes)]
-        self.nodes = started if self.running is None else list(self.running)
+        self.nodes = [f"node_{number}" for number in range(cluster.nodes)]
         self.has_disks = cluster.disks is not None
         clock = self._field(value, "clock", Literal["virtual", "live"], "virtual")
+        if self.running is not None:
+            self.nodes = list(self.running)
         conditions: list[tuple[Path, Expression]] = []
         scenario = Scenario(
             title=self._title(value),
