@@ -28,6 +28,7 @@ from raftyard.actors.errors import (
     UnknownService,
 )
 from raftyard.actors.scenarios.client import CLIENT, ReadService
+from raftyard.actors.scenarios.quantities import ns_of
 from raftyard.actors.system import Actor, Promise, System
 
 __all__ = ["Api", "RemoteCluster", "RemoteDoor", "all_events"]
@@ -80,6 +81,18 @@ class Api:
         page = self.call("GET", f"/events?{urlencode(asked)}", timeout_s=PATIENCE_S + (wait_s or 0))
         return page["results"], int(page["metadata"]["last_seq"]), page["metadata"]["dropped"]
 
+    def node_names(self) -> tuple[str, ...]:
+        """The nodes, in order of joining. One that does not answer does not say its name: it is taken for one of those
+        that a cluster's first nodes have."""
+        names: list[str] = []
+        count, offset = 1, 0
+        while offset < count:
+            page = self.call("GET", f"/nodes?{urlencode({'offset': offset, 'limit': PAGE})}")
+            names += [str(node["stats"].get("id", "")) for node in page["results"]]
+            count, offset = int(page["metadata"]["count"]), offset + PAGE
+        left = iter([name for name in (f"node_{number}" for number in range(count)) if name not in names])
+        return tuple(name or next(left) for name in names)
+
     def last_seq(self) -> int:
         """The number of the newest event."""
         return int(self.call("GET", "/events?limit=1")["metadata"]["last_seq"])
@@ -103,12 +116,12 @@ class RemoteDoor:
     """Opens in place of a cluster of the scenario's own: `play(scenario, door=RemoteDoor(api))`."""
 
     def __init__(self, api: Api) -> None:
-        self._api = api
+        self.api = api
         self.url = f"{api.root}/clusters/{api.cluster}"
 
     def __call__(self, system: System, cluster: str) -> None:
-        system.spawn(RemoteCluster, m.cluster_actor(cluster), self._api, cluster)
-        system.spawn(RemoteCluster, CLIENT, self._api, cluster, with_events=False)
+        system.spawn(RemoteCluster, m.cluster_actor(cluster), self.api, cluster)
+        system.spawn(RemoteCluster, CLIENT, self.api, cluster, with_events=False)
 
 
 class RemoteCluster(Actor):
@@ -158,6 +171,8 @@ class RemoteCluster(Actor):
                 return call("GET", "/connections")
             case m.SetConnections(matrix=matrix):
                 return call("PUT", "/connections", matrix)
+            case m.DescribeLinkRequest(source=source, target=target):
+                return _link_shown(source, target, call("GET", f"/links/{quote(source)}/{quote(target)}"))
             case m.SetLinkPolicyRequest(source=source, target=target, policy=policy):
                 return call("PUT", f"/links/{quote(source)}/{quote(target)}", _wire(policy))
             case m.AddNodeRequest(name=name, capacity=capacity):
@@ -229,12 +244,24 @@ class RemoteCluster(Actor):
 
 def _wire(policy: m.LinkPolicy) -> dict[str, Any]:
     return {
-        "delay": f"{policy.delay_s * 1000:g}ms",
-        "jitter": f"{policy.jitter_s * 1000:g}ms",
+        "delay": f"{policy.delay_s * 1000:.10g}ms",
+        "jitter": f"{policy.jitter_s * 1000:.10g}ms",
         "loss": policy.loss,
         "duplicate": policy.duplicate,
         "reorder": policy.reorder,
     }
+
+
+def _link_shown(source: str, target: str, view: dict[str, Any]) -> m.LinkShown:
+    policy = m.LinkPolicy(
+        delay_s=ns_of(view["delay"]) / 1e9,
+        jitter_s=ns_of(view["jitter"]) / 1e9,
+        **{name: view[name] for name in ("loss", "duplicate", "reorder")},
+    )
+    status = m.LinkStatus(
+        ref=0, source=source, target=target, cut=not view["connected"], policy=policy, **view["statistics"]
+    )
+    return m.LinkShown(source=view["from"], target=view["to"], status=status)
 
 
 def _named(**fields: Any) -> dict[str, Any]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["scenario"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_Answer = TypeVar("_Answer")
 _FAILED = 1
 _WRONG = 2
 _UNREACHABLE = 3
@@ -97,9 +98,11 @@ def _play(files: tuple[str, ...], options: dict[str, Any], reports: dict[str, Pa
     from raftyard.actors.scenarios import Interrupted, play, told
 
     outcomes = []
-    scenarios = _read_all(files, is_outside=options["url"] is not None)
     door = _door(options)
-    for read in scenarios:
+    nodes = None if door is None else _asked(door.api.node_names)
+    for read in _read_all(files, nodes):
+        if door is not None and nodes is not None:
+            _tell_difference(door, read, nodes)
         with _quiet(), signals_raise():
             with_messages = bool(reports.keys() - {"events"})
             try:
@@ -144,17 +147,25 @@ def _door(options: dict[str, Any]) -> RemoteDoor | None:
 
 def _api(url: str, token: str | None) -> Api:
     """The program there, once it has answered."""
-    from raftyard.actors.errors import InvalidRequest, RaftyardError, Unavailable
-
     from .remote import Api
 
-    try:
+    def answering() -> Api:
         api = Api(url, token)
         api.call("GET", "/connections")
+        return api
+
+    return _asked(answering)
+
+
+def _asked(ask: Callable[[], _Answer]) -> _Answer:
+    """The answer of a program that runs; why there is none ends the command."""
+    from raftyard.actors.errors import InvalidRequest, RaftyardError, Unavailable
+
+    try:
+        return ask()
     except RaftyardError as error:
         click.echo(f"raftyard: {error}" + (f"; {error.hint}" if error.hint else ""), err=True)
         sys.exit(_UNREACHABLE if isinstance(error, Unavailable) else _WRONG if isinstance(error, InvalidRequest) else 4)
-    return api
 
 
 def _campaign(scenario: Scenario, options: dict[str, Any]) -> bool:
@@ -331,18 +342,33 @@ def _save(path: Path, content: bytes) -> None:
 @scenario.command("timeline")
 @click.argument("log", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("page", type=click.Path(dir_okay=False, path_type=Path))
-def _timeline(log: Path, page: Path) -> None:
+@click.option("--cluster", metavar="ID", help="Show this one, with those nested in it; else 0, or the only one.")
+def _timeline(log: Path, page: Path, cluster: str | None) -> None:
     """Make an HTML timeline (PAGE) of a recorded event log (LOG): JSON lines, of a scenario or of a running program."""
     from raftyard.actors.scenarios import WrongScenario
-    from raftyard.actors.scenarios.reports import html_timeline, read_events
+    from raftyard.actors.scenarios.reports import (
+        clusters_of,
+        html_timeline,
+        main_cluster,
+        of_cluster,
+        read_events,
+    )
 
     try:
         events = read_events(log)
     except WrongScenario as error:
         click.echo(str(error), err=True)
         sys.exit(_WRONG)
-    _save(page, html_timeline(events, title=log.name).encode())
-    click.echo(f"{page}: {len(events)} events")
+    known = clusters_of(events)
+    if cluster is None and len(known) > 1 and known[0] != "0":
+        raise click.UsageError(f"{log} tells of the clusters {', '.join(known)}; name one with --cluster")
+    if cluster is not None and cluster not in {event.cluster for event in events}:
+        raise click.UsageError(f"{log} tells nothing of cluster {cluster!r}; it tells of {', '.join(known) or 'none'}")
+    of = cluster or main_cluster(events)
+    _save(page, html_timeline(events, title=log.name, cluster=of).encode())
+    others = [one for one in known if one != of]
+    more = f" of cluster {of}; --cluster shows {' or '.join(others)}" if others else ""
+    click.echo(f"{page}: {len(of_cluster(events, of))} events{more}")
 
 
 @scenario.command("record")
@@ -434,27 +460,41 @@ def _schema() -> None:
     click.echo(json.dumps(json_schema(), indent=2))
 
 
+def _tell_difference(door: RemoteDoor, read: Scenario, nodes: tuple[str, ...]) -> None:
+    """Say where the cluster that runs there is not what the scenario would start."""
+    from raftyard.actors.scenarios.format import ClusterShape
+
+    wanted = read.cluster.nodes
+    different = []
+    if wanted != len(nodes):
+        different.append(f"it has {len(nodes)} nodes, where {read.title} would start {wanted}")
+    if read.cluster != ClusterShape(nodes=wanted):
+        different.append("what the file says of it under `cluster:` does not change it")
+    if different:
+        click.echo(f"{door.url} runs already: {'; '.join(different)}")
+
+
 def _read(file: str) -> Scenario:
     return _read_all((file,))[0]
 
 
-def _read_all(files: tuple[str, ...], *, is_outside: bool = False) -> list[Scenario]:
-    """All of them, before the first is played; or the mistakes of all."""
-    found = [_read_or_tell(file, is_outside=is_outside) for file in files]
+def _read_all(files: tuple[str, ...], nodes: tuple[str, ...] | None = None) -> list[Scenario]:
+    """All of them, before the first is played; or the mistakes of all. `nodes`: of a cluster that runs already."""
+    found = [_read_or_tell(file, nodes) for file in files]
     scenarios = [read for read in found if read is not None]
     if len(scenarios) < len(found):
         sys.exit(_WRONG)
     return scenarios
 
 
-def _read_or_tell(file: str, *, is_outside: bool = False) -> Scenario | None:
+def _read_or_tell(file: str, nodes: tuple[str, ...] | None) -> Scenario | None:
     """A file or a story; None where its mistakes were told, also those for a cluster that runs already."""
     from raftyard.actors.scenarios import WrongScenario, find_scenario, read_scenario_file
     from raftyard.actors.scenarios.running import check_outside
 
     try:
-        read = read_scenario_file(find_scenario(file))
-        if is_outside:
+        read = read_scenario_file(find_scenario(file), nodes)
+        if nodes is not None:
             check_outside(read)
     except FileNotFoundError as error:
         click.echo(f"raftyard: {error}", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from hashlib import sha256
@@ -18,6 +19,10 @@ __all__ = ["Ground", "LiveGround", "Recorder", "VirtualGround"]
 SLICE_NS = 100_000_000
 """Virtual time passes in such steps, so that a broken promise ends the run soon."""
 POLL_S = 0.02
+EVENTS = sys.maxsize
+"""The log keeps every event, as the Recorder does: a run ends, and `system.events.lines()` is all of it."""
+MOST_NODES = 1000
+"""So many are looked at from outside."""
 
 
 class Recorder:
@@ -59,7 +64,7 @@ class VirtualGround:
 
     def __init__(self, seed: int, alarm: Callable[[], bool], **options: Any) -> None:
         self.system: System = (
-            virtual := Virtual(seed=seed, raise_crashes=True, with_digest=False, events=1, **options)
+            virtual := Virtual(seed=seed, raise_crashes=True, with_digest=False, events=EVENTS, **options)
         )
         self._virtual = virtual
         self.recorder = Recorder(virtual)
@@ -98,7 +103,7 @@ class LiveGround:
     """Real time; the cluster is seen through its front door."""
 
     def __init__(self, seed: int, alarm: Callable[[], bool]) -> None:
-        self.system: System = Live(seed=seed, events=1)
+        self.system: System = Live(seed=seed, events=EVENTS)
         self.recorder = Recorder(self.system)
         self._alarm = alarm
         self._changed = threading.Event()
@@ -118,7 +123,7 @@ class LiveGround:
         """What the front door answers; while it does not, a cluster in which nobody answers."""
         nothing: dict[str, Any] = {"nodes": [], "leader": None, "services": [], "connections": {}}
         try:
-            answer = self.system.ask(cluster_actor(cluster), DescribeCluster(limit=1000), 5.0)
+            answer = self.system.ask(cluster_actor(cluster), DescribeCluster(limit=MOST_NODES), 5.0)
         except ActorError:
             answer = nothing
         return Picture(answer, self.system.now_ns / 1e9, self.recorder.kinds)

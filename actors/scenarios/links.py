@@ -1,6 +1,7 @@
 """Verbs about links: cut and restore, delay, loss, duplicates, reordering, partitions, isolation, healing.
 
-A link is cut as long as any fault says so: where two faults overlap, the end of one does not undo the other.
+A link is cut as long as any fault says so: where two faults overlap, the end of one does not undo the other. In a
+cluster that ran before, what was cut or slow before the first fault of a link is so again after the last one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ..messages import LinkPolicy, SetConnections, SetLinkPolicyRequest
+from ..messages import DescribeLinkRequest, LinkPolicy, LinkShown, SetConnections, SetLinkPolicyRequest
 from .format import SHAPES
 from .quantities import ns_of, share_of
 from .stage import CLUSTER, Fault, Stage, StepFailed
@@ -29,6 +30,9 @@ class LinkVerbs(Stage):
         # By cluster, each.
         self._cuts: dict[str, dict[Pair, dict[int, None]]] = {}
         self._slowed: dict[str, dict[Pair, dict[int, dict[str, Any]]]] = {}
+        # Of a cluster that ran before, and of links only that faults of this scenario hold.
+        self._was_cut: dict[Pair, bool] = {}
+        self._was_like: dict[Pair, LinkPolicy] = {}
 
     @property
     def _cut_by(self) -> dict[Pair, dict[int, None]]:
@@ -45,9 +49,10 @@ class LinkVerbs(Stage):
     def restore(self, links: Links) -> None:
         """Let these links carry again, whoever cut them."""
         pairs = self.pairs_of(links)
+        self._set_links(pairs, 1)
         for pair in pairs:
             self._cut_by.pop(pair, None)
-        self._set_links(pairs, 1)
+            self._was_cut.pop(pair, None)
 
     def isolate(self, target: Links, *, for_: str | float | None = None) -> Fault:
         """Cut every link of each of these nodes, both ways."""
@@ -125,40 +130,61 @@ class LinkVerbs(Stage):
         return self._worsen(links, "reorder", for_, {"reorder": share_of(share)})
 
     def heal(self, target: Links = "all") -> None:
-        """Restore and calm every link of these nodes."""
+        """Restore and calm every link of these nodes; in a cluster that ran before, make them as they were then."""
         nodes = self.nodes_of(target)
         touched = {
             pair: None for pair in (*self._layers, *self._cut_by) if pair[0] in nodes or pair[1] in nodes
         }
-        cut = [(link.source, link.target) for link in self.view.links if link.cut]
-        cut = [pair for pair in cut if pair[0] in nodes or pair[1] in nodes]
+        if self.door is None:
+            cut = [(link.source, link.target) for link in self.view.links if link.cut]
+            cut = [pair for pair in cut if pair[0] in nodes or pair[1] in nodes]
+        else:
+            cut = [pair for pair in touched if self._cut_by.get(pair)]
         calmed = [pair for pair in touched if self._layers.pop(pair, None)]
         for pair in touched:
             self._cut_by.pop(pair, None)
-        self._set_links(cut, 1)
-        self._set_policies(calmed)
+        self._let_go(cut)
+        self._calm(calmed)
 
     def _worsen(self, links: Links, verb: str, for_: str | float | None, changed: dict[str, Any]) -> Fault:
         number, pairs = self.new_number(), self.pairs_of(links)
         left: dict[Pair, None] = {}  # what is to be set, also by a second undo, should the first one fail
 
         def begin() -> None:
+            self._note_policies(pairs)
             for pair in pairs:
                 self._layers.setdefault(pair, {})[number] = changed
             self._set_policies(pairs)
 
         def undo() -> None:
             left.update((pair, None) for pair in pairs if self._layers.get(pair, {}).pop(number, None) is not None)
-            self._set_policies(list(left))
+            self._calm(list(left))
             left.clear()
 
         return self.fault(verb, [links] if isinstance(links, str) else list(links), undo, for_, begin)
+
+    def _note_policies(self, pairs: list[Pair]) -> None:
+        """How somebody else's links carry, before the first fault makes them worse."""
+        if self.door is None:
+            return
+        for pair in pairs:
+            if pair not in self._was_like:
+                shown: LinkShown = self.ask(DescribeLinkRequest(source=pair[0], target=pair[1]), "links")
+                self._was_like[pair] = shown.status.policy
+
+    def _calm(self, pairs: list[Pair]) -> None:
+        """These links have one fault less."""
+        self._set_policies(pairs)
+        for pair in pairs:
+            if not self._layers.get(pair):
+                self._was_like.pop(pair, None)
 
     def _set_policies(self, pairs: list[Pair]) -> None:
         names = self.names()
         for pair in pairs:
             # What a nested cluster's links ride on is slow enough by itself.
             policy: LinkPolicy = self.orchestrator_settings.link if self.cluster == CLUSTER else LinkPolicy()
+            policy = self._was_like.get(pair, policy)
             for changed in self._layers.get(pair, {}).values():
                 policy = msgspec.structs.replace(policy, **changed)
             if pair[0] in names and pair[1] in names:
@@ -171,6 +197,7 @@ class LinkVerbs(Stage):
         left: dict[Pair, None] = {}
 
         def begin() -> None:
+            self._note_cuts(pairs)
             for pair in pairs:
                 self._cut_by.setdefault(pair, {})[number] = None
             self._set_links(pairs, 0)
@@ -182,10 +209,30 @@ class LinkVerbs(Stage):
                     del holders[number]
                     if not holders:
                         left[pair] = None
-            self._set_links(list(left), 1)
+            self._let_go(list(left))
             left.clear()
 
         return self.fault(verb, [f"{a}->{b}" for a, b in pairs] if of is None else of, undo, for_, begin)
+
+    def _note_cuts(self, pairs: list[Pair]) -> None:
+        """Which of somebody else's links are cut, before the first fault cuts them."""
+        if self.door is None or all(pair in self._was_cut for pair in pairs):
+            return
+        cut = {(link.source, link.target) for link in self.seen().links if link.cut}
+        for pair in pairs:
+            self._was_cut.setdefault(pair, pair in cut)
+
+    def _let_go(self, pairs: list[Pair]) -> None:
+        """No fault holds these links any more: they carry again, or are as somebody else had left them."""
+        self._set_links([pair for pair in pairs if not self._was_cut.get(pair)], 1)
+        for pair in pairs:
+            if not self._cut_by.get(pair):
+                self._was_cut.pop(pair, None)
+
+    def cut_by_others(self) -> list[str]:
+        """Which links are cut in a cluster that ran before, and not by this scenario."""
+        cut = [(link.source, link.target) for link in self.view.links if link.cut]
+        return [f"{a}->{b}" for a, b in cut if not self._cut_by.get((a, b)) or self._was_cut.get((a, b))]
 
     def _set_links(self, pairs: list[Pair], up: int) -> None:
         names = self.names()

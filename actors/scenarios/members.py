@@ -42,6 +42,9 @@ class MemberVerbs(Stage):
         self._pauses: dict[str, dict[str, dict[int, None]]] = {}
         self._disks: dict[str, dict[str, dict[int, dict[str, Any]]]] = {}
         self._clocks: dict[str, dict[str, dict[int, float | None]]] = {}
+        self._drains: dict[str, dict[str, dict[int, None]]] = {}
+        # Of a cluster that ran before, and of nodes only that this scenario drains: what they were for, as a body.
+        self._was_for: dict[str, dict[str, Any]] = {}
 
     @property
     def _down_by(self) -> dict[str, dict[int, None]]:
@@ -59,6 +62,10 @@ class MemberVerbs(Stage):
     def _clock_layers(self) -> dict[str, dict[int, float | None]]:
         """Rates by node and fault; None where it only leapt."""
         return self._clocks.setdefault(self.cluster, {})
+
+    @property
+    def _drained_by(self) -> dict[str, dict[int, None]]:
+        return self._drains.setdefault(self.cluster, {})
 
     # -- crashing
 
@@ -169,7 +176,7 @@ class MemberVerbs(Stage):
         """What these nodes run moves elsewhere, and nothing new comes to them, until undone: all at once, or at most
         `max_parallel` replicas of a service at a time, and the rest when the deadline has passed. With `within` wait
         until they run nothing; raises StepFailed where they still do."""
-        nodes = self.nodes_of(target)
+        nodes, number = self.nodes_of(target), self.new_number()
         body: dict[str, Any] = {"availability": "drain"}
         if max_parallel or deadline is not None:
             deadline_s = None if deadline is None else ns_of(deadline) / 1e9
@@ -177,9 +184,12 @@ class MemberVerbs(Stage):
 
         def begin() -> None:
             for node in nodes:
+                self._note_availability(node)
+            for node in nodes:
+                self._drained_by.setdefault(node, {})[number] = None
                 self.ask(UpdateNodeRequest(node=node, body=body), f"drain {node}")
 
-        fault = self.fault("drain", nodes, lambda: self._set_availability(nodes, "active"), for_, begin)
+        fault = self.fault("drain", nodes, lambda: self._end_drain(nodes, number), for_, begin)
         if within is not None:
             until_ns = self.now_ns + ns_of(within)
             if not self.pass_until(until_ns, lambda: all(self.view.node(node).load == 0 for node in nodes)):
@@ -188,26 +198,67 @@ class MemberVerbs(Stage):
         return fault
 
     def begin_drain(self, target: Target, *, for_: str | float | None = None) -> Fault:
-        """As `drain`, without waiting for an answer, which never comes where nobody can decide."""
-        nodes = self.nodes_of(target)
-        return self.fault(
-            "drain",
-            nodes,
-            lambda: self._set_availability(nodes, "active"),
-            for_,
-            lambda: self._set_availability(nodes, "drain"),
-        )
+        """As `drain`, without waiting for an answer, which never comes where nobody can decide. In a cluster that ran
+        before, a node of which nobody can say what it was for is left alone."""
+        nodes, number = [node for node in self.nodes_of(target) if self._can_be_drained(node)], self.new_number()
 
-    def _set_availability(self, nodes: list[str], availability: str) -> None:
+        def begin() -> None:
+            names = self.names()
+            for node in nodes:
+                self._drained_by.setdefault(node, {})[number] = None
+                if node in names:
+                    request = UpdateNodeRequest(node=node, body={"availability": "drain"})
+                    self.system.send(cluster_actor(self.cluster), request)
+
+        return self.fault("drain", nodes, lambda: self._end_drain(nodes, number), for_, begin)
+
+    def _can_be_drained(self, node: str) -> bool:
+        try:
+            self._note_availability(node)
+        except StepFailed:
+            return False
+        return True
+
+    def _note_availability(self, node: str) -> None:
+        """What a node of somebody else's cluster is for, before the first fault drains it."""
+        if self.door is not None and node not in self._was_for:
+            self._was_for[node] = self._availability(node)
+
+    def _availability(self, node: str) -> dict[str, Any]:
+        """What a node is for, as the body that makes it so."""
+        # Nothing is changed by this: the leader answers what is agreed on for the node, even if that is down.
+        known = self.ask(UpdateNodeRequest(node=node, body={}), f"ask for {node}")
+        body = {"availability": known["availability"]}
+        if drain := known.get("drain"):
+            body["drain"] = {"max_parallel": drain["max_parallel"], "deadline_s": drain["deadline_in_s"]}
+        return body
+
+    def _end_drain(self, nodes: list[str], number: int) -> None:
+        """Nodes that no other fault drains are for what they were for before."""
         names = self.names()
         for node in nodes:
-            if node in names:
-                request = UpdateNodeRequest(node=node, body={"availability": availability})
-                if self.door is not None and availability == "active":
+            holders = self._drained_by.get(node, {})
+            if number not in holders:
+                continue
+            if len(holders) == 1 and node in names:
+                request = UpdateNodeRequest(node=node, body=self._was_for.get(node, {"availability": "active"}))
+                if self.door is not None:
                     # Somebody else's cluster is mended when it says so, not when it was asked to be.
                     self.ask(request, f"put {node} into service")
                 else:
                     self.system.send(cluster_actor(self.cluster), request)
+            del holders[number]
+            if not holders:
+                self._was_for.pop(node, None)
+
+    def out_of_service(self) -> dict[str, str]:
+        """Nodes of a cluster that ran before which take nothing new, and not because of this scenario: what they are
+        on, pause or drain; as far as anybody can say that."""
+        try:
+            known = {node: str(self._availability(node)["availability"]) for node in self.names()}
+        except StepFailed:
+            return {}
+        return {node: word for node, word in known.items() if word != "active" and not self._drained_by.get(node)}
 
     def label(self, labels: dict[str, dict[str, str | None]]) -> None:
         """Set labels of nodes, by node or group of nodes; those that are None go, and the rest stay. Raises StepFailed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path as FilePath
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -48,7 +49,7 @@ VERSION = 1
 _WRONG = object()
 
 
-def read_scenario_file(file: FilePath | str) -> Scenario:
+def read_scenario_file(file: FilePath | str, nodes: Sequence[str] | None = None) -> Scenario:
     """Raises WrongScenario (also for a file that cannot be read)."""
     path = FilePath(file)
     try:
@@ -58,19 +59,21 @@ def read_scenario_file(file: FilePath | str) -> Scenario:
         document = Document("", str(file))
         document.wrong((), f"cannot be read: {why}")
         raise WrongScenario(document.mistakes) from None
-    return read_scenario(text, str(file))
+    return read_scenario(text, str(file), nodes)
 
 
-def read_scenario(text: str, file: str = "scenario") -> Scenario:
-    """Raises WrongScenario with every mistake."""
-    return _Reader(Document(text, file)).read()
+def read_scenario(text: str, file: str = "scenario", nodes: Sequence[str] | None = None) -> Scenario:
+    """`nodes` are the names in a cluster that runs already, where it is to be played on one, else those that its
+    `cluster` starts. Raises WrongScenario with every mistake."""
+    return _Reader(Document(text, file), nodes).read()
 
 
 class _Reader:
     """One document; `nodes` are the names known so far."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, running: Sequence[str] | None = None) -> None:
         self.document = document
+        self.running = running
         self.nodes: list[str] = []
         self.has_disks = False
         self.knows_nodes = True
@@ -98,6 +101,8 @@ class _Reader:
         self.nodes = [f"node_{number}" for number in range(many if is_many else cluster.nodes)]
         self.has_disks = said.get("disks") is not None
         clock = self._field(value, "clock", Literal["virtual", "live"], "virtual")
+        if self.running is not None:
+            self.nodes = list(self.running)
         conditions: list[tuple[Path, Expression]] = []
         scenario = Scenario(
             title=self._title(value),

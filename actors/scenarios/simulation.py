@@ -49,7 +49,8 @@ class Simulation(
         super().__init__(nodes, **options)
 
     def calm(self) -> None:
-        """End every fault in every cluster: heal links, start and resume nodes, make disks good."""
+        """End every fault in every cluster: heal links, start and resume nodes, make disks good. In a cluster that ran
+        before, what somebody else had cut or made slow stays so."""
         for cluster in self.clusters():
             with self.acting_in(cluster):
                 self.mend()
@@ -62,10 +63,23 @@ class Simulation(
         end_ns = self.now_ns + within_ns
         while (why := self.why_unsettled()) is not None:
             if self.now_ns >= end_ns:
-                reason = f"not in order {within_ns / 1e9:g} s after everything was healed: {why}"
+                reason = self._why_not_judged(why) or (
+                    f"not in order {within_ns / 1e9:g} s after everything was healed: {why}"
+                )
                 self.watch.note(PromiseBroken("converges", reason))
                 self.check()
             self.wait(0.1)
+
+    def _why_not_judged(self, why: str) -> str | None:
+        """What somebody else broke in a cluster that ran before may be the reason why it is not in order."""
+        if self.door is None:
+            return None
+        others = [f"{link} is cut" for link in self.cut_by_others()]
+        others += [f"{node} is on {word}" for node, word in self.out_of_service().items()]
+        if not others:
+            return None
+        shown = ", ".join(others[:5]) + (f", and {len(others) - 5} more" if len(others) > 5 else "")
+        return f"cannot be judged: {why}, and not by this scenario {shown}; mend that first, or leave converges out"
 
     def why_unsettled(self) -> str | None:
         """Why the clusters are not as they should be; None when they are."""

@@ -12,16 +12,24 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..errors import RaftyardError, Unavailable
-from ..messages import ORCHESTRATOR, DescribeConnections, LinkPolicy, ListClusters, cluster_actor
+from ..messages import (
+    ORCHESTRATOR,
+    DescribeCluster,
+    DescribeConnections,
+    LinkPolicy,
+    ListClusters,
+    cluster_actor,
+)
 from ..orchestrator import OrchestratorSettings, start_orchestrator
 from ..raft.config import RaftConfig
 from ..storage.simulated import DiskFaults
 from ..system import ActorError, Event, Promise, System
 from .document import nearest
 from .format import GROUPS, MAX_NODES, ClusterShape
-from .ground import Ground, LiveGround, VirtualGround
+from .ground import MOST_NODES, Ground, LiveGround, VirtualGround
 from .histories import History
 from .inside import Inside
+from .picture import Picture
 from .quantities import epoch_ns_of, ns_of, share_of
 from .views import View
 from .watch import Watch
@@ -344,6 +352,10 @@ class Stage:
     def emit(self, kind: str, **data: Any) -> None:
         """Write into the event log."""
         self.system.events.emit(kind, cluster=self.cluster, **data)
+
+    def seen(self) -> Picture:
+        """The cluster as its front door shows it now. Raises StepFailed where it does not answer."""
+        return Picture(self.ask(DescribeCluster(limit=MOST_NODES), "the cluster"), self.now, {})
 
     def names(self) -> list[str]:
         """The nodes, in order of joining."""

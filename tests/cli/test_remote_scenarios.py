@@ -128,6 +128,36 @@ def test_a_story_that_fails_there_leaves_nothing_broken_behind(yard: Yard, tmp_p
     assert yard.get("/clusters/0/links/node_0/node_1").body["loss"] == 0
 
 
+def test_what_was_broken_there_before_is_as_broken_afterwards(yard: Yard, tmp_path: Path):
+    assert yard.call("PUT", "/clusters/0/connections", {"node_1": {"node_2": 0}}).status == 200
+    assert yard.call("PUT", "/clusters/0/links/node_1/node_3", {"delay": "30ms", "loss": 0.125}).status == 200
+    until(lambda: yard.call("PATCH", "/clusters/0/nodes/node_2", {"availability": "pause"}).status == 200)
+    steps = """
+- isolate: node_2
+  for: 200ms
+- delay: {by: 5ms, links: node_1-node_3}
+- drain: node_2
+- loss: 1%
+  for: 200ms
+- cut: node_1-node_2
+- heal: all
+"""
+    try:
+        shown = played(tmp_path, yard, steps)
+        assert shown.exit_code == 0, shown.output
+        row = yard.get("/clusters/0/nodes/node_1/connections").body
+        assert [up for address, up in row.items() if address.endswith(str(yard.base + 3))] == [0]
+        assert sum(not up for row in yard.get("/clusters/0/connections").body.values() for up in row.values()) == 1
+        link = yard.get("/clusters/0/links/node_1/node_3").body
+        assert (link["delay"], link["loss"]) == ("30ms", 0.125)
+        assert yard.get("/clusters/0/links/node_3/node_1").body["delay"] == "0ms"
+        assert yard.get("/clusters/0/nodes/node_2").body["availability"] == "pause"
+    finally:
+        yard.call("PUT", "/clusters/0/connections", {"node_1": {"node_2": 1}})
+        yard.call("PUT", "/clusters/0/links/node_1/node_3", {})
+        yard.call("PATCH", "/clusters/0/nodes/node_2", {"availability": "active"})
+
+
 @pytest.mark.parametrize(("number", "code", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")])
 def test_a_run_that_is_stopped_mends_what_it_broke_and_says_so(
     yard: Yard, tmp_path: Path, number: signal.Signals, code: int, name: str
@@ -211,6 +241,31 @@ def test_the_leadership_is_handed_over_there_and_a_node_that_cannot_lead_is_told
     assert "did not take over in time" in shown.output
 
 
+def test_the_nodes_of_a_story_are_those_that_run_there(yard: Yard, tmp_path: Path):
+    until(lambda: yard.call("POST", "/clusters/0/nodes", {"id": "custom0", "spawn": True}).status in (201, 409))
+    try:
+        shown = played(tmp_path, yard, "- isolate: custom0\n  for: 100ms\n- expect: node('custom0').role != 'leader'")
+        assert shown.exit_code == 0, shown.output
+        first, second, *_ = shown.output.splitlines()
+        where = f"http://localhost:{yard.base}/clusters/0"
+        assert first == f"{where} runs already: it has 6 nodes, where remote would start 5"
+        assert second == "passed  remote"
+        wrong = played(tmp_path, yard, "- isolate: node_5\n- add: {}\n- isolate: node_5")
+        assert wrong.exit_code == 2 and wrong.output.count("no node 'node_5'") == 1
+    finally:
+        assert yard.call("DELETE", "/clusters/0/nodes/custom0").status == 200
+
+
+def test_a_cluster_that_runs_is_not_what_the_file_would_start_and_that_is_said(yard: Yard, tmp_path: Path):
+    file = tmp_path / "shaped.scenario.yaml"
+    shape = "cluster: {nodes: 3, links: {delay: 20ms}}"
+    file.write_text(f"scenario: shaped\nversion: 1\n{shape}\nsteps:\n  - isolate: node_4\n    for: 10ms\n")
+    shown = run("run", file, "--url", f"localhost:{yard.base}")
+    assert shown.exit_code == 0, shown.output
+    said = "it has 5 nodes, where shaped would start 3; what the file says of it under `cluster:` does not change it"
+    assert shown.output.splitlines()[0].endswith(f" runs already: {said}")
+
+
 def test_what_cannot_be_done_there_is_said_before_anything_is_done(yard: Yard, tmp_path: Path):
     before = yard.get("/events?limit=1").body["metadata"]["last_seq"]
     shown = played(tmp_path, yard, "- isolate: leader\n- crash: leader\n- clock: {leap: 1s}")
@@ -245,4 +300,11 @@ def test_what_happened_is_copied_and_shown_as_a_timeline(yard: Yard, tmp_path: P
     assert events[0]["kind"] == "leader-elected" and copied.output == f"{log}: {len(events)} events\n"
     assert run("timeline", log, page).exit_code == 0
     assert "leader-elected" in page.read_text()
+    assert yard.call("POST", "/clusters", {"id": "tea", "nodes": 3}).status == 201
+    until(lambda: yard.get("/clusters/tea/stats").body["leader"])
+    assert run("record", log, "--url", f"http://localhost:{yard.base}/clusters/tea").exit_code == 0
+    assert run("timeline", log, page).exit_code == 0
+    assert '"nodes":["node_0","node_1","node_2"]' in page.read_text()
+    assert "it tells of tea" in run("timeline", log, page, "--cluster", "0").output
+    assert yard.call("DELETE", "/clusters/tea").status == 200
     assert run("record", log, "--url", f"localhost:{free_base()}").exit_code == 3

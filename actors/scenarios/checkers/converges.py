@@ -29,7 +29,9 @@ def why_unsettled_from_outside(view: View) -> str | None:
     """As `why_unsettled`, as far as the front door's answers tell."""
     if view.leader is None:
         return "nobody leads"
-    astray = [node.name for node in view.nodes if node.role == "down" or node.leader != view.leader]
+    # A candidate goes on naming the leader that it does not hear any more.
+    lost = ("down", "candidate")
+    astray = [node.name for node in view.nodes if node.role in lost or node.leader != view.leader]
     if astray:
         return f"{astray} do not follow {view.leader}"
     short = [service.name for service in view.services if service.pending]

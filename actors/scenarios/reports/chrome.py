@@ -8,20 +8,22 @@ from typing import Any
 
 from ...system import Event
 from ..tracing import Sent
-from .lanes import lanes_of
+from .lanes import lanes_of, main_cluster, of_cluster
 
 __all__ = ["chrome_trace"]
 
 
-def chrome_trace(events: Sequence[Event], messages: Sequence[Sent] = ()) -> bytes:
-    """JSON: spans as slices, events as instants, replicas as counters, messages as arrows. Times in microseconds."""
-    lanes = lanes_of(events)
+def chrome_trace(events: Sequence[Event], messages: Sequence[Sent] = (), *, cluster: str | None = None) -> bytes:
+    """JSON: spans as slices, events as instants, replicas as counters, messages as arrows. Times in microseconds. Of
+    one cluster, by default as `lanes_of`."""
+    cluster = cluster or main_cluster(events)
+    lanes = lanes_of(events, cluster)
     tracks = {"cluster": 0} | {node: number for number, node in enumerate(lanes.nodes, start=1)}
     trace: list[dict[str, Any]] = [
         {"ph": "M", "pid": 1, "tid": tid, "name": "thread_name", "args": {"name": name}}
         for name, tid in tracks.items()
     ]
-    trace.append({"ph": "M", "pid": 1, "tid": 0, "name": "process_name", "args": {"name": "cluster 0"}})
+    trace.append({"ph": "M", "pid": 1, "tid": 0, "name": "process_name", "args": {"name": f"cluster {cluster}"}})
     for span in lanes.spans:
         name = span.what + (f" of term {span.term}" if span.term is not None else "")
         if span.what == "cut":
@@ -37,7 +39,7 @@ def chrome_trace(events: Sequence[Event], messages: Sequence[Sent] = ()) -> byte
                 "dur": (span.end_ns - span.begin_ns) / 1e3,
             }
         )
-    for event in events:
+    for event in of_cluster(events, cluster):
         track = tracks.get(event.node or "", 0)
         args = {"seq": event.seq, "term": event.term} | event.data
         instant = {"ph": "i", "pid": 1, "tid": track, "name": event.kind, "ts": event.t_ns / 1e3, "s": "t"}

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from ...system import Event
 from ..telling import event_line
 from ..tracing import Sent
+from .lanes import main_cluster, of_cluster
 
 __all__ = ["EXPRESSION", "shiviz_log"]
 
@@ -18,8 +19,10 @@ _LATEST = 1 << 62
 EXPRESSION = r"(?<host>\S*) (?<clock>{.*})\n(?<event>.*)"
 
 
-def shiviz_log(events: Sequence[Event], messages: Sequence[Sent] = ()) -> str:
-    """Events of nodes, and the messages between them, each with its node's vector clock."""
+def shiviz_log(events: Sequence[Event], messages: Sequence[Sent] = (), *, cluster: str | None = None) -> str:
+    """Events of the nodes of one cluster, by default as `lanes_of`, and the messages between them, each with its node's
+    vector clock."""
+    events = of_cluster(events, cluster or main_cluster(events))
     clocks: dict[str, dict[str, int]] = {}
     lines = [EXPRESSION, ""]
     in_flight: dict[int, dict[str, int]] = {}

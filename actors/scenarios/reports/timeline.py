@@ -13,7 +13,7 @@ import msgspec
 
 from ...system import Event
 from ..tracing import Sent
-from .lanes import lanes_of
+from .lanes import lanes_of, main_cluster, of_cluster
 
 __all__ = ["html_timeline"]
 
@@ -21,16 +21,24 @@ _PAGE = Path(__file__).with_name("timeline.html")
 
 
 def html_timeline(
-    events: Sequence[Event], messages: Sequence[Sent] = (), *, title: str = "A run", told: str = ""
+    events: Sequence[Event],
+    messages: Sequence[Sent] = (),
+    *,
+    title: str = "A run",
+    told: str = "",
+    cluster: str | None = None,
 ) -> str:
-    """One page with all it needs in it: it opens from a file, without a network."""
-    lanes = lanes_of(events)
+    """One page with all it needs in it: it opens from a file, without a network. It shows one cluster, by default as
+    `lanes_of`."""
+    cluster = cluster or main_cluster(events)
+    lanes = lanes_of(events, cluster)
+    shown = of_cluster(events, cluster)
     data: dict[str, Any] = {
         "nodes": lanes.nodes,
         "end": lanes.end_ns,
         "spans": [[s.what, s.of, s.begin_ns, s.end_ns, s.term] for s in lanes.spans],
         "replicas": lanes.replicas,
-        "events": [[e.t_ns, e.seq, e.kind, e.node, e.term, msgspec.to_builtins(e.data)] for e in events],
+        "events": [[e.t_ns, e.seq, e.kind, e.node, e.term, msgspec.to_builtins(e.data)] for e in shown],
         "messages": [[m.sent_ns, m.received_ns, m.source, m.target, m.kind] for m in messages],
     }
     # Inside a script element nothing but its end tag counts, so `<` is all that has to be hidden.

@@ -6,6 +6,7 @@ import json
 import re
 from xml.etree import ElementTree
 
+import msgspec
 import pytest
 from scenario_texts import ISOLATION, played
 
@@ -13,12 +14,14 @@ from raftyard.actors.messages import ChangeSettings
 from raftyard.actors.scenarios import Outcome, Simulation, WrongScenario, play, read_scenario
 from raftyard.actors.scenarios.reports import (
     chrome_trace,
+    clusters_of,
     html_timeline,
     junit_xml,
     lanes_of,
     read_events,
     shiviz_log,
 )
+from raftyard.actors.system import Event
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +68,40 @@ def test_replicas_that_had_to_go_are_no_longer_in_the_lanes():
         lanes = lanes_of(sim.ground.recorder.events)
     assert lanes.replicas[-1][2] == 4
     assert max(count for _, _, count in lanes.replicas) == 4
+
+
+def renamed(outcome: Outcome, cluster: str) -> list[Event]:
+    """The same events, of another cluster."""
+    return [msgspec.structs.replace(event, cluster=event.cluster and cluster) for event in outcome.events]
+
+
+def test_reports_show_the_cluster_of_the_log_whatever_its_name(outcome: Outcome):
+    events = renamed(outcome, "7")
+    assert clusters_of(events) == ("7",)
+    assert lanes_of(events) == lanes_of(outcome.events)
+    assert '"nodes":["node_0"' in html_timeline(events)
+    trace = json.loads(chrome_trace(events))["traceEvents"]
+    assert {e["args"]["name"] for e in trace if e["name"] == "process_name"} == {"cluster 7"}
+    assert {e["args"]["name"] for e in trace if e["name"] == "thread_name"} == {"cluster", *lanes_of(events).nodes}
+    assert shiviz_log(events) == shiviz_log(outcome.events)
+
+
+def test_of_several_clusters_in_a_log_one_is_shown(outcome: Outcome):
+    both = [*renamed(outcome, "10"), *renamed(outcome, "2.inner"), *renamed(outcome, "2")]
+    assert clusters_of(both) == ("2", "10")
+    assert clusters_of([*both, *outcome.events]) == ("0", "2", "10")
+    assert lanes_of(both, "10") == lanes_of(outcome.events)
+    own = [event for event in outcome.events if event.cluster is not None]
+    mixed = [*own, *(event for event in both if event.cluster is not None)]
+    assert html_timeline(mixed) == html_timeline(own)
+    assert chrome_trace(mixed) == chrome_trace(own) and shiviz_log(mixed) == shiviz_log(own)
+    assert html_timeline(mixed, cluster="10") == html_timeline(renamed(outcome, "10"))
+
+
+def test_a_log_that_begins_late_has_a_lane_for_every_node_it_tells_of(outcome: Outcome):
+    late = [event for event in outcome.events if event.kind in ("tasks-placed", "leader-stepped-down")]
+    assert set(lanes_of(late).nodes) >= {node for _, node, _ in lanes_of(late).replicas}
+    assert "node_0" in lanes_of(late).nodes
 
 
 def test_crashes_and_pauses_are_spans():
@@ -127,3 +164,15 @@ def test_a_recorded_log_is_read_back_and_a_wrong_line_is_named(outcome: Outcome,
     log.write_bytes(log.read_bytes() + b"{}\n")
     with pytest.raises(WrongScenario, match=f"log.jsonl:{len(outcome.events) + 1}:1: not an event of a log"):
         read_events(log)
+
+
+@pytest.mark.parametrize("clock", ["virtual", "live"])
+def test_the_log_of_a_simulation_has_everything_that_happened(clock: str, tmp_path):
+    log = tmp_path / "log.jsonl"
+    with Simulation(nodes=3, clock=clock, always=()) as sim:
+        sim.eventually("leader is not None")
+        sim.cut("node_0-node_1")
+        log.write_bytes(sim.system.events.lines())
+    read = list(read_events(log))
+    assert read == sim.events[: len(read)] and read[0].seq == 1
+    assert {"leader-elected", "link-cut", "fault-started"} <= {event.kind for event in read}

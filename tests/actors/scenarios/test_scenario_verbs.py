@@ -736,3 +736,16 @@ steps:
 def test_what_is_wrong_with_a_stack_in_a_file_is_told_where_it_stands(deploy, told):
     with pytest.raises(WrongScenario, match=re.escape(told)):
         read_scenario(f"scenario: a\nversion: 1\nsteps:\n  - deploy: {deploy}\n")
+
+
+def test_of_two_drains_of_a_node_the_last_one_ends_it():
+    with Simulation(nodes=3, seed=1) as sim:
+        sim.eventually("leader is not None")
+        sim.submit({"container": {"name": "web", "replicas": 6}}, within="5s")
+        with sim.drain("node_1", within="20s"):
+            sim.drain("node_1", for_="1s")
+            sim.wait("3s")
+            sim.scale({"web": 12}, within="20s")
+            sim.expect("node('node_1').load == 0")
+        sim.scale({"web": 30}, within="20s")
+        sim.expect("node('node_1').load > 0")
