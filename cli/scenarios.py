@@ -487,7 +487,7 @@ def _read_all(files: tuple[str, ...], nodes: tuple[str, ...] | None = None) -> l
     return scenarios
 
 
-def _read_or_tell(file: str, nodes: tuple[str, ...] | None) -> Scenario | None:
+def _read_or_tell(file: str, nodes: tuple[str, ...] | None = None) -> Scenario | None:
     """A file or a story; None where its mistakes were told, also those for a cluster that runs already."""
     from raftyard.actors.scenarios import WrongScenario, find_scenario, read_scenario_file
     from raftyard.actors.scenarios.running import check_outside

@@ -15,6 +15,7 @@ PAGES = {
 }
 
 
+@pytest.mark.timeout(400)  # half a minute of CPU, which a busy machine makes minutes of
 @pytest.mark.parametrize("pages", PAGES.values(), ids=PAGES)
 def test_every_command_of_a_page_does_and_prints_what_the_page_shows(pages: tuple[str, ...], tmp_path: Path) -> None:
     Reader(tmp_path).follow(*pages)

@@ -241,6 +241,14 @@ def test_the_leadership_is_handed_over_there_and_a_node_that_cannot_lead_is_told
     assert "did not take over in time" in shown.output
 
 
+def test_what_cannot_be_done_there_is_told_of_all_files(yard: Yard, tmp_path: Path):
+    for verb in ("crash", "pause"):
+        (tmp_path / f"{verb}.yaml").write_text(f"scenario: t\nversion: 1\nsteps: [{{{verb}: leader}}]\n")
+    shown = run("run", tmp_path / "crash.yaml", tmp_path / "pause.yaml", "--url", f"localhost:{yard.base}")
+    assert shown.exit_code == 2
+    assert "crash cannot be done" in shown.output and "pause cannot be done" in shown.output
+
+
 def test_the_nodes_of_a_story_are_those_that_run_there(yard: Yard, tmp_path: Path):
     until(lambda: yard.call("POST", "/clusters/0/nodes", {"id": "custom0", "spawn": True}).status in (201, 409))
     try:

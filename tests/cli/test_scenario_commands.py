@@ -96,20 +96,12 @@ def test_a_campaign_is_played_on_the_clock_that_is_named_and_says_which(tmp_path
 
 def test_the_mistakes_of_all_files_are_told_before_any_is_played(files, tmp_path):
     (tmp_path / "other.yaml").write_text(WRONG.replace("heel", "heap"))
-    for options in ((), ("--seeds", 2), ("--url", "http://localhost:1/clusters/0")):
+    for options in ((), ("--seeds", 2)):
         shown = run("run", files["passes"], files["wrong"], "nobodys.yaml", tmp_path / "other.yaml", *options)
         assert shown.exit_code == 2 and "passed" not in shown.output
         assert [line.rpartition("/")[2].split(": ")[0] for line in shown.output.splitlines()] == [
             "wrong.yaml:4:5", "wrong.yaml:5:14", "raftyard", "other.yaml:4:5", "other.yaml:5:14",
         ]  # fmt: skip
-
-
-def test_what_cannot_be_done_to_a_running_cluster_is_told_of_all_files(tmp_path):
-    for verb in ("crash", "pause"):
-        (tmp_path / f"{verb}.yaml").write_text(f"scenario: t\nversion: 1\nsteps: [{{{verb}: leader}}]\n")
-    shown = run("run", tmp_path / "crash.yaml", tmp_path / "pause.yaml", "--url", "http://localhost:1/clusters/0")
-    assert shown.exit_code == 2
-    assert "crash cannot be done" in shown.output and "pause cannot be done" in shown.output
 
 
 def test_stories_are_checked_by_name():
