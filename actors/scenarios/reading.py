@@ -97,8 +97,9 @@ class _Reader:
         said = value.get("cluster")
         said = said if isinstance(said, dict) else {}
         many = said.get("nodes")
-        is_many = isinstance(many, int) and not isinstance(many, bool) and 1 <= many <= MAX_NODES
-        self.nodes = [f"node_{number}" for number in range(many if is_many else cluster.nodes)]
+        if not isinstance(many, int) or isinstance(many, bool) or not 1 <= many <= MAX_NODES:
+            many = cluster.nodes
+        self.nodes = [f"node_{number}" for number in range(many)]
         self.has_disks = said.get("disks") is not None
         clock = self._field(value, "clock", Literal["virtual", "live"], "virtual")
         if self.running is not None:

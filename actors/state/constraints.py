@@ -8,7 +8,7 @@ smaller nor larger than anything.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import ge, gt, le, lt
 
 import msgspec
@@ -30,7 +30,7 @@ _RULE = re.compile(
     r"\s*([\w.\-/]+)\s*(==|!=|<=|>=|<|>|\bnot\s+in\b|\bin\b|\bis\s+not\s+set\b|\bis\s+set\b)\s*(.*?)\s*",
     re.ASCII | re.DOTALL,
 )
-_ORDERS = {"<": lt, "<=": le, ">": gt, ">=": ge}
+_ORDERS: dict[str, Callable[[float, float], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
 _LISTS = ("in", "not in")
 _WITHOUT_VALUE = ("is set", "is not set")
 
