@@ -127,7 +127,7 @@ class ClusterShape(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True,
     """The cluster that the scenario starts: node_0, node_1, ..."""
 
     nodes: Annotated[int, Meta(ge=1, le=MAX_NODES)] = 5
-    capacity: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 100
+    capacity: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 100
     disks: DiskShape | None = None
     links: LinkShape = LinkShape()
     raft: RaftShape = RaftShape()
@@ -151,7 +151,11 @@ class Shares(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
 
 
 NodeName = Annotated[
-    str, Meta(pattern=f"^{NAME}$", extra={"means": "a name for a node; use letters, digits, _ and ."})
+    str,
+    Meta(
+        pattern=f"^(?!({'|'.join(GROUPS)})$){NAME}$",
+        extra={"means": "a name for a node; use letters, digits, _ and ., and no word such as leader or all"},
+    ),
 ]
 
 
@@ -159,7 +163,7 @@ class NewNode(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     """A node that joins; without a name it gets the next free one."""
 
     name: NodeName | None = None
-    capacity: Annotated[int, Meta(ge=0, le=1_000_000_000)] | None = None
+    capacity: Annotated[int, Meta(ge=1, le=1_000_000_000)] | None = None
 
 
 class Read(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -178,6 +178,11 @@ def test_a_wrong_value_is_taken_or_refused_with_its_place_and_never_an_exception
         ("steps:\n  - partition: [node_0]", "4:17: expected a list, got 'node_0'"),
         ("steps:\n  - isolate: 5", "4:14: expected a node, a list of nodes, or a word for some, such as leader, got 5"),
         ("steps:\n  - isolate: [node_0, 5]", "4:23: expected a node, a list of nodes, or a word for some"),
+        (
+            "steps:\n  - add: leader",
+            "4:10: 'leader' is not a name for a node; use letters, digits, _ and ., and no word such as leader or all",
+        ),
+        ("cluster: {capacity: 0}\nsteps: [{wait: 1s}]", "3:21: expected a whole number >= 1, got 0"),
         ("steps:\n  - cut: {a: b}", "4:10: expected links, such as a-b, a->b, a node or all, or a list of them"),
         ("steps:\n  - expect: 5", "4:13: expected a condition, got 5"),
         ("steps:\n  - settings: {}", "4:15: nothing changes; add preemption"),
