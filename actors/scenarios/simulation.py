@@ -12,21 +12,17 @@ Leaving the block looks at every promise for the last time. With `clock="live"` 
 
 from __future__ import annotations
 
-from inspect import signature
-from typing import Any
-
 from .checkers.base import PromiseBroken
 from .checkers.converges import why_unsettled, why_unsettled_from_outside
 from .conditions import ConditionVerbs
 from .deploying import DeployVerbs
-from .document import nearest
 from .evening import EveningVerbs
 from .links import LinkVerbs
 from .members import MemberVerbs
 from .quantities import ns_of
 from .services import ServiceVerbs
 from .settings import SettingVerbs
-from .stage import CLUSTER, Stage
+from .stage import CLUSTER
 
 __all__ = ["Simulation"]
 
@@ -39,14 +35,6 @@ class Simulation(
     Times are texts with units, as in a file (`for_="250ms"`), or numbers of seconds (`for_=0.25`); shares are texts
     ("5%") or numbers from 0 to 1. Raises ValueError for values that mean nothing.
     """
-
-    def __init__(self, nodes: int | None = None, **options: Any) -> None:
-        """See Stage."""
-        known = [*signature(Stage.__init__).parameters][1:]
-        for word in options:
-            if word not in known:
-                raise TypeError(f"unknown word {word!r}{nearest(word, known)}")
-        super().__init__(nodes, **options)
 
     def calm(self) -> None:
         """End every fault in every cluster: heal links, start and resume nodes, make disks good. In a cluster that ran

@@ -290,8 +290,6 @@ def test_what_does_nothing_is_no_step_in_python(sim: Simulation, does_nothing, s
 
 
 def test_a_word_that_is_wrong_in_python_is_answered_with_the_nearest(sim: Simulation):
-    with pytest.raises(TypeError, match="unknown word 'ndes'; did you mean 'nodes'?"):
-        Simulation(ndes=3)
     with pytest.raises(TypeError, match="unknown word 'replica'; did you mean 'replicas'?"):
         sim.expect(replica={"web": 3})
     with pytest.raises(ValueError, match="deploy: 'stack' is missing: the name of the stack"):
