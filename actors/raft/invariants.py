@@ -362,7 +362,12 @@ class Invariants:
         if progress.next <= progress.match:
             self._broken("next after match", core.member, f"for {peer}")
         seen = self.seen.get(peer)
-        if seen is not None and seen.core.term == core.term and progress.match > seen.core.durable_index:
+        if seen is None or seen.core.term != core.term or progress.match <= seen.core.durable_index:
+            return
+        # Until a snapshot is durable its disk has the old log. It counts none of that which it has not found to agree
+        # since it started; but in an earlier life it may have, and its acknowledgement of then may come only now.
+        installing = seen.core.installing
+        if installing is None or progress.match > installing.index:
             self._broken("match is durable", core.member, f"{progress.match} of {peer}")
 
     # --- Roles ---
