@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from ..messages import Question
 from ..scheduling.reasons import compare, explain, why_update_waits
@@ -13,6 +14,7 @@ from ..state import gpus, views
 from ..state.machine import ClusterState
 from ..state.needs import Needs
 from ..state.records import NodeRecord, ServiceRecord, StackRecord, TaskRecord
+from ..state.task_states import TaskState
 from . import watched
 from .rebalancing import rebalance_view
 
@@ -222,8 +224,6 @@ def node_facts(state: ClusterState, node: NodeRecord, now_ms: int) -> Value:
         facts["drain"] = {
             "max_parallel": node.drain_parallel,
             "deadline_in_s": deadline,
-            "replicas_left": len(
-                [task for task in state.tasks_of(node.name) if task.desired.name == "RUNNING"]
-            ),
+            "replicas_left": int(np.count_nonzero(state.task_states(node.name)[2] == TaskState.RUNNING)),
         }
     return facts

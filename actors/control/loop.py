@@ -468,7 +468,7 @@ class ControlLoop:
         table = host.state.node_table()
         children = _children(host.state)
         draining = host.state.draining()
-        drained = tuple([name for name in draining if not host.state.tasks_of(name)])
+        drained = tuple([name for name in draining if not host.state.task_states(name)[0].size])
         basis = (table.roster, membership, clusters, children, drained)
         if self._view is not None and basis == self._view_basis:
             return

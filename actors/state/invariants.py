@@ -7,6 +7,7 @@ import numpy as np
 from . import gpus
 from .plans import MAX_SLOT
 from .replicas import Replicas
+from .runs import distinct
 from .task_states import TaskState
 from .tasks import Rows
 
@@ -32,11 +33,15 @@ def check(replicas: Replicas) -> None:
 
 def _check_capacity(replicas: Replicas, wanted: Rows) -> None:
     t, nodes = replicas.tasks, replicas.nodes
-    found = {name: [0] * nodes.ready.size for name in nodes.resources}
-    for node, kind in zip(t.node[wanted].tolist(), t.needs[wanted].tolist(), strict=True):
-        needs = replicas.needs.all[kind]
-        for name, units in (("slots", needs.slots), *needs.more):
-            found[name][node] += units
+    units = {name: np.zeros(len(replicas.needs.all), dtype=np.int64) for name in nodes.resources}
+    for kind in distinct(t.needs[wanted]):
+        for name, many in (("slots", replicas.needs.all[kind].slots), *replicas.needs.all[kind].more):
+            units[name][kind] += many
+    found = {}
+    for name, of_kind in units.items():
+        sums = np.zeros(nodes.ready.size, dtype=np.int64)
+        np.add.at(sums, t.node[wanted], of_kind[t.needs[wanted]])
+        found[name] = sums.tolist()
     assert found == nodes.used_columns(), f"taken: counted {nodes.used_columns()}, found {found}"
     assert not nodes.overdrawn(), f"over capacity: {nodes.overdrawn()}"
     assert np.array_equal(

@@ -37,7 +37,7 @@ from .runs import Ints, Mask, collect, distinct, expand
 from .services import Service, ServiceTable
 from .settings import Settings
 from .specs import Reservations, ServiceSpec, UpdatePolicy
-from .task_states import TaskState
+from .task_states import STATES, TaskState
 from .tasks import Column, Rows, TaskTable
 from .untold import Untold
 from .updates import policy_of
@@ -314,6 +314,21 @@ class Reading:
         number = self._replicas.nodes.number(node)
         return () if number is None else self._task_records(self._replicas.tasks.of_node(number))
 
+    def task_states(self, node: str | None = None) -> tuple[Ints, Ints, Ints]:
+        """int64[tasks]: ids, observed and desired states of all tasks that have not ended, or of a node's, by id."""
+        t = self._replicas.tasks
+        if node is None:
+            rows = np.flatnonzero(t.service >= 0)
+        else:
+            number = self._replicas.nodes.number(node)
+            rows = np.zeros(0, np.int64) if number is None else t.of_node(number)
+        return t.id[rows].astype(np.int64), t.state[rows].astype(np.int64), t.desired[rows].astype(np.int64)
+
+    def tasks(self, ids: Ints) -> tuple[TaskRecord, ...]:
+        """Those of the tasks that have not ended, by id."""
+        t = self._replicas.tasks
+        return self._task_records(np.flatnonzero((t.service >= 0) & np.isin(t.id, ids)))
+
     def task_page(self, service: str | None, offset: int, limit: int) -> tuple[int, tuple[TaskRecord, ...]]:
         """(how many there are, those from `offset` on, at most `limit`), by id; of one service, or of all."""
         t = self._replicas.tasks
@@ -339,8 +354,8 @@ class Reading:
                 service=services[service].name,
                 slot=slot,
                 node=nodes[node].name,
-                state=TaskState(state),
-                desired=TaskState(desired),
+                state=STATES[state],
+                desired=STATES[desired],
                 slots=self._replicas.needs.all[needs].slots,
                 version=version,
                 updated_ms=updated,

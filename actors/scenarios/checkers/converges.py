@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ...control import VOTERS
 from ...node import Node
 from ...scheduling.reasons import explain, why_update_waits
@@ -80,12 +82,12 @@ def _why_tasks(state: ClusterState, inside: Inside) -> str | None:
     for record in state.nodes():
         agent = inside.agent(record.name)
         runs = [] if agent is None else sorted(agent._running.tolist())
-        tasks = state.tasks_of(record.name)
-        wanted = sorted(task.id for task in tasks if task.desired == TaskState.RUNNING)
+        ids, is_now, should_be = state.task_states(record.name)
+        wanted = ids[should_be == TaskState.RUNNING].tolist()
         if runs != wanted:
             return f"{record.name} runs {runs}, should run {wanted}"
-        if any(task.state != TaskState.RUNNING or task.desired != TaskState.RUNNING for task in tasks):
-            return f"tasks of {record.name}: {tasks}"
+        if np.any((is_now != TaskState.RUNNING) | (should_be != TaskState.RUNNING)):
+            return f"tasks of {record.name}: {state.tasks_of(record.name)}"
     return None
 
 

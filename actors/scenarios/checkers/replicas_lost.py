@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ...scheduling.reasons import explain
 from ...state.machine import ClusterState
 from ...state.task_states import TaskState
@@ -66,18 +68,15 @@ class NoReplicaLost(Checker):
             agent = self.inside.agent(record.name)
             if record.status != "ready":
                 continue
-            runs = set() if agent is None else set(agent._running.tolist())
-            lost = [
-                task
-                for task in state.tasks_of(record.name)
-                if task.state == TaskState.RUNNING
-                and task.desired == TaskState.RUNNING
-                and task.id not in runs
-            ]
-            found += [
-                f"{task.service} replica {task.slot}, said to run on {record.name}, does not run"
-                for task in lost
-            ]
+            ids, is_now, should_be = state.task_states(record.name)
+            lost = ids[(is_now == TaskState.RUNNING) & (should_be == TaskState.RUNNING)]
+            if agent is not None:
+                lost = np.setdiff1d(lost, agent._running, assume_unique=True)
+            if lost.size:
+                found += [
+                    f"{task.service} replica {task.slot}, said to run on {record.name}, does not run"
+                    for task in state.tasks(lost)
+                ]
         return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import numpy as np
 
 from ...node import Node
 from ..histories import History
@@ -31,16 +31,14 @@ class NoReplicaTwice(Checker):
             return
         self._checked = node.applied
         for service in node.state.services():
-            slots = node.state.running(service.name)[0].tolist()
-            for before, slot in pairwise(slots):
-                self.demand(
-                    before != slot, f"{service.name} replica {slot} is wanted twice, by {node.node}'s state"
-                )
+            slots = node.state.running(service.name)[0]
+            for slot in slots[1:][slots[1:] == slots[:-1]].tolist():
+                raise self.broken(f"{service.name} replica {slot} is wanted twice, by {node.node}'s state")
 
     def passed(self, t_ns: int) -> None:
-        owners: dict[int, str] = {}
-        for name in self.inside.names():
-            agent = self.inside.agent(name)
-            for task in () if agent is None else agent._running.tolist():
-                other = owners.setdefault(task, name)
-                self.demand(other == name, f"task {task} runs on {other} and on {name}")
+        agents = {name: agent for name in self.inside.names() if (agent := self.inside.agent(name)) is not None}
+        ids = np.concatenate([np.zeros(0, dtype=np.int64), *[agent._running for agent in agents.values()]])
+        once, times = np.unique(ids, return_counts=True)
+        for task in once[times > 1].tolist():
+            one, other, *_ = [name for name, agent in agents.items() if task in agent._running]
+            raise self.broken(f"task {task} runs on {one} and on {other}")

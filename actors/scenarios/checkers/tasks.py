@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ...node import Node
-from ...state.task_states import TaskState
+from ...state.runs import Ints
+from ...state.task_states import STATES
 from ..histories import History
 from ..inside import Inside
 from .base import Checker
@@ -22,7 +25,8 @@ class TaskStatesOnlyForward(Checker):
     def __init__(self, inside: Inside, history: History) -> None:
         super().__init__(inside, history)
         self._checked = 0
-        self._states: dict[int, tuple[TaskState, TaskState]] = {}
+        none = np.zeros(0, dtype=np.int64)
+        self._states: tuple[Ints, Ints, Ints] = (none, none, none)
         self._highest = 0
 
     def looked(self, node: Node) -> None:
@@ -30,21 +34,17 @@ class TaskStatesOnlyForward(Checker):
         if node.applied <= self._checked:
             return
         self._checked = node.applied
-        before, now = self._states, {}
-        for record in node.state.nodes():
-            for task in node.state.tasks_of(record.name):
-                now[task.id] = (task.state, task.desired)
-                self._compare(
-                    task.id, f"{task.service} replica {task.slot}", before.get(task.id), now[task.id]
-                )
-        self._states = now
-        self._highest = max(self._highest, *now, 0)
-
-    def _compare(
-        self, id: int, who: str, old: tuple[TaskState, TaskState] | None, new: tuple[TaskState, TaskState]
-    ) -> None:
-        self.demand(old is not None or id > self._highest, f"task {id} ({who}) had ended, and is there again")
-        if old is None:
-            return
-        for what, one, other in zip(("is", "should be"), old, new, strict=True):
-            self.demand(other >= one, f"task {id} ({who}) {what} {other.name} after it was {one.name}")
+        ids, *now = node.state.task_states()
+        old_ids, *before = self._states
+        self._states = (ids, *now)
+        known = np.isin(ids, old_ids, assume_unique=True)
+        for task in node.state.tasks(ids[~known & (ids <= self._highest)])[:1]:
+            raise self.broken(f"task {task.id} ({task.service} replica {task.slot}) had ended, and is there again")
+        self._highest = max([self._highest, *ids[-1:].tolist()])
+        still = np.isin(old_ids, ids, assume_unique=True)
+        for what, one, other in zip(("is", "should be"), before, now, strict=True):
+            old, new = one[still], other[known]
+            back = np.flatnonzero(new < old)
+            for task in node.state.tasks(ids[known][back])[:1]:
+                turn = f"{STATES[int(new[back[0]])].name} after it was {STATES[int(old[back[0]])].name}"
+                raise self.broken(f"task {task.id} ({task.service} replica {task.slot}) {what} {turn}")
