@@ -68,7 +68,7 @@ def collect(numbers: Ints, *others: Ints) -> Ints:
 
 def distinct(numbers: npt.NDArray[np.integer]) -> list[int]:
     """Small numbers, each once, in ascending order; counting them is five times as fast as np.unique."""
-    found: list[int] = np.flatnonzero(np.bincount(numbers)).tolist()
+    found: list[int] = np.bincount(numbers).nonzero()[0].tolist()
     return found
 
 

@@ -57,6 +57,9 @@ class Index:
         """Rows in ascending order whose key is `key`."""
         if keys.size - self._recent_end > SPARE_ROWS:
             self._catch_up(keys)
+        if not self._recent_end:  # of few rows nothing is sorted
+            few: Rows = (keys == key).nonzero()[0]
+            return few
         old, new = (
             _bucket(self._main, self._main_bounds, key),
             _bucket(self._recent, self._recent_bounds, key),

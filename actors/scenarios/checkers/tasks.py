@@ -34,16 +34,16 @@ class TaskStatesOnlyForward(Checker):
         if node.applied <= self._checked:
             return
         self._checked = node.applied
-        ids, *now = node.state.task_states()
-        old_ids, *before = self._states
-        self._states = (ids, *now)
+        ids, is_now, should_be = node.state.task_states()
+        old_ids, was, should_have_been = self._states
+        self._states = (ids, is_now, should_be)
         known = np.isin(ids, old_ids, assume_unique=True)
         for task in node.state.tasks(ids[~known & (ids <= self._highest)])[:1]:
             raise self.broken(f"task {task.id} ({task.service} replica {task.slot}) had ended, and is there again")
         self._highest = max([self._highest, *ids[-1:].tolist()])
         still = np.isin(old_ids, ids, assume_unique=True)
-        for what, one, other in zip(("is", "should be"), before, now, strict=True):
-            old, new = one[still], other[known]
+        for what, before, now in (("is", was, is_now), ("should be", should_have_been, should_be)):
+            old, new = before[still], now[known]
             back = np.flatnonzero(new < old)
             for task in node.state.tasks(ids[known][back])[:1]:
                 turn = f"{STATES[int(new[back[0]])].name} after it was {STATES[int(old[back[0]])].name}"
