@@ -13,9 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
-from .disk import Disk
 from .errors import (
     Conflict,
     InvalidRequest,
@@ -28,45 +25,18 @@ from .errors import (
 )
 from .frontdoor.claims import Claims
 from .frontdoor.home import Home
-from .link import Link
-from .machine import (
-    AskMembers,
-    Look,
-    Looked,
-    MachineMember,
-    MembersTold,
-    ReplicatedMachine,
-    Running,
-    cannot_go,
-    opened,
-    packed,
-)
+from .group_members import GroupMembers
+from .machine import Look, Looked, ReplicatedMachine, opened, packed
 from .member import Observer
-from .messages import (
-    LeaderClaim,
-    LeaderResigned,
-    LinkPolicy,
-    Message,
-    NodeFailed,
-    Outcome,
-    StartNode,
-    Submit,
-    disk_actor,
-    link_actor,
-    node_actor,
-)
+from .messages import LeaderClaim, LeaderResigned, LinkPolicy, Message, Outcome, Submit, node_actor
 from .raft.config import RaftConfig
-from .storage.base import Storage, StorageBroken, StorageDamaged
-from .storage.memory import MemoryStorage
-from .system import Actor, NameTaken, Promise, Restart, Terminated, Timer
+from .system import Actor, Promise, Terminated, Timer
 
 __all__ = [
-    "MEND_MEMBER",
     "Answered",
     "ApplyCommand",
     "Group",
     "ReadState",
-    "ReplaceMember",
     "StopGroup",
     "WhoFailed",
     "WhoLeads",
@@ -78,15 +48,6 @@ READ_AGAIN_S = 1.0
 """A read whose answer has not come for so long is asked again; it does no harm twice."""
 QUEUE_LIMIT = 10_000
 """Commands without an outcome, and reads without an answer."""
-RESTARTS = Restart(limit=20, within_s=60.0, delay_s=0.1)
-"""Of a member, and of its disk, which is back before it. One crash more makes the whole group begin anew."""
-MEND_MEMBER = (
-    "{node} takes no part until it is replaced: replace(\"{node}\") starts it with nothing, and the others give it the "
-    "state; where most members are damaged, nobody knows what was agreed"
-)
-"""What to do about the damaged storage of a member."""
-REVIVE_S = 1.0
-"""A member whose storage failed is started again after this, and is well when it has run for so long."""
 
 
 # -- messages ------------------------------------------------------------------------------------------------
@@ -143,13 +104,6 @@ class WhoFailed(Message, frozen=True, kw_only=True, gc=False):
     """Ask a Group; the answer is a dict: why each member takes no part whose storage failed."""
 
 
-class ReplaceMember(Message, frozen=True, kw_only=True, gc=False):
-    """Ask a Group: a member leaves, its file is set aside, and it is taken in again with nothing; answered then."""
-
-    member: str
-    within_s: float
-
-
 class StopGroup(Message, frozen=True, kw_only=True, gc=False):
     """Ask a Group; answered once its members have ended and their storages are closed."""
 
@@ -162,16 +116,6 @@ class _Late(Message, frozen=True, kw_only=True, gc=False):
 
 class _Retry(Message, frozen=True, kw_only=True, gc=False):
     """To the group itself: what has no outcome is sent again."""
-
-
-class _LookAfter(Message, frozen=True, kw_only=True, gc=False):
-    """To the group itself: not all members decide."""
-
-
-class _Well(Message, frozen=True, kw_only=True, gc=False):
-    """To the group itself: a member whose storage had failed has run for a while."""
-
-    member: str
 
 
 # -- the front door ------------------------------------------------------------------------------------------
@@ -251,22 +195,8 @@ class Group(Actor):
         super().__init__()
         self.id = name
         self._home = home
-        self._make = make
-        self._config = config
-        self._link_policy = link_policy
-        self._observe = observe
-        self._members = tuple(home.nodes)
         self._claims = Claims(name)
-        self._failures: dict[str, NodeFailed] = {}
-        self._recovering: dict[str, Timer] = {}
-        self._missing: tuple[str, ...] = ()
-        """Those that do not decide, as far as is known."""
-        self._leaving: str | None = None
-        self._ending: set[str] = set()
-        """The actors of the one that has left, until they have ended."""
-        self._replaced: list[int] = []
-        self._since = 0
-        self._looking: Timer | None = None
+        self._members = GroupMembers(self, home, self._claims, make, config, link_policy, observe)
         self._callers: dict[int, _Caller] = {}
         self._entries = 0
         self._lines: dict[str, _Line] = {}
@@ -283,219 +213,18 @@ class Group(Actor):
             LeaderClaim: self._claimed,
             LeaderResigned: self._claims.resigned,
             Terminated: self._terminated,
-            Running: self._running,
-            NodeFailed: self._failed,
-            StartNode: self._start_again,
-            _Well: self._well,
-            ReplaceMember: self._replace,
-            MembersTold: self._members_told,
-            _LookAfter: self._look_after,
             WhoLeads: lambda _: self._claims.leader,
-            WhoFailed: lambda _: {member: failure.reason for member, failure in self._failures.items()},
+            WhoFailed: lambda _: {member: failure.reason for member, failure in self._members.failures.items()},
             StopGroup: self._stop_group,
             _Late: self._late,
             _Retry: self._again,
+            **self._members.handlers,
         }
 
     def on_start(self) -> None:
-        """Lay the wires, then start the members."""
+        """Start the members."""
         self._own = self._new_line()
-        for source in self._members:
-            for target in self._members:
-                if source != target:
-                    wire = link_actor(self.id, source, target)
-                    self.context.spawn(Link, wire, self.id, source, target, self._link_policy)
-        for member in self._members:
-            self._start(member)
-
-    def _start(self, member: str) -> None:
-        try:
-            storage: Storage | str = self._home.storage(member)
-        except StorageBroken as error:
-            is_damaged = isinstance(error, StorageDamaged)
-            self._failed(NodeFailed(node=member, reason=str(error), is_damaged=is_damaged))
-            return
-        if not isinstance(storage, MemoryStorage):
-            disk, owner = disk_actor(self.id, member), node_actor(self.id, member)
-            self.context.spawn(Disk, disk, owner, storage, restart=msgspec.structs.replace(RESTARTS, delay_s=0.0))
-            storage = disk
-        self._start_member(member, storage)
-
-    def _start_member(self, member: str, storage: Storage | str) -> None:
-        actor = node_actor(self.id, member)
-        self.context.spawn(
-            MachineMember, actor, self.id, member, storage, self._make, self._config, self._link_policy,
-            self._observe, restart=RESTARTS,
-        )  # fmt: skip
-        self.context.watch(actor)
-
-    # -- storages that fail ----------------------------------------------------------------------------------
-
-    def _failed(self, failure: NodeFailed) -> None:
-        """Say it once; the group goes on without the member, and the member comes back if that can help."""
-        member = failure.node
-        recovering = self._recovering.pop(member, None)
-        if recovering is not None:
-            recovering.cancel()
-        if failure != self._failures.get(member):
-            self._failures[member] = failure
-            self.context.log.error("storage failed member=%s reason=%s", member, failure.reason)
-            self.context.emit(
-                "storage-failed", cluster=self.id, node=member, reason=failure.reason, is_damaged=failure.is_damaged
-            )
-        if not failure.is_damaged:
-            self.context.after(REVIVE_S, StartNode(node=member))
-
-    def _start_again(self, message: StartNode) -> None:
-        member = message.node
-        is_ending = bool(self._ending) and member == self._leaving
-        if is_ending or self.context.is_alive(node_actor(self.id, member)):
-            return
-        disk = disk_actor(self.id, member)
-        try:
-            if self.context.is_alive(disk):
-                self._start_member(member, disk)
-            else:
-                self._start(member)
-        except NameTaken:  # It has not quite ended, or begins anew.
-            self.context.after(REVIVE_S, message)
-
-    def _running(self, message: Running) -> None:
-        """A full disk can be read: whether the member is well shows when it has to write."""
-        member = message.member
-        if member in self._failures and member not in self._recovering:
-            self._recovering[member] = self.context.after(REVIVE_S, _Well(member=member))
-        if member in self._missing:
-            self._look_after()
-
-    def _well(self, message: _Well) -> None:
-        del self._recovering[message.member], self._failures[message.member]
-        self.context.log.info("storage works again member=%s", message.member)
-
-    def _who_failed(self) -> str:
-        """For whoever is told that it did not work."""
-        return "; ".join(f"{member} takes no part: {why.reason}" for member, why in self._failures.items())
-
-    # -- members that are replaced ---------------------------------------------------------------------------
-
-    def _replace(self, message: ReplaceMember) -> Promise:
-        promise, member = self.context.promise(), message.member
-        try:
-            self._check_may_replace(member)
-        except RaftyardError as error:
-            promise.fail(error)
-            return promise
-        caller = self._wait(promise, message.within_s, lambda within_s: self._not_yet(member, within_s))
-        is_joining = bool(self._replaced) and member in self._missing and member not in self._failures
-        self._replaced.append(caller)
-        if self._leaving is None and not is_joining:
-            self._leaving, self._since = member, self._asked()
-            self.context.log.info("member is replaced member=%s", member)
-            self._look_after()
-        return promise
-
-    def _check_may_replace(self, member: str) -> None:
-        if member not in self._members:
-            raise InvalidRequest(f"{self.id} has no member {member}; it has {', '.join(self._members)}")
-        others = [other for other in self._members if other != member]
-        busy = [other for other in others if other == self._leaving or (self._replaced and other in self._missing)]
-        if busy:
-            raise Conflict(f"{busy[0]} is being replaced", hint="ask again when that is done: one at a time")
-        if not others:
-            raise Conflict(f"{member} is the only member of {self.id}: nobody else could give it the state")
-        if self._claims.leader is None:
-            raise NoLeader(
-                f"{member} cannot be replaced while {self.id} has no leader: a majority has to agree",
-                hint=self._who_failed(),
-            )
-        # The leader looks, too, whom it has heard; it may not have missed yet who has just failed.
-        rest = [other for other in others if other not in self._missing]
-        well = [other for other in rest if other not in self._failures]
-        if 2 * len(well) <= len(rest):
-            raise Conflict(cannot_go(member, len(well), len(rest)), hint=self._who_failed())
-
-    def _not_yet(self, member: str, within_s: float) -> RaftyardError:
-        return TimedOut(
-            f"{member} of {self.id} was not replaced in {within_s:g} s; it goes on",
-            hint="; ".join(filter(None, ("ask again to wait for it", self._who_failed()))),
-        )
-
-    def _asked(self) -> int:
-        """A number above those of all questions so far, also of this actor's earlier lives."""
-        return (self.context.incarnation << 40) + self._number()
-
-    def _look_after(self, _: _LookAfter | None = None) -> None:
-        """Ask who decides, and have the leader do what is next, until all do."""
-        if self._looking is not None:
-            self._looking.cancel()
-            self._looking = None
-        claim = self._claims.current
-        if claim is not None and not self._ending:
-            joining = (one for one in self._missing if one != self._leaving and one not in self._failures)
-            question = AskMembers(
-                ref=self._asked(),
-                term=claim.term,
-                leaving=self._leaving,
-                joining=tuple(joining),
-                reply_to=self.context.name,
-            )
-            self.context.send(node_actor(self.id, claim.node), question)
-        if self._leaving is not None or self._missing:
-            self._looking = self.context.after(RETRY_S, _LookAfter())
-
-    def _members_told(self, told: MembersTold) -> None:
-        if told.ref <= self._since:
-            return  # Somebody has left, or come, since it was asked.
-        leaving = self._leaving
-        if told.refused is not None:
-            if leaving is not None and not self._ending:
-                self._leaving = None
-                self._tell_replaced(Conflict(told.refused, hint=self._who_failed()))
-            return
-        self._missing = tuple(member for member in self._members if member not in told.voters)
-        if leaving is not None:
-            if leaving not in told.voters + told.learners and not self._ending:
-                self._end(leaving)
-        elif self._missing:
-            self._looking = self._looking or self.context.after(RETRY_S, _LookAfter())
-        else:
-            self._tell_replaced(None)
-
-    def _end(self, member: str) -> None:
-        """It has left: its actors end, so that nobody has its file open."""
-        self._ending = {node_actor(self.id, member), disk_actor(self.id, member)}
-        for actor in tuple(self._ending):
-            self.context.watch(actor)
-            self.context.stop(actor)
-
-    def _begin_anew(self, member: str) -> None:
-        self._leaving, self._since = None, self._asked()
-        self._failures.pop(member, None)
-        recovering = self._recovering.pop(member, None)
-        if recovering is not None:
-            recovering.cancel()
-        try:
-            aside = self._home.renew(member)
-        except StorageBroken as error:
-            self._failures[member] = NodeFailed(node=member, reason=str(error), is_damaged=True)
-            self._tell_replaced(Conflict(f"{member} was not replaced: {error}", hint="replace it again"))
-            return
-        self.context.log.info("member begins anew member=%s set_aside=%s", member, aside or "nothing")
-        self.context.emit("node-removed", cluster=self.id, name=member, replicas=0)
-        self.context.emit("node-added", cluster=self.id, name=member, capacity=0)
-        self._start(member)
-        self._look_after()
-
-    def _tell_replaced(self, error: RaftyardError | None) -> None:
-        callers, self._replaced = self._replaced, []
-        for number in callers:
-            caller = self._callers.pop(number, None)
-            if caller is not None:
-                caller.timer.cancel()
-                if error is None:
-                    caller.promise.keep(None)
-                else:
-                    caller.promise.fail(error)
+        self._members.start()
 
     # -- messages --------------------------------------------------------------------------------------------
 
@@ -516,7 +245,8 @@ class Group(Actor):
 
     # -- those who wait --------------------------------------------------------------------------------------
 
-    def _number(self) -> int:
+    def number(self) -> int:
+        """Of a caller, a command or a question: no two have the same."""
         self._next += 1
         return self._next
 
@@ -530,8 +260,9 @@ class Group(Actor):
             )
         return promise
 
-    def _wait(self, promise: Promise, within_s: float, withdraw: Callable[[float], RaftyardError]) -> int:
-        number = self._number()
+    def wait(self, promise: Promise, within_s: float, withdraw: Callable[[float], RaftyardError]) -> int:
+        """The caller's number. After `within_s` its promise fails with what `withdraw` says."""
+        number = self.number()
         timer = self.context.after(within_s, _Late(caller=number))
         caller = self._callers[number] = _Caller(promise, timer, within_s)
         caller.withdraw = withdraw
@@ -542,18 +273,25 @@ class Group(Actor):
         if caller is not None:
             caller.promise.fail(caller.withdraw(caller.within_s))
 
+    def end_waiting(self, caller: int) -> Promise | None:
+        """The promise, for whoever has the answer now; None where nobody waits any more."""
+        found = self._callers.pop(caller, None)
+        if found is None:
+            return None
+        found.timer.cancel()
+        return found.promise
+
     def _settle(self, number: int, answer: bytes | RaftyardError) -> None:
-        caller = self._callers.pop(number, None)
-        if caller is None:
+        promise = self.end_waiting(number)
+        if promise is None:
             return
-        caller.timer.cancel()
         if isinstance(answer, RaftyardError):
-            caller.promise.fail(answer)
+            promise.fail(answer)
             return
         try:
-            caller.promise.keep(opened(answer))
+            promise.keep(opened(answer))
         except MachineRaised as error:
-            caller.promise.fail(error)
+            promise.fail(error)
 
     # -- commands --------------------------------------------------------------------------------------------
 
@@ -577,13 +315,13 @@ class Group(Actor):
             raise QueueFull(f"{QUEUE_LIMIT} commands wait for a leader of {self.id}, all that its queue holds")
         if not message.session:
             line = self._own
-            number = self._number()
+            number = self.number()
             entry = self._enter(line, number, message.command)
         else:
             line = self._lines.get(message.session) or _Line(message.session)
             number, entry = message.sequence, self._entry(line, message)
             self._lines[line.name] = line
-        caller = self._wait(promise, message.within_s, lambda within_s: self._give_up(line, number, within_s))
+        caller = self.wait(promise, message.within_s, lambda within_s: self._give_up(line, number, within_s))
         entry.callers.append(caller)
         self._send_new(line)
 
@@ -618,12 +356,12 @@ class Group(Actor):
             self._drop_if_done(line)
             return NoLeader(
                 f"{self.id} had no leader in {within_s:g} s; the command was not taken this time",
-                hint=self._who_failed(),
+                hint=self._members.who_failed(),
             )
         again = "ask again with the same session and sequence: it is applied once"
         return TimedOut(
             f"{self.id} did not confirm the command in {within_s:g} s; whether it is applied is not known",
-            hint="; ".join(filter(None, (again, self._who_failed()))),
+            hint="; ".join(filter(None, (again, self._members.who_failed()))),
         )
 
     def _send_new(self, line: _Line) -> None:
@@ -701,7 +439,7 @@ class Group(Actor):
             self._settle(caller, error)
 
     def _enter_again(self, line: _Line, entry: _Entry) -> None:
-        number = self._number()
+        number = self.number()
         self._enter(line, number, entry.command).callers = entry.callers
         for caller in entry.callers:
             if caller in self._callers:
@@ -723,25 +461,26 @@ class Group(Actor):
         return promise if message.reply_to is None else None
 
     def _take_read(self, message: ReadState, promise: Promise) -> None:
-        if message.member is not None and message.member not in self._members:
-            raise InvalidRequest(f"{self.id} has no member {message.member}; it has {', '.join(self._members)}")
+        if message.member is not None and message.member not in self._members.names:
+            names = ", ".join(self._members.names)
+            raise InvalidRequest(f"{self.id} has no member {message.member}; it has {names}")
         if len(self._readings) >= QUEUE_LIMIT:
             raise QueueFull(f"{QUEUE_LIMIT} reads wait for an answer of {self.id}, all that its queue holds")
-        ref = self._number()
+        ref = self.number()
         reading = self._readings[ref] = _Reading(message.query, message.member)
-        reading.caller = self._wait(promise, message.within_s, lambda within_s: self._unread(ref, within_s))
+        reading.caller = self.wait(promise, message.within_s, lambda within_s: self._unread(ref, within_s))
         self._ask_member(ref, reading)
         self._retry = self._retry or self.context.after(RETRY_S, _Retry())
 
     def _unread(self, ref: int, within_s: float) -> RaftyardError:
         reason = self._readings.pop(ref).reason
-        hint = self._who_failed()
+        hint = self._members.who_failed()
         if self._claims.leader is None:
             return NoLeader(f"{self.id} has no leader that could confirm a read; asked for {within_s:g} s", hint=hint)
         return TimedOut(f"{self.id} could not read in {within_s:g} s: {reason}; a read changes nothing", hint=hint)
 
     def _ask_member(self, ref: int, reading: _Reading) -> None:
-        leader = self._claims.leader or self._members[reading.tries % len(self._members)]
+        leader = self._claims.leader or self._members.names[reading.tries % len(self._members.names)]
         reading.tries += 1
         reading.due_s = self.context.now() + READ_AGAIN_S
         look = Look(ref=ref, query=reading.query, reply_to=self.context.name)
@@ -763,20 +502,17 @@ class Group(Actor):
         self._claims.claimed(claim, self.context.now())
         if self._claims.leader == claim.node:
             self._send_all()
-            self._look_after()
+            self._members.look_after()
 
     def _terminated(self, message: Terminated) -> None:
         self._claims.ended(message.name)
-        if message.reason != "crashed" and message.name in self._ending:
-            self._ending.remove(message.name)
-            if not self._ending and self._leaving is not None:
-                self._begin_anew(self._leaving)
+        self._members.terminated(message)
 
     def statistics(self) -> dict[str, int | float | str]:
         return super().statistics() | {
             "leader": self._claims.leader or "",
             "commands": self._entries,
             "reads": len(self._readings),
-            "failed": self._who_failed(),
-            "replacing": self._leaving or ", ".join(self._missing),
+            "failed": self._members.who_failed(),
+            "replacing": self._members.replacing,
         }

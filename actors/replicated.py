@@ -16,16 +16,8 @@ from typing import Any, Self
 from .control import VOTERS
 from .errors import Conflict, InvalidRequest, NoLeader, QueueFull
 from .frontdoor.home import Home
-from .group import (
-    MEND_MEMBER,
-    ApplyCommand,
-    Group,
-    ReadState,
-    ReplaceMember,
-    StopGroup,
-    WhoFailed,
-    WhoLeads,
-)
+from .group import ApplyCommand, Group, ReadState, StopGroup, WhoFailed, WhoLeads
+from .group_members import MEND_MEMBER, ReplaceMember
 from .machine import ReplicatedMachine
 from .member import Observer
 from .messages import (

@@ -139,7 +139,7 @@ def test_a_real_disk_without_room_takes_one_member_out_and_it_comes_back_when_th
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """sqlite's own error, on the live clock; and more often than a member may crash."""
-    monkeypatch.setattr("raftyard.actors.group.REVIVE_S", 0.01)
+    monkeypatch.setattr("raftyard.actors.group_members.REVIVE_S", 0.01)
     full = set[str]()
     save_many = SqliteStorage.save_many
     tries = list[str]()
@@ -169,7 +169,7 @@ def test_a_real_disk_without_room_takes_one_member_out_and_it_comes_back_when_th
 
 def test_a_file_that_cannot_be_opened_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the operating system says of it is no crash either."""
-    monkeypatch.setattr("raftyard.actors.group.REVIVE_S", 0.01)
+    monkeypatch.setattr("raftyard.actors.group_members.REVIVE_S", 0.01)
     with Live(seed=1) as system, Replicated(system, "diary", Diary, data=tmp_path) as group:
         assert group.call("a") == 1
         bad = follower(group)
