@@ -18,6 +18,10 @@ Wanted = str | Expression | Expectation | Callable[[View], Any]
 EVENTUALLY = "10s"
 
 
+class _CannotBeTold(Exception):
+    """Now, at least: nobody leads, say, and the condition compares the leader's name with a number."""
+
+
 class ConditionVerbs(Stage):
     """A condition is an expression as in a scenario file, or in Python a function of the view."""
 
@@ -54,13 +58,25 @@ class ConditionVerbs(Stage):
         """From now on it must not hold, for a time or until the answer is undone."""
         condition = _condition(wanted, expected)
         cluster = self.cluster
+        unclear: str | None = None
+        was_told = False
 
         def why() -> str | None:
+            nonlocal unclear, was_told
             with self.acting_in(cluster):
-                return None if self._why_not(condition) is not None else "it holds, and never should"
+                try:
+                    holds = self._why(condition) is None
+                except _CannotBeTold as error:
+                    unclear = str(error)
+                    return None
+            was_told = True
+            return "it holds, and never should" if holds else None
+
+        def why_vacuous() -> str | None:
+            return None if was_told or unclear is None else f"{unclear}, not once, so nothing was watched"
 
         # With its text: of several, each is a promise of its own.
-        number = self.watch.demand(f"never: {_shown(condition)}", why)
+        number = self.watch.demand(f"never: {_shown(condition)}", why, at_last=why_vacuous)
         held = Fault(lambda: self.watch.release(number))
         if for_ is not None:
             self.later(ns_of(for_), held.undo)
@@ -83,13 +99,19 @@ class ConditionVerbs(Stage):
         self.emit("scenario-log", text=text)
 
     def _why_not(self, condition: Expression | Expectation | Callable[[View], Any]) -> str | None:
+        try:
+            return self._why(condition)
+        except _CannotBeTold as error:
+            return str(error)
+
+    def _why(self, condition: Expression | Expectation | Callable[[View], Any]) -> str | None:
         view = self.view
         if isinstance(condition, Expectation):
             return _unmet(condition, view)
         try:
             holds = condition(view)
         except (TypeError, ValueError, ZeroDivisionError, KeyError, IndexError, AttributeError) as error:
-            return f"{_shown(condition)} cannot be told: {error}"
+            raise _CannotBeTold(f"{_shown(condition)} cannot be told: {error}") from None
         return None if holds else f"{_shown(condition)} does not hold; {summary(view)}"
 
 

@@ -56,7 +56,7 @@ class Watch:
         self._is_live = is_live
         self._lock = RLock()
         self._changed: dict[tuple[str, str], None] = {}
-        self._conditions: dict[int, tuple[str, Condition]] = {}
+        self._conditions: dict[int, tuple[str, Condition, Condition | None]] = {}
         self._next = 0
         self._has_ended = False
         self.checkers: list[Checker] = []
@@ -152,7 +152,7 @@ class Watch:
             self._check_conditions()
 
     def _check_conditions(self) -> None:
-        for name, condition in tuple(self._conditions.values()):
+        for name, condition, _ in tuple(self._conditions.values()):
             why = condition()
             if why is not None:
                 raise PromiseBroken(name, why)
@@ -200,21 +200,26 @@ class Watch:
                     self.look()
                 for checker in self.checkers:
                     checker.ended()
+                for number in tuple(self._conditions):
+                    self.release(number)
             except AssertionError as error:
                 self.note(error)
         self._has_ended = True
 
     # -- conditions
 
-    def demand(self, name: str, condition: Condition) -> int:
-        """Watch a condition from now on; the number is for `release`."""
+    def demand(self, name: str, condition: Condition, *, at_last: Condition | None = None) -> int:
+        """Watch a condition from now on, until `release` with this number; `at_last` is asked then, once."""
         self._next += 1
-        self._conditions[self._next] = (name, condition)
+        self._conditions[self._next] = (name, condition, at_last)
         return self._next
 
     def release(self, number: int) -> None:
         """Watch it no more."""
-        self._conditions.pop(number, None)
+        name, _, at_last = self._conditions.pop(number, ("", None, None))
+        why = None if at_last is None else at_last()
+        if why is not None:
+            self.note(PromiseBroken(name, why))
 
     def note(self, error: AssertionError) -> None:
         """A promise is broken; the first one counts."""

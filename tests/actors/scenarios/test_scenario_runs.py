@@ -135,6 +135,16 @@ def test_never_is_watched_after_every_event_for_its_time_only():
     assert played("- never: leader is not None\n  for: 100ms\n- wait: 5s").passed
 
 
+@pytest.mark.parametrize("modifier", ["", "\n  for: 2s"])
+def test_a_never_that_could_not_be_told_once_has_watched_nothing_and_fails(modifier: str):
+    failure = played(f"- never: leader < 1{modifier}\n- wait: 5s").failure
+    assert failure is not None and failure.promise == "never: leader < 1"
+    assert failure.reason.startswith("leader < 1 cannot be told: '<' not supported between instances of")
+    assert failure.reason.endswith(", not once, so nothing was watched")
+    # Nobody leads at first: it cannot be told then, and can later.
+    assert played(f"- never: leader < 'a'{modifier}\n- wait: 5s").passed
+
+
 def test_a_condition_among_always_must_hold_from_the_start():
     assert played("- wait: 3s", "always: [count(n.role == 'leader' for n in nodes) <= 1]").passed
     failure = played("- wait: 3s", "always: [count(n.role == 'leader' for n in nodes) == 0]").failure
