@@ -69,6 +69,8 @@ class NoReplicaLost(Checker):
             if record.status != "ready":
                 continue
             ids, is_now, should_be = state.task_states(record.name)
+            if not ids.size:
+                continue
             lost = ids[(is_now == TaskState.RUNNING) & (should_be == TaskState.RUNNING)]
             if agent is not None:
                 lost = np.setdiff1d(lost, agent._running, assume_unique=True)

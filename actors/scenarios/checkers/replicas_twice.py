@@ -36,9 +36,11 @@ class NoReplicaTwice(Checker):
                 raise self.broken(f"{service.name} replica {slot} is wanted twice, by {node.node}'s state")
 
     def passed(self, t_ns: int) -> None:
-        agents = {name: agent for name in self.inside.names() if (agent := self.inside.agent(name)) is not None}
-        ids = np.concatenate([np.zeros(0, dtype=np.int64), *[agent._running for agent in agents.values()]])
-        once, times = np.unique(ids, return_counts=True)
+        seen = {name: self.inside.agent(name) for name in self.inside.names()}
+        agents = {name: agent for name, agent in seen.items() if agent is not None and agent._running.size}
+        if len(agents) < 2:
+            return
+        once, times = np.unique(np.concatenate([agent._running for agent in agents.values()]), return_counts=True)
         for task in once[times > 1].tolist():
             one, other, *_ = [name for name, agent in agents.items() if task in agent._running]
             raise self.broken(f"task {task} runs on {one} and on {other}")
