@@ -199,7 +199,8 @@ class Replicas:
         How many reached each state, by its name, of each node; and whether one ended that should have run on.
         """
         rows, states = self._newer_states(numbers, updates)
-        before = {"state": self.tasks.state[rows], "since": self.tasks.updated[rows]}
+        state, since = self.tasks.state[rows], self.tasks.updated[rows]
+        before = {"state": state, "since": since, "ran": (state == TaskState.RUNNING) * (self.clock_ms - since)}
         self.tasks.state[rows] = states
         self.tasks.updated[rows] = self.clock_ms
         ended = rows[states >= TaskState.COMPLETE]
@@ -210,7 +211,7 @@ class Replicas:
         for service_number in distinct(self.tasks.service[failed]):
             service, mine = self.services.all[service_number], self.tasks.service[failed] == service_number
             failures = self._early(service, failed[mine], before["state"][mine], before["since"][mine])
-            self._ended(service, failed[mine])
+            self._ended(service, failed[mine], before["ran"][mine])
             load = service.spec.simulate
             updates_of_service.count_failures(service, change, failures, self.clock_ms)
             self.tell_load(change, service, load)
@@ -244,8 +245,8 @@ class Replicas:
         placed = wanted[self.nodes.ready[self.tasks.node[wanted]]]
         return updates_of_service.is_complete(service, self.tasks, placed, now_ms)
 
-    def _ended(self, service: Service, rows: Rows) -> None:
-        """Tasks ended by themselves: remember them, and when their slots start again."""
+    def _ended(self, service: Service, rows: Rows, ran_ms: Ints) -> None:
+        """Tasks ended by themselves, each after it ran for so long: remember them, and when their slots start again."""
         t = self.tasks
         slots, states = t.slot[rows].astype(np.int64), t.state[rows]
         columns = (t.id[rows], slots, t.node[rows], t.version[rows], states, np.full(rows.size, self.clock_ms))
@@ -257,7 +258,13 @@ class Replicas:
             spec = service.spec
             service.set_restarts(
                 restarts.ended(
-                    service.restarts, slots[current], succeeded, spec.restart, spec.is_job, self.clock_ms
+                    service.restarts,
+                    slots[current],
+                    succeeded,
+                    ran_ms[current],
+                    spec.restart,
+                    spec.is_job,
+                    self.clock_ms,
                 )
             )
 

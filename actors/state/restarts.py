@@ -22,10 +22,12 @@ def rows_of(data: bytes) -> Ints:
     return np.frombuffer(data, dtype="<i8").reshape(-1, 5)
 
 
-def ended(data: bytes, slots: Ints, succeeded: Mask, policy: RestartPolicy, is_job: bool, now_ms: int) -> bytes:
-    """The rows after tasks in these slots ended, well or not."""
+def ended(
+    data: bytes, slots: Ints, succeeded: Mask, ran_ms: Ints, policy: RestartPolicy, is_job: bool, now_ms: int
+) -> bytes:
+    """The rows after tasks in these slots ended, well or not, each after it ran for so long."""
     order = np.argsort(slots, kind="stable")
-    slots, succeeded = slots[order], succeeded[order]
+    slots, succeeded, ran_ms = slots[order], succeeded[order], ran_ms[order]
     known = rows_of(data)
     rows = np.zeros((slots.size, 5), dtype=np.int64)
     rows[:, SLOT], rows[:, SINCE] = slots, now_ms
@@ -35,6 +37,8 @@ def ended(data: bytes, slots: Ints, succeeded: Mask, policy: RestartPolicy, is_j
         in_window = is_known & (
             (now_ms - known[place, SINCE] <= policy.window_s * 1_000) if policy.window_s else True
         )
+        if policy.reset_s:
+            in_window &= ran_ms < policy.reset_s * 1_000
         rows[in_window, ATTEMPTS] = known[place, ATTEMPTS][in_window]
         rows[in_window, SINCE] = known[place, SINCE][in_window]
     rows[:, ATTEMPTS] += 1

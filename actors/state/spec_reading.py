@@ -131,6 +131,7 @@ def _faults(spec: ServiceSpec, body: Mapping[str, Any]) -> Iterator[InvalidCall]
         ("$.restart.max_delay_s", again.max_delay_s, 0, MOST_SECONDS),
         ("$.restart.max_attempts", again.max_attempts, 0, MAX_REPLICAS),
         ("$.restart.window_s", again.window_s, 0, MOST_SECONDS),
+        ("$.restart.reset_s", again.reset_s, 0, MOST_SECONDS),
         ("$.simulate.start_s", simulated.start_s, 0, MOST_SECONDS),
         ("$.simulate.run_s", simulated.run_s or 0, 0, MOST_SECONDS),
         ("$.simulate.exit_code", simulated.exit_code, 0, 255),

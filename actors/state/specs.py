@@ -89,7 +89,8 @@ class RestartPolicy(_Spec, frozen=True, kw_only=True):
     """What happens when a replica ends by itself. A job starts again only what failed, whatever `condition` says.
 
     max_attempts: so many restarts of a slot, 0 = no limit; with window_s, so many within so many seconds. The delay
-    doubles with each attempt up to max_delay_s, where that is larger.
+    doubles with each attempt up to max_delay_s, where that is larger. A replica that ran for reset_s is forgiven what
+    was before: its attempts are counted anew, and its delay is the first again; 0 = never.
     """
 
     condition: Literal["any", "on-failure", "none"] = "any"
@@ -97,6 +98,7 @@ class RestartPolicy(_Spec, frozen=True, kw_only=True):
     max_delay_s: float = 0.0
     max_attempts: int = 0
     window_s: float = 0.0
+    reset_s: float = 0.0
 
 
 class UpdatePolicy(_Spec, frozen=True, kw_only=True):

@@ -69,6 +69,27 @@ def test_the_delay_grows_up_to_its_limit():
         assert loop.after(0.01) == [1]
 
 
+def test_what_ran_long_enough_waits_as_little_as_at_first():
+    loop = loop_with(replicas=2, restart={"delay_s": 1, "max_delay_s": 60, "max_attempts": 4, "reset_s": 10})
+    for delay, ran in ((1, 0), (2, 9.9), (4, 10), (1, 0), (2, 9.9), (4, 0), (8, 0)):
+        loop.end(1)
+        assert loop.after(delay - 0.01) == [2]
+        assert loop.after(0.01) == [1, 2]
+        loop.end()
+        loop.after(ran)
+    loop.end(1)
+    assert loop.after(1000) == [2], "four in a row are the limit"
+
+
+def test_what_did_not_run_so_long_is_not_forgiven_for_the_time_that_it_took_to_start():
+    loop = loop_with(replicas=1, restart={"delay_s": 1, "max_delay_s": 60, "reset_s": 10})
+    for delay in (1, 2, 4):
+        loop.after(20)  # it was assigned and never reported
+        loop.end(1)
+        assert loop.after(delay - 0.01) == []
+        assert loop.after(0.01) == [1]
+
+
 def test_after_so_many_attempts_a_slot_is_given_up_and_the_others_are_not():
     loop = loop_with(replicas=2, restart={"delay_s": 0, "max_attempts": 2})
     for _ in range(2):
