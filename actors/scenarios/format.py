@@ -119,8 +119,11 @@ class RaftShape(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     pre_vote: bool = True
     check_quorum: bool = True
     lease_reads: bool = False
+    storage_patience: Duration = "5s"
     snapshot_entries: Annotated[int, Meta(ge=1)] = 10_000
+    snapshot_bytes: Annotated[int, Meta(ge=1)] = 64 << 20
     keep_entries: Annotated[int, Meta(ge=0)] = 2_000
+    keep_bytes: Annotated[int, Meta(ge=0)] = 16 << 20
 
 
 class ClusterShape(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -476,8 +476,11 @@ def _settings(
             pre_vote=raft.pre_vote,
             check_quorum=raft.check_quorum,
             lease_reads=raft.lease_reads,
+            storage_patience_ms=_ms(raft.storage_patience),
             snapshot_entries=raft.snapshot_entries,
+            snapshot_bytes=raft.snapshot_bytes,
             keep_entries=raft.keep_entries,
+            keep_bytes=raft.keep_bytes,
         ),
         disks=None
         if shape.disks is None

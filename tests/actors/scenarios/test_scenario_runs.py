@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -13,7 +14,10 @@ from msgspec.structs import replace
 from scenario_texts import ISOLATION, played, scenario
 
 from raftyard.actors.messages import EVENT_KINDS
-from raftyard.actors.scenarios import play, read_scenario, told
+from raftyard.actors.raft.config import RaftConfig
+from raftyard.actors.scenarios import Simulation, play, read_scenario, told
+from raftyard.actors.scenarios.format import RaftShape
+from raftyard.actors.scenarios.quantities import ns_of
 from raftyard.actors.scenarios.telling import replay_command
 
 
@@ -154,6 +158,26 @@ def test_a_condition_among_always_must_hold_from_the_start():
 def test_a_condition_that_cannot_be_told_fails_with_the_reason():
     failure = played("- expect: leader < 1").failure
     assert failure is not None and "cannot be told" in failure.reason
+
+
+def test_what_a_file_says_of_raft_is_what_the_nodes_have_and_what_it_leaves_out_is_the_default():
+    said = {
+        "heartbeat": "50ms", "election_min": "300ms", "election_max": "700ms", "pre_vote": False, "check_quorum": True,
+        "lease_reads": True, "storage_patience": "2s", "snapshot_entries": 7, "snapshot_bytes": 8, "keep_entries": 3,
+        "keep_bytes": 4,
+    }  # fmt: skip
+    assert set(said) == set(RaftShape.__struct_fields__)
+    with Simulation(nodes=1, cluster=read_scenario(as_file({"cluster": {"raft": said}})).cluster) as sim:
+        has = sim.orchestrator_settings.raft
+    expected = {f"{name}_ms": ns_of(value) // 1_000_000 for name, value in said.items() if isinstance(value, str)}
+    expected |= {name: value for name, value in said.items() if not isinstance(value, str)}
+    assert {name: getattr(has, name) for name in expected} == expected
+    with Simulation(nodes=1, cluster=read_scenario(as_file({})).cluster) as sim:
+        assert sim.orchestrator_settings.raft == RaftConfig()
+
+
+def as_file(parts):
+    return json.dumps({"scenario": "t", "version": 1, "steps": [{"wait": "1s"}], **parts})
 
 
 def test_each_step_draws_from_a_stream_of_its_own():

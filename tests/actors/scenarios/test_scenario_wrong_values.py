@@ -91,7 +91,8 @@ FULL: dict[str, Any] = {
         "links": {"delay": "1ms", "jitter": "1ms", "loss": "1%", "duplicate": "1%", "reorder": "1%"},
         "raft": {
             "heartbeat": "100ms", "election_min": "400ms", "election_max": "800ms", "pre_vote": True,
-            "check_quorum": True, "lease_reads": False, "snapshot_entries": 100, "keep_entries": 10,
+            "check_quorum": True, "lease_reads": False, "storage_patience": "2s", "snapshot_entries": 100,
+            "snapshot_bytes": 9_000, "keep_entries": 10, "keep_bytes": 900,
         },
         "wall_clock": "2026-03-28T23:59Z",
     },
