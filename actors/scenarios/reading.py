@@ -191,6 +191,8 @@ class _Reader:
                 )
             elif verb == "disk" and not self.has_disks:
                 self._wrong(("chaos", "faults", verb), "disk faults need `cluster: {disks: {}}`", key=True)
+        if _is_no_time(said.get("for")):
+            self._wrong(("chaos", "for"), "no time passes, so nothing happens; write more than 0s, or leave chaos out")
         if _is_no_time(said.get("every")):
             self._wrong(("chaos", "every"), "no time passes between faults; write more than 0s")
         if not isinstance(chaos, Chaos):

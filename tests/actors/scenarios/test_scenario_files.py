@@ -144,6 +144,10 @@ def test_a_node_that_is_added_is_known_from_there_on():
             "scenario: t\nversion: 1\nchaos: {for: 1s, every: 0.0s}",
             "f.yaml:3:25: no time passes between faults; write more than 0s",
         ),
+        (
+            "scenario: t\nversion: 1\nchaos: {for: 0s}",
+            "f.yaml:3:14: no time passes, so nothing happens; write more than 0s, or leave chaos out",
+        ),
         ("", "f.yaml:1:1: a scenario is a mapping that begins with `scenario: TITLE`"),
         ("scenario: [", "f.yaml:2:1: not YAML: did not find expected node content"),
         ("scenario: t\nsteps: []", "f.yaml:1:1: the version is missing; add `version: 1`"),
