@@ -22,13 +22,42 @@ HEAD = "scenario: remote\nversion: 1\nalways: [at-most-one-leader-per-term, line
 
 
 @pytest.fixture(scope="module")
-def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
     made = Yard(tmp_path_factory.mktemp("yard"), DATA_DIR="data")
     try:
         made.wait_for_line("leads cluster 0")
         yield made
     finally:
         made.stop()
+
+
+@pytest.fixture
+def yard(running: Yard) -> Iterator[Yard]:
+    """The one cluster of this file, which each test gives back as it got it, but for its services."""
+    yield running
+    until(lambda: running.get("/clusters/0/stats").body["leader"])
+    assert how_it_is(running) == AS_STARTED
+
+
+AS_STARTED = {
+    "clusters": ["0"],
+    "nodes": {f"node_{i}": "active" for i in range(5)},
+    "cables": {1},
+    "links": {"delay": "0ms", "loss": 0},
+    "preemption": False,
+}
+
+
+def how_it_is(yard: Yard) -> dict[str, object]:
+    nodes = [row["stats"]["id"] for row in yard.get("/clusters/0/nodes").body["results"]]
+    link = yard.get("/clusters/0/links/node_1/node_3").body
+    return {
+        "clusters": [cluster["id"] for cluster in yard.get("/clusters").body["results"]],
+        "nodes": {node: yard.get(f"/clusters/0/nodes/{node}").body["availability"] for node in sorted(nodes)},
+        "cables": cables(yard),
+        "links": {field: link[field] for field in ("delay", "loss")},
+        "preemption": yard.get("/clusters/0/settings").body["preemption"],
+    }
 
 
 def run(*words: object) -> Result:
