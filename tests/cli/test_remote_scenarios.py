@@ -347,7 +347,8 @@ def test_what_happened_is_copied_and_shown_as_a_timeline(yard: Yard, tmp_path: P
     assert run("timeline", log, page).exit_code == 0
     assert "leader-elected" in page.read_text()
     assert yard.call("POST", "/clusters", {"id": "tea", "nodes": 3}).status == 201
-    until(lambda: yard.get("/clusters/tea/stats").body["leader"])
+    added = "/clusters/tea/events?kinds=node-added"
+    until(lambda: len(yard.get(added).body["results"]) == 3 or None)
     assert run("record", log, "--url", f"http://localhost:{yard.base}/clusters/tea").exit_code == 0
     assert run("timeline", log, page).exit_code == 0
     assert '"nodes":["node_0","node_1","node_2"]' in page.read_text()
