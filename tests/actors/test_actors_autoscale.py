@@ -227,7 +227,7 @@ def test_in_a_larger_cluster_a_round_takes_several_ticks_and_is_decided_on_as_a_
 def clocked(request: pytest.FixtureRequest) -> Iterator[Yard]:
     system = Virtual(seed=1, raise_crashes=True) if request.param == "virtual" else Live(seed=1)
     with Yard(system, checked=request.param == "virtual") as yard:
-        yard.until(lambda: yard.picture()["leader"])
+        yard.begin()
         yield yard
 
 

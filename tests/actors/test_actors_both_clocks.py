@@ -29,7 +29,7 @@ from raftyard.actors.system import Live, Virtual
 def clocked(request: pytest.FixtureRequest) -> Iterator[Yard]:
     system = Virtual(seed=1, raise_crashes=True) if request.param == "virtual" else Live(seed=1)
     with Yard(system, checked=request.param == "virtual") as yard:
-        yard.until(lambda: yard.picture()["leader"])
+        yard.begin()
         yield yard
 
 

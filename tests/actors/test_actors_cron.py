@@ -160,7 +160,7 @@ def test_a_schedule_or_a_time_zone_that_is_none_is_refused(yard: Yard):
 def clocked(request: pytest.FixtureRequest) -> Iterator[Yard]:
     system = Virtual(seed=1, raise_crashes=True) if request.param == "virtual" else Live(seed=1)
     with Yard(system, checked=request.param == "virtual") as yard:
-        yard.until(lambda: yard.picture()["leader"])
+        yard.begin()
         yield yard
 
 

@@ -34,7 +34,7 @@ def gains(planned, name: str):
 def either(request):
     system = Virtual(seed=3, raise_crashes=True, codec_check=True) if request.param == "virtual" else Live(seed=3)
     with Yard(system, checked=request.param == "virtual") as made:
-        made.until(lambda: made.picture()["leader"])
+        made.begin()
         yield made
 
 

@@ -27,7 +27,7 @@ SLOW = {"start_s": 0.5}
 def clocked(request: pytest.FixtureRequest) -> Iterator[Yard]:
     system = Virtual(seed=1, raise_crashes=True) if request.param == "virtual" else Live(seed=1)
     with Yard(system, checked=request.param == "virtual", capacity=20) as yard:
-        yard.until(lambda: yard.picture()["leader"])
+        yard.begin()
         yield yard
 
 

@@ -92,7 +92,7 @@ def test_what_is_wrong_with_a_document_is_told_with_its_path(yard: Yard):
 def test_a_stack_is_planned_before_it_is_deployed_on_either_clock(clock):
     system = Virtual(seed=2, raise_crashes=True, codec_check=True) if clock == "virtual" else Live(seed=2)
     with Yard(system, checked=clock == "virtual") as yard:
-        yard.until(lambda: yard.picture()["leader"])
+        yard.begin()
         planned = yard.ask(DescribePlan(body={"stack": {"name": "shop", "document": SHOP}}))
         assert (planned["version"], planned["summary"]["starts"]) == (0, 5)
         assert [step["services"] for step in planned["steps"]] == [["shop_db"], ["shop_web"]]

@@ -21,7 +21,7 @@ def a_system(clock: str, seed: int = 1) -> System:
 @pytest.fixture(params=["virtual", "live"])
 def clocked(request: pytest.FixtureRequest) -> Iterator[Nest]:
     with Nest(a_system(request.param), checked=request.param == "virtual") as nest:
-        nest.until(lambda: nest.picture()["leader"])
+        nest.begin()
         yield nest
 
 
@@ -73,7 +73,7 @@ def test_it_is_there_again_when_the_program_is_started_anew(clock: str, tmp_path
     data.lock()
     try:
         with Nest(a_system(clock), checked=clock == "virtual", data=data) as nest:
-            nest.until(lambda: nest.picture()["leader"])
+            nest.begin()
             make(nest)
             names = nest.names(INNER)
         assert sorted(path.name for path in (tmp_path / "data" / INNER).glob("*.sqlite")) == [

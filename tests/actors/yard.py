@@ -82,6 +82,10 @@ class Yard:
             else:
                 time.sleep(step_s)
 
+    def begin(self) -> None:
+        """Wait until somebody leads and every node has been taken in, as placing needs; on either clock."""
+        self.until(lambda: self.why_unsettled() is None)
+
     def settle(self, within_s: float = 15.0, cluster: str = "0") -> None:
         """Wait until the cluster has become what it should be."""
         end = self.now + within_s
