@@ -68,6 +68,9 @@ _PORT = re.compile(
 )
 _INSIDE = re.compile(r"\d+(?:-\d+)?(?:/\w+)?")
 _MIB = 1 << 20
+_LONGEST = 50
+"""No number, size or duration has more characters."""
+_MOST_PORTS = 1_000
 
 
 class Ignored(msgspec.Struct, frozen=True, kw_only=True):
@@ -320,7 +323,7 @@ class _Reader:
             raise InvalidCall(path, f"{text!r} is no port", 'write "8080:80" or "8080:80/udp", in quotes')
         if found["host"] is not None:
             self._ignore(f"{path}.host_ip", f"{text}: a port is published on all of a node's addresses")
-        published, target = _range(found["published"]), _range(found["target"])
+        published, target = _range(found["published"], path), _range(found["target"], path)
         if len(published) != len(target):
             raise InvalidCall(path, f"{text!r}: the ranges are not of equal length", "publish one for one")
         for outside, inside in zip(published, target, strict=True):
@@ -449,7 +452,7 @@ def _whole(value: object, path: str) -> int:
 def _number(value: object, path: str) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value
-    if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value, re.ASCII):
+    if isinstance(value, str) and len(value) <= _LONGEST and re.fullmatch(r"\d+(\.\d+)?", value, re.ASCII):
         return float(value)
     raise InvalidCall(path, f"expected a number, got {_kind(value)}", "for example 0.5")
 
@@ -461,9 +464,8 @@ def _milli(value: object, path: str) -> int:
 
 def _mib(value: object, path: str) -> int:
     """`512M`, `1.5g`, or bytes; whole MiB, rounded up."""
-    found = (
-        _BYTES.fullmatch(str(value).strip()) if isinstance(value, int | str) and value is not True else None
-    )
+    text = str(value).strip() if isinstance(value, int | str) and value is not True else ""
+    found = _BYTES.fullmatch(text) if len(text) <= _LONGEST else None
     if found is None:
         raise InvalidCall(path, f"{_kind(value)} is no size", "write for example 512M or 2g")
     bytes = float(found[1]) * 1024 ** _POWERS[(found[2] or "b")[0].lower()]
@@ -472,7 +474,7 @@ def _mib(value: object, path: str) -> int:
 
 def _seconds(value: object, path: str) -> float:
     """`1m30s`, `500ms`."""
-    if isinstance(value, str):
+    if isinstance(value, str) and len(value) <= _LONGEST:
         parts = _DURATION.findall(value)
         if parts and "".join(number + unit for number, unit in parts) == value:
             return sum(float(number) * _SECONDS[unit] for number, unit in parts)
@@ -520,7 +522,13 @@ def _plain(value: object, path: str) -> str:
     raise InvalidCall(path, f"expected a text, got {_kind(value)}", "write one value in quotes")
 
 
-def _range(text: str) -> range:
+def _range(text: str, path: str) -> range:
     first, _, last = text.partition("-")
+    if max(len(first), len(last)) > 5:
+        raise InvalidCall(path, f"{text[:40]!r} is no port", "use 1 to 65535")
     low, high = int(first), int(last or first)
-    return range(low, min(high, low + 1_000) + 1)
+    if high < low:
+        raise InvalidCall(path, f"the range {text} ends before it begins", f"write {high}-{low}")
+    if high - low >= _MOST_PORTS:
+        raise InvalidCall(path, f"{text} are {high - low + 1} ports", f"publish at most {_MOST_PORTS} in a range")
+    return range(low, high + 1)

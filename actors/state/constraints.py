@@ -8,6 +8,7 @@ smaller nor larger than anything.
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable, Mapping
 from operator import ge, gt, le, lt
 
@@ -27,9 +28,11 @@ HINT = (
     "is not set"
 )
 _RULE = re.compile(
-    r"\s*([\w.\-/]+)\s*(==|!=|<=|>=|<|>|\bnot\s+in\b|\bin\b|\bis\s+not\s+set\b|\bis\s+set\b)\s*(.*?)\s*",
+    r"([\w.\-/]+)\s*(==|!=|<=|>=|<|>|\bnot\s+in\b|\bin\b|\bis\s+not\s+set\b|\bis\s+set\b)\s*(.*)",
     re.ASCII | re.DOTALL,
 )
+"""Of a rule without spaces around it: to look for its end would be to look through many spaces again and again."""
+LONGEST = 2_000
 _ORDERS: dict[str, Callable[[float, float], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
 _LISTS = ("in", "not in")
 _WITHOUT_VALUE = ("is set", "is not set")
@@ -59,9 +62,11 @@ class Constraint(msgspec.Struct, frozen=True):
 
 def read(rule: str) -> Constraint:
     """A rule as a user says it. Raises ValueError that says what is wrong."""
+    if len(rule) > LONGEST:
+        raise ValueError(f"{rule[:80]!r}... has {len(rule)} characters; a constraint has at most {LONGEST}")
     parsed = parse(rule)
     if parsed.operator in _LISTS:
-        found = _RULE.fullmatch(rule)
+        found = _taken_apart(rule)
         assert found is not None, "a rule was parsed that is none"
         text = found[3][1:-1] if found[3][:1] == "(" and found[3][-1:] == ")" else found[3]
         if "(" in text or ")" in text:
@@ -71,7 +76,7 @@ def read(rule: str) -> Constraint:
 
 def parse(rule: str) -> Constraint:
     """A rule that was agreed on: older ones may lack a bracket. Raises ValueError that says what is wrong."""
-    found = _RULE.fullmatch(rule)
+    found = _taken_apart(rule)
     if found is None:
         raise ValueError(f"{rule[:80]!r} is not a constraint")
     attribute, operator, text = found[1], " ".join(found[2].split()), found[3]
@@ -89,6 +94,11 @@ def parse(rule: str) -> Constraint:
     if operator in _ORDERS and _number(values[0]) is None:
         raise ValueError(f"{values[0][:40]!r} is not a number, which {operator} compares")
     return Constraint(attribute, operator, tuple(values))
+
+
+def _taken_apart(rule: str) -> re.Match[str] | None:
+    """Attribute, operator, values."""
+    return _RULE.fullmatch(rule.strip(string.whitespace))
 
 
 def fault_of_attribute(attribute: str) -> str:

@@ -51,6 +51,7 @@ def test_a_rule_lets_nodes_pass_by_their_value(rule, passes, not_these):
         ("node.labels.zone in a, b)", "do not match"),
         ("node.labels.zone in ((a, b))", "do not match"),
         ("node.labels.zone in )a(", "do not match"),
+        ("node.labels.zone == " + "a" * 2_000, "a constraint has at most 2000"),
     ],
 )
 def test_a_rule_that_makes_no_sense_says_why(rule, words):
@@ -60,3 +61,11 @@ def test_a_rule_that_makes_no_sense_says_why(rule, words):
 
 def test_a_rule_that_lacks_a_bracket_and_was_agreed_on_earlier_still_counts():
     assert parse("node.labels.zone in (a, b").values == ("a", "b")
+
+
+def test_many_spaces_in_a_rule_are_looked_through_once():
+    gap = " " * 300_000  # which took hours
+    assert parse(f" node.labels.zone == a{gap}b{gap}").values == (f"a{gap}b",)
+    assert parse(f"node.labels.zone{gap}=={gap}a{gap}").values == ("a",)
+    with pytest.raises(ValueError, match="is not a constraint"):
+        parse(f"node.labels.zone{gap}~ a{gap}")
