@@ -51,13 +51,19 @@ class Client:
         place = "/".join(
             urllib.parse.quote(part, safe="") for part in ("clusters", self.cluster, *path.split("/"))
         )
+        if not all(path.split("/")):
+            raise Failed("an empty name names nothing; say which one", 2)
+        try:
+            data = None if body is None else json.dumps(body, allow_nan=False).encode()
+        except ValueError:
+            raise Failed("NaN and infinity cannot be sent; write a number", 2) from None
         given = {name: value for name, value in query.items() if value is not None}
         request = urllib.request.Request(
             f"{self.url}/{place}" + (f"?{urllib.parse.urlencode(given)}" if given else ""),
             method=method,
             headers={"Content-Type": "application/json"}
             | ({"Authorization": f"Bearer {self._token}"} if self._token else {}),
-            data=None if body is None else json.dumps(body).encode(),
+            data=data,
         )
         try:
             # Straight there: a proxy knows nothing of this machine's ports.

@@ -138,6 +138,10 @@ def test_a_spec_is_planned_from_a_file(raftyard, tmp_path) -> None:
     [
         (("plan", "service", "web"), 2, "--spec, --patch, --replicas or --image"),
         (("plan", "service", "web", "--patch", "{"), 2, "is no JSON"),
+        (("plan", "service", "web", "--patch", '{"priority": NaN}'), 2, "NaN and infinity cannot be sent"),
+        (("plan", "drain", "node_0", "--deadline", "inf"), 2, "NaN and infinity cannot be sent"),
+        (("stack", "show", ""), 2, "an empty name names nothing"),
+        (("stack", "remove", ""), 2, "an empty name names nothing"),
         (("plan", "loss"), 2, "name the nodes, or say --each"),
         (("plan", "drain", "node_77"), 4, "no node 'node_77'"),
         (("plan", "drain", "node_0", "--cluster", "7"), 4, "no cluster '7'"),

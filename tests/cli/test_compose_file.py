@@ -39,7 +39,16 @@ def test_anchors_and_merged_keys_are_taken_and_json_too(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [("a: 1\na: 2", ":2:1: the key a stands here twice"), ("a: [", ":1:5"), ("\x07", "a.yaml")]
+    ("text", "told"),
+    [
+        ("a: 1\na: 2", ":2:1: the key a stands here twice"),
+        ("a: [", ":1:5"),
+        ("\x07", "a.yaml"),
+        ("a: 1\n? [1]\n: 2", ":2:3: a key is one word"),
+        ("a: &a [*a]", "Circular reference"),
+        ("a: 1e400", "not JSON"),
+        ("a: !!binary aGk=", "not JSON"),
+    ],
 )
 def test_a_file_that_cannot_be_read_says_where(tmp_path, text, told):
     with pytest.raises(WrongFile) as caught:
