@@ -219,19 +219,42 @@ def _stops(
     if surplus <= 0 or target.spec.is_global or limit <= 0:
         return np.zeros((0, 2), dtype=np.int64), running
     chosen = running.is_lost & (np.cumsum(running.is_lost[::-1])[::-1] <= surplus)
-    surplus -= int(chosen.sum())
-    chosen |= _fullest(state, target, running, room, chooser, surplus)
+    for among in _in_turn(state, target, running):
+        chosen |= _fullest(state, target, running, among, room, chooser, surplus - int(chosen.sum()))
     runs = collect(running.slots[chosen])[:limit]
     chosen = np.isin(running.slots, expand(runs[:, 0], runs[:, 1]))
     _give_back(state, room, running, chosen)
     return runs, running.without(chosen)
 
 
+def _in_turn(state: ClusterState, target: Target, running: _Running) -> list[Mask]:
+    """Groups of those that are not lost: of too many, one of a group leaves when nobody is left of those before it.
+
+    Where a start-first update was given up in the middle, replicas of the version that failed are there beside those
+    that they were to replace, on whatever nodes. Once it is paused, those that do not run leave first, then the
+    version that was given up. A rollback needs the version that it goes back to, also what of it does not run yet.
+    """
+    alive, record = ~running.is_lost, state.service(target.name)
+    update = None if record is None else record.update
+    if record is None or update is None or update.state not in ("paused", "rollback_started", "rollback_paused"):
+        return [alive]
+    runs = running.tasks.states == TaskState.RUNNING
+    is_kept = (running.tasks.versions == record.template) != (update.state == "paused")
+    turn = 2 * is_kept + runs if update.state == "rollback_started" else 2 * runs + is_kept
+    return [alive & (turn == number) for number in np.unique(turn[alive])]
+
+
 def _fullest(
-    state: ClusterState, target: Target, running: _Running, room: Room, chooser: Chooser, count: int
+    state: ClusterState,
+    target: Target,
+    running: _Running,
+    among: Mask,
+    room: Room,
+    chooser: Chooser,
+    count: int,
 ) -> Mask:
     """Replicas on the fullest nodes; of a node's, those not running yet first, then the highest slots."""
-    alive = np.flatnonzero(~running.is_lost)
+    alive = np.flatnonzero(among)
     nodes = running.tasks.nodes[alive]
     free = room.free("slots")
     held = np.bincount(nodes, minlength=free.size)

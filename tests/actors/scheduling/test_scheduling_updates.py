@@ -157,6 +157,43 @@ def test_a_bad_version_is_rolled_back_and_what_was_not_touched_stays(order):
     assert len(kept) >= 9
 
 
+@pytest.mark.parametrize("action", ["pause", "rollback"])
+def test_start_first_given_up_in_the_middle_leaves_what_ran_before_wherever_it_is(action):
+    """The new node has all of the bad ones, and the most room: the full nodes are not relieved of the good ones."""
+    update = {"order": "start-first", "parallelism": 0, "failure_action": action}
+    loop = Loop(nodes=2, capacity=20, update=update)
+    loop.add("n2", 40)
+    before = loop.tasks()
+    loop.update()
+    loop.settle()
+    assert (loop.of("a"), loop.of("b")) == (10, 10)
+    node, task = loop.tasks()[11]
+    loop.do(c.ReportTasks(node=node, incarnation=1, updates=report_updates([(task, TaskState.FAILED)])))
+    loop.settle()
+    assert loop.how == ("paused" if action == "pause" else "rollback_started")
+    assert loop.tasks() == before
+    for _ in range(20):
+        loop.round(fails=("b",))
+    assert loop.tasks() == before
+
+
+def test_start_first_back_to_a_version_that_fails_leaves_what_runs():
+    loop = Loop(nodes=2, capacity=20, rollback={"order": "start-first", "parallelism": 0})
+    loop.update(update={"parallelism": 0, "monitor_s": 0})
+    loop.until_rest()
+    loop.add("n2", 40)
+    before = loop.tasks()
+    assert loop.do(c.RollBackService(name="web")).ok
+    loop.settle()
+    assert (loop.of("a"), loop.of("b")) == (10, 10)
+    slot = next(slot for slot in loop.tasks() if slot not in before)
+    node, task = loop.tasks()[slot]
+    loop.do(c.ReportTasks(node=node, incarnation=1, updates=report_updates([(task, TaskState.FAILED)])))
+    loop.settle()
+    assert loop.how == "rollback_paused"
+    assert loop.tasks() == before
+
+
 def test_that_a_version_is_rolled_back_is_told_with_why():
     loop = Loop(update={"failure_action": "rollback"})
     loop.update()
