@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-
 from ..state.commands import Plan
 from ..state.machine import ClusterState
 from .choosing import Scores
@@ -15,52 +13,66 @@ SLICE_TASKS = 40_000
 SLICE_WORK = 50_000
 A_SERVICE = 2_000
 """What one plan may look at, in nodes and replicas, and what a service costs beside them, in the same."""
+A_LOOK = 30
+"""What it costs to see that a service is settled meanwhile."""
 
 
 class Repairs:
-    """Goes round the services that are not as desired, with one plan after the other. Once all were looked at and
-    nothing could be done, it rests until the state is another one."""
+    """Goes through the services that are not as desired, those of the highest priority first and of equals the oldest,
+    with one plan after the other. Once all were looked at and nothing could be done, it rests until the state is
+    another one.
+
+    What has changed may concern those that were looked at already, and room is for the highest priority first: so it
+    begins again. Where the state changes all the time it goes at least twice as far from one beginning to the next,
+    until it has come to the end, so that the last have their turn too.
+    """
 
     def __init__(self) -> None:
+        self._order: list[int] = []
+        """The numbers of the services of this pass. Many may be settled meanwhile."""
         self._next = 0
-        """The number of the service with which the next plan begins."""
-        self._left = 0
-        """How many services are still to be looked at, of the state as of this entry:"""
+        """Where in it the next plan begins."""
+        self._fewest = 0
+        """How many are looked at before it may begin again."""
+        self._is_outdated = False
+        """Whether anything is another way than when the pass began."""
         self._index = -1
+        """The entry as of which all of this is."""
 
     def look_again(self, state: ClusterState) -> None:
         """Time has passed, and something may wait for it."""
-        if state.heeds_time():
-            self._left = len(state.unsettled_numbers())
+        self._is_outdated |= state.heeds_time()
 
     def next_plan(self, state: ClusterState, now_ms: int, scores: Scores) -> tuple[Plan | None, bool]:
         """(the next plan, or None; whether there is more to look at)."""
         if state.applied_index != self._index:
-            # What has changed may concern those that were looked at already.
-            self._index, self._left = state.applied_index, len(state.unsettled_numbers())
-        if self._left <= 0:
+            self._index, self._is_outdated = state.applied_index, True
+        if self._is_outdated and (self._is_at_end or self._next >= self._fewest):
+            # Sorting a hundred thousand takes longer than a plan: once a pass.
+            self._fewest = 0 if self._is_at_end else 2 * self._next
+            self._order, self._next, self._is_outdated = state.unsettled_numbers(), 0, False
+        if self._is_at_end:
             return None, False
         some, limits = self._some(state), Limits(SLICE_RUNS, SLICE_TASKS)
-        # By age, wherever the turn began: among equals the oldest is placed first.
-        targets = [some[number] for number in sorted(some)]
-        plan = finished(plan_targets(state, targets, now_ms, limits, scores))
+        plan = finished(plan_targets(state, list(some.values()), now_ms, limits, scores))
         if limits.left_out:
-            self._next = next(number for number, target in some.items() if target.name == limits.left_out[0])
-            self._left += len(limits.left_out)
-        return plan or None, bool(plan) or self._left > 0
+            self._next = next(place for place, target in some.items() if target.name == limits.left_out[0])
+        return plan or None, bool(plan) or self._is_outdated or not self._is_at_end
+
+    @property
+    def _is_at_end(self) -> bool:
+        return self._next >= len(self._order)
 
     def _some(self, state: ClusterState) -> dict[int, Target]:
-        """The next services by number, as many as can be planned for in one go."""
-        numbers = state.unsettled_numbers()
-        turn = bisect_left(numbers, self._next)
+        """The next services, as many as can be planned for in one go, by their place in the order."""
         targets: dict[int, Target] = {}
         work, nodes = 0, state.node_table().ready.size
-        for number in (*numbers[turn:], *numbers[:turn]):
-            if work >= SLICE_WORK or self._left <= 0:
-                break
-            record = state.service_numbered(number)
-            targets[number] = Target(name=record.name, replicas=record.replicas, spec=record.spec)
-            work += A_SERVICE + nodes + max(record.placed + record.lost, record.replicas)
-            self._left -= 1
-            self._next = number + 1
+        while work < SLICE_WORK and not self._is_at_end:
+            number = self._order[self._next]
+            work += A_LOOK
+            if state.is_unsettled(number):
+                record = state.service_numbered(number)
+                targets[self._next] = Target(name=record.name, replicas=record.replicas, spec=record.spec)
+                work += A_SERVICE + nodes + max(record.placed + record.lost, record.replicas)
+            self._next += 1
         return targets

@@ -138,8 +138,14 @@ class Reading:
         return tuple(service.record() for service in self._replicas.services.unsettled())
 
     def unsettled_numbers(self) -> list[int]:
-        """Their numbers, in ascending order."""
-        return self._replicas.services.unsettled_numbers()
+        """Their numbers, by priority, the highest first, and then by age."""
+        services = self._replicas.services
+        return sorted(services.unsettled_numbers(), key=lambda number: -services.all[number].spec.priority)
+
+    def is_unsettled(self, number: int) -> bool:
+        """Whether the service of that number is one of them."""
+        service = self._replicas.services.all.get(number)
+        return service is not None and not service.is_removed and not service.is_settled
 
     def service_numbered(self, number: int) -> ServiceRecord:
         """Raises KeyError where none has it."""

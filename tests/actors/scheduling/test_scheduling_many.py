@@ -161,6 +161,42 @@ def test_repair_goes_round_all_services_in_plans_of_a_bounded_size(monkeypatch: 
     assert plan is not None and [part.service for part in plan.services] == ["too-large"]
 
 
+def test_room_is_for_the_highest_priority_of_more_services_than_one_plan_looks_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(repairs, "SLICE_WORK", 5_000)
+    loop, going, scores = ControlLoop(), Repairs(), Scores()
+    for number in range(10):
+        loop.put(f"low{number}", replicas=1, priority=10)
+    loop.put("high", replicas=1, priority=90)
+    loop.put("younger", replicas=1, priority=90)
+    placed = []
+    for node in range(3):
+        while going.next_plan(loop.state, loop.state.clock_ms(), scores)[1]:
+            pass
+        loop.add(f"n{node}", 1)
+        plan, _ = going.next_plan(loop.state, loop.state.clock_ms(), scores)
+        assert plan is not None
+        placed += [part.service for part in plan.services]
+        loop.do(c.PlaceTasks(term=1, made_at=loop.index, plan=plan))
+    assert placed == ["high", "younger", "low0"]
+
+
+def test_the_last_have_their_turn_though_the_state_changes_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repairs, "SLICE_WORK", 5_000)
+    loop, going, scores = ControlLoop(nodes=1), Repairs(), Scores()
+    for number in range(20):
+        loop.put(f"high{number}", replicas=1, priority=90, placement={"constraints": ["node.name == none"]})
+    loop.put("low", replicas=1, priority=10)
+    for _ in range(40):
+        plan, _ = going.next_plan(loop.state, loop.state.clock_ms(), scores)
+        if plan is not None:
+            assert [part.service for part in plan.services] == ["low"]
+            return
+        loop.pass_time(1)
+    raise AssertionError("low is never looked at")
+
+
 def test_a_single_replica_goes_where_the_first_of_many_would() -> None:
     loop = a_cluster()
     free = loop.state.free_slots()
