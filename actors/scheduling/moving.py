@@ -1,13 +1,15 @@
 """Which replicas may not stay where they are: their node drains, or no longer meets the service's constraints, or has
 another GPU model than the service names.
 
-A drain may be gentle: at most so many replicas of a service on the move at a time, until its deadline.
+A drain may be gentle: at most so many replicas of a service on the move at a time, until its deadline. Slots that wait
+for their restart are not on the move, up to as many; where more do, it may be the new place that they fail at.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from ..state import restarts
 from ..state.machine import ClusterState
 from ..state.needs import needs_of
 from ..state.records import Wanted
@@ -46,12 +48,21 @@ def leaving(
     record = state.service(name)
     should_run = at_a_time(spec, replicas - (record.done if record is not None else 0))
     away = should_run - int(np.count_nonzero((tasks.states == TaskState.RUNNING) & ~is_lost & ~chosen))
+    crashed = min(_crashed(state, name, tasks), max(0, should_run - tasks.slots.size))
     for node in gentle:
         waiting = np.flatnonzero((tasks.nodes == node.number) & ~chosen & ~is_lost)
-        moved = waiting[: max(0, node.drain_parallel - max(away, 0))]
+        on_the_move = max(0, away - min(crashed, node.drain_parallel))
+        moved = waiting[: max(0, node.drain_parallel - on_the_move)]
         chosen[moved] = True
         away += moved.size
     return chosen
+
+
+def _crashed(state: ClusterState, name: str, tasks: Wanted) -> int:
+    """How many slots wait for their restart, with nobody in them."""
+    rows = state.restarts(name)
+    waits = rows[rows[:, restarts.KIND] == restarts.WAITS, restarts.SLOT]
+    return int(np.count_nonzero(~np.isin(waits, tasks.slots)))
 
 
 def _on_another_model(state: ClusterState, name: str, tasks: Wanted) -> Mask:

@@ -6,6 +6,8 @@ from control_loop import ControlLoop
 from raftyard.actors.scheduling.reasons import explain
 from raftyard.actors.scheduling.reconcile import plan_repair
 from raftyard.actors.state import commands as c
+from raftyard.actors.state.runs import report_updates
+from raftyard.actors.state.task_states import TaskState
 
 
 def zones(*names):
@@ -253,6 +255,45 @@ def test_a_gentle_drain_does_not_wait_for_what_a_job_leaves_for_later():
     loop.node("n0", availability="drain", drain={"max_parallel": 1})
     loop.settle()
     assert placed(loop) == {"n1": 1}
+
+
+def fail(loop, slot):
+    node, task = loop.tasks()[slot]
+    loop.do(c.ReportTasks(node=node, incarnation=1, updates=report_updates([(task, TaskState.FAILED)])))
+
+
+def test_a_gentle_drain_goes_on_while_a_replica_elsewhere_fails_again_and_again():
+    loop = ControlLoop(nodes=3)
+    loop.put(replicas=3, restart={"delay_s": 5})
+    loop.settle()
+    for node in ("n0", "n1", "n2"):
+        loop.all_run(node)
+    loop.node("n0", availability="drain", drain={"max_parallel": 1})
+    for _ in range(3):
+        fail(loop, slot=2)
+        loop.settle()
+        assert loop.tasks()[1][0] != "n0"
+        loop.pass_time(5)
+        loop.settle()
+    assert sorted(loop.tasks()) == [1, 2, 3]
+
+
+def test_a_gentle_drain_stops_where_what_it_moved_fails_in_its_new_place():
+    loop = ControlLoop(nodes=2)
+    loop.put(replicas=6, restart={"delay_s": 5})
+    loop.settle()
+    for node in ("n0", "n1"):
+        loop.all_run(node)
+    before = loop.tasks()
+    loop.node("n0", availability="drain", drain={"max_parallel": 1})
+    for _ in range(10):
+        loop.settle()
+        for slot, now in loop.tasks().items():
+            if now != before[slot]:
+                fail(loop, slot)
+        loop.settle()
+        loop.pass_time(5)
+    assert placed(loop)["n0"] == 1, "the one that it may, and one beside it"
 
 
 def test_after_its_deadline_a_drain_waits_for_nobody():
