@@ -160,7 +160,7 @@ class CallQueue:
         merged: list[str] = []
         for id in rivals:
             older = self._known[id]
-            if older is not head and older.names() <= names:
+            if older is not head and older.names() <= names and _says_as_much(newer.call, older.call):
                 self._leave_line(older)
                 merged += (*older.absorbed, id)
                 older.absorbed = ()
@@ -221,3 +221,17 @@ class CallQueue:
                 del self._newest[name]
         if self._last == queued.call.id:
             self._last = None
+
+
+def _says_as_much(newer: ServiceCall, older: ServiceCall) -> bool:
+    """Whether nothing is lost that only the older call says, of services which both name."""
+    said = {request.name: request for request in older.services}
+    for request in newer.services:
+        before = said.get(request.name)
+        if before is None or not request.keeps_unsaid:
+            continue
+        if before.says_slots > request.says_slots or bool(before.description) > bool(request.description):
+            return False
+        if before.cluster is not None and request.cluster is None:
+            return False
+    return True

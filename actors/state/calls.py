@@ -107,6 +107,7 @@ def _request(container: Mapping[str, Any], path: str, shared: int | None) -> Ser
         description=_description(container),
         cluster=cluster,
         says_slots="slots" in container,
+        keeps_unsaid=True,
     )
 
 

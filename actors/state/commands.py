@@ -40,6 +40,9 @@ class ServiceRequest(msgspec.Struct, frozen=True, kw_only=True, array_like=True)
     description: str = ""
     cluster: NestedCluster | None = None
     says_slots: bool = True
+    keeps_unsaid: bool = False
+    """What the call does not speak of stays as it is with a service that is known; calls in older logs reset the slots
+    and the description."""
 
 
 class ServiceCall(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

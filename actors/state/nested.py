@@ -37,12 +37,13 @@ def as_asked(spec: ServiceSpec, request: ServiceRequest) -> ServiceSpec:
     """The spec that a service call makes of this one: what it does not speak of stays."""
     cluster = spec.cluster if request.cluster is None else request.cluster
     kept = spec.reservations
-    if request.says_slots or cluster is None:
+    if request.says_slots or (cluster is None and not request.keeps_unsaid):
         kept = msgspec.structs.replace(kept, slots=request.slots_per_replica)
+    is_described = request.description or not request.keeps_unsaid
     spec = msgspec.structs.replace(
         spec,
         replicas=request.replicas,
-        description=request.description,
+        description=request.description if is_described else spec.description,
         reservations=kept,
         cluster=cluster,
     )

@@ -4,6 +4,7 @@ import msgspec
 
 from raftyard.actors.scheduling.reconcile import plan_call, plan_repair
 from raftyard.actors.state import commands as c
+from raftyard.actors.state.calls import service_requests
 from raftyard.actors.state.machine import ClusterState
 from raftyard.actors.state.node_reading import read_node
 from raftyard.actors.state.runs import report_updates
@@ -74,6 +75,13 @@ class ControlLoop:
 
     def ask(self, size=1, **replicas):
         self.submit(size, **replicas)
+        return self.settle()[0].call
+
+    def call(self, **body):
+        """A service call by its JSON, carried out."""
+        self.calls += 1
+        call = c.ServiceCall(id=f"call-{self.calls}", services=service_requests(body))
+        self.do(c.SubmitCall(call=call))
         return self.settle()[0].call
 
     def all_run(self, node):

@@ -60,6 +60,29 @@ def test_a_call_sets_the_number_and_leaves_the_rest_of_the_spec_alone():
     assert placed(loop) == {"n1": 5}
 
 
+@pytest.mark.parametrize(
+    ("said", "slots", "description"),
+    [({}, 5, "the shop"), ({"slots": 2}, 2, "the shop"), ({"label": "a shop"}, 5, "a shop")],
+)
+def test_a_call_keeps_the_slots_and_the_description_that_it_does_not_speak_of(said, slots, description):
+    loop = ControlLoop(nodes=2)
+    loop.put(replicas=2, description="the shop", reservations={"slots": 5, "cpu_milli": 100})
+    loop.settle()
+    loop.call(container={"name": "web", "replicas": 4, **said})
+    spec = loop.state.service("web").spec
+    assert (spec.replicas, spec.reservations.slots, spec.description) == (4, slots, description)
+    assert spec.reservations.cpu_milli == 100
+
+
+def test_a_call_of_an_older_log_resets_the_slots_and_the_description():
+    loop = ControlLoop(nodes=2)
+    loop.put(replicas=2, description="the shop", reservations={"slots": 5})
+    loop.settle()
+    loop.ask(web=4)
+    spec = loop.state.service("web").spec
+    assert (spec.replicas, spec.reservations.slots, spec.description) == (4, 1, "")
+
+
 def test_a_mode_is_for_life():
     loop = ControlLoop(nodes=1)
     loop.put(mode="global")

@@ -4,6 +4,7 @@ import pytest
 from test_state_machine import Log
 
 from raftyard.actors.state import call_queue, commands as c
+from raftyard.actors.state.calls import service_requests
 from raftyard.actors.state.machine import ClusterState
 
 
@@ -83,6 +84,26 @@ def test_a_waiting_call_is_merged_with_a_newer_one_for_its_services():
     assert [(call.status, call.executed_index) for call in older] == [("executed", log.index)] * 2
     assert log.state.service("web").replicas == 3
     assert log.state.service("web").version == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "said_after", "is_merged"),
+    [
+        ({}, {}, True),
+        ({"slots": 3}, {}, False),
+        ({"slots": 3}, {"slots": 2}, True),
+        ({"label": "the shop"}, {}, False),
+        ({"cluster": {}}, {}, False),
+        ({}, {"slots": 3, "label": "the shop"}, True),
+    ],
+)
+def test_a_waiting_call_is_not_merged_with_a_newer_one_that_says_less(said, said_after, is_merged):
+    log = Log(nodes=1)
+    log.submit(other=1)
+    for id, fields in (("older", said), ("newer", said_after)):
+        services = service_requests({"container": {"name": "web", "replicas": 2, **fields}})
+        log.do(c.SubmitCall(call=c.ServiceCall(id=id, services=services)))
+    assert (log.state.call("older").merged_into == "newer") is is_merged
 
 
 def test_the_call_being_worked_on_is_never_merged():

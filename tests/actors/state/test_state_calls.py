@@ -34,7 +34,9 @@ def test_a_service_is_named_by_name_then_id_then_a_slug(container, name):
 
 def test_slots_and_description_are_kept():
     body = {"container": {"name": "db", "label": "a store", "slots": 4, "replicas": 0}}
-    expected = ServiceRequest(name="db", replicas=0, slots_per_replica=4, description="a store")
+    expected = ServiceRequest(
+        name="db", replicas=0, slots_per_replica=4, description="a store", keeps_unsaid=True
+    )
     assert service_requests(body) == (expected,)
 
 
