@@ -42,7 +42,7 @@ class ServiceRequest(msgspec.Struct, frozen=True, kw_only=True, array_like=True)
     says_slots: bool = True
     keeps_unsaid: bool = False
     """What the call does not speak of stays as it is with a service that is known; calls in older logs reset the slots
-    and the description."""
+    and the description, and ended the wait for what is in `depends_on`."""
 
 
 class ServiceCall(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

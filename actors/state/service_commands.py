@@ -118,6 +118,8 @@ def set_by_call(replicas: Replicas, change: Change, request: c.ServiceRequest) -
         return
     spec = nested.as_asked(service.spec, request)
     if spec != service.spec or not service.version or _is_scaled(service, spec):
+        # A service call knows of nothing to wait for; what the spec says of that stays, too.
+        service.has_begun |= not (request.keeps_unsaid and spec.depends_on)
         set_spec(replicas, change, service, spec, keeps_template=True, scales=True)
 
 

@@ -105,8 +105,6 @@ class Service(msgspec.Struct, kw_only=True, array_like=True):
         that changes a number, and says which. `scales`: the user means the number, although the spec had it before."""
         if self.version and not keeps_template:
             self.earlier = (*self.earlier, (self.version, self.spec))[-EARLIER_KEPT:]
-        # A service call knows of nothing to wait for.
-        self.has_begun |= keeps_template
         # What a run of a cron service was made from stays; the next one is made from what the spec says then.
         keeps_template |= spec.is_cron
         same = bool(self.version) and (keeps_template or is_same_template(self.spec, spec))

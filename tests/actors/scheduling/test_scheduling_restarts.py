@@ -225,6 +225,15 @@ def test_a_service_waits_for_the_one_it_depends_on(condition, states):
     assert loop.after(1) == [1, 2], "what has begun does not wait again"
 
 
+def test_a_service_call_does_not_end_the_wait_and_one_of_an_older_log_does():
+    loop = loop_with(name="web", replicas=1, depends_on={"db": "started"})
+    loop.call(container={"name": "web", "replicas": 2})
+    assert loop.after(1) == []
+    assert explain(loop.state, "web").pending.reason == "not started yet: it waits for db to be started"
+    loop.ask(web=3)
+    assert loop.after(1) == [1, 2, 3]
+
+
 def test_what_waits_for_another_service_or_its_time_blames_no_node():
     loop = loop_with(name="web", replicas=1, depends_on={"db": "started"})
     told = explain(loop.state, "web")
