@@ -24,12 +24,13 @@ def fault_of_request(service: Service | None, request: ServiceRequest) -> str:
     if service is None or not service.version:
         return ""
     is_cluster = service.spec.cluster is not None
+    if service.spec.is_global:
+        where = "runs on every node that it may be on, and a service call cannot scale it"
+        return f"{request.name} {where}; PATCH its placement to change where, or DELETE it"
     if request.cluster is not None and not is_cluster:
         return f"{request.name} is no cluster and cannot become one; remove it first, or choose another name"
     if is_cluster and not request.replicas:
         return f"{request.name} is a cluster and needs one node at least; DELETE the service to end it"
-    if is_cluster and service.spec.is_global:
-        return f"{request.name} has a node on every node; a service call cannot scale it"
     return ""
 
 

@@ -7,6 +7,7 @@ from yard import History, Yard
 
 from raftyard.actors.errors import InvalidRequest, QueueFull, UnknownCall
 from raftyard.actors.messages import (
+    ChangeService,
     DescribeCall,
     DescribeCluster,
     LinkPolicy,
@@ -49,6 +50,15 @@ def test_the_same_name_sets_the_number_and_does_not_add(yard: Yard):
     yard.submit(web=10)
     yard.submit(web=4)
     assert sum(yard.placed("web").values()) == 4
+
+
+@pytest.mark.parametrize("spec", [{"mode": "global"}, {"mode": "global-job"}])
+def test_a_call_for_a_global_service_fails_with_what_to_do_and_holds_nothing_up(yard: Yard, spec):
+    yard.ask(ChangeService(service="logs", body=spec))
+    answer = yard.submit(wait_s=5.0, logs=7)
+    assert answer["status"] == "failed"
+    assert "a service call cannot scale it; PATCH its placement" in answer["reason"]
+    assert yard.submit(wait_s=5.0, web=5)["status"] == "executed"
 
 
 def test_a_burst_of_500_calls_is_executed_whole_and_in_order(yard: Yard):

@@ -370,6 +370,15 @@ def test_a_global_service_is_on_every_node_that_may_have_it():
     assert loop.state.service("web").pending == 0
 
 
+def test_a_call_for_a_global_service_that_an_older_log_carried_out_changes_nothing():
+    loop = ControlLoop(nodes=2)
+    loop.put("logs", mode="global")
+    loop.settle()
+    before = loop.state.service("logs")
+    assert loop.ask(logs=7).status == "executed"
+    assert loop.state.service("logs") == before
+
+
 def test_a_global_replica_waits_for_its_node_to_come_back():
     loop = ControlLoop(nodes=3)
     loop.put(mode="global")
