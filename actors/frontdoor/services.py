@@ -189,7 +189,7 @@ class Services:
                 self._show(request.service, promise, {"log_index": index})
 
         command = commands.RollBackService(
-            name=request.service, version=request.version, to_version=request.to_version
+            name=request.service, version=request.version, to_version=request.to_version, spares_same=True
         )
         self._send(command, done)
         return promise

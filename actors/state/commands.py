@@ -228,6 +228,9 @@ class RollBackService(msgspec.Struct, frozen=True, kw_only=True, array_like=True
     name: str
     version: int | None = None
     to_version: int | None = None
+    spares_same: bool = False
+    """Where no replica has to be replaced, only the spec changes, as with PutService; commands in older logs began an
+    update all the same."""
 
 
 class PutStack(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="put-stack"):

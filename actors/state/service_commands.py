@@ -84,6 +84,9 @@ def roll_back_service(replicas: Replicas, change: Change, command: c.RollBackSer
             return refused(
                 "no-earlier", f"{command.name} has no spec of version {command.to_version}; there is {kept}"
             )
+        if command.spares_same and (spec.is_cron or is_same_template(service.spec, spec)):
+            set_spec(replicas, change, service, spec)
+            return Outcome(services=True, version=service.version)
         known = service.previous
         is_known = known is not None and is_same_template(known[1], spec)
         # A number that no task has: whatever runs of that version is replaced, as by any update.

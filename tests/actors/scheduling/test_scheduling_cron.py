@@ -132,6 +132,22 @@ def test_another_spec_counts_from_the_next_run_on():
     assert {task.version for task in loop.state.tasks_of_service("web")} == {3}
 
 
+@pytest.mark.parametrize("is_older", [False, True])
+def test_a_rollback_counts_from_the_next_run_on_but_for_one_of_an_older_log(is_older):
+    loop = loop_with(replicas=1, image="old", overlap="allow")
+    loop.due(1)
+    loop.put(**CRON, replicas=1, image="new", overlap="allow")
+    loop.due(2)
+    for node in loop.state.nodes():
+        loop.all_run(node.name)
+    before = loop.tasks()
+    assert loop.do(c.RollBackService(name="web", to_version=1, spares_same=not is_older)).ok
+    loop.settle()
+    record = loop.state.service("web")
+    assert record.spec.image == "old"
+    assert (loop.tasks() == before, record.update is None) == (not is_older, not is_older)
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [({"version": 9}, "stale-version"), ({"term": 9}, "stale-term")],

@@ -280,6 +280,23 @@ def test_a_user_rolls_back_to_the_spec_before_and_to_any_that_is_kept():
     assert (loop.state.service("web").spec.image, loop.of("a")) == ("a", 10)
 
 
+@pytest.mark.parametrize(("is_older", "way_back"), [(False, "a"), (True, None)])
+def test_a_rollback_to_a_spec_of_the_same_image_keeps_the_way_back_but_for_one_of_an_older_log(is_older, way_back):
+    loop = Loop(update={"parallelism": 0})
+    loop.update()
+    loop.until_rest()
+    loop.update(replicas=12)
+    loop.settle()
+    before = loop.state.service("web").update
+    assert loop.do(c.RollBackService(name="web", to_version=2, spares_same=not is_older)).ok
+    loop.settle()
+    service = loop.state.service("web")
+    assert (service.version, service.replicas, loop.of("b")) == (4, 10, 10)
+    assert (service.update == before) is not is_older
+    outcome = loop.do(c.RollBackService(name="web", spares_same=True))
+    assert (loop.state.service("web").spec.image if outcome.ok else None) == way_back
+
+
 def test_an_update_goes_on_with_a_new_leader_a_member_made_anew_and_a_lost_node():
     loop = Loop(update={"parallelism": 2})
     loop.update()
