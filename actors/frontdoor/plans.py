@@ -85,7 +85,7 @@ class Plans:
 
     def _ask(self, wish: Wish, promise: Promise) -> None:
         def answer(value: Any) -> None:
-            error = value if isinstance(value, RaftyardError) else _error_of(value)
+            error = value if isinstance(value, RaftyardError) else _error_of(value, isinstance(wish, StackWish))
             if error is not None:
                 promise.fail(error)
             else:
@@ -110,7 +110,7 @@ def _check_schedules(wish: Wish | PatchedService) -> None:
         raise InvalidCall(place + error.path.removeprefix("$"), error.message, error.hint) from None
 
 
-def _error_of(value: dict[str, Any]) -> RaftyardError | None:
+def _error_of(value: dict[str, Any], is_stack: bool) -> RaftyardError | None:
     """What the change itself would be answered."""
     if "busy" in value:
         return Unavailable(f"{value['busy']} plans wait already")
@@ -124,5 +124,6 @@ def _error_of(value: dict[str, Any]) -> RaftyardError | None:
     if refused["code"] == "stale-version":
         return StaleVersion(refused["reason"], hint="read it, then send its version")
     if refused["code"] == "circle":
-        return InvalidRequest(refused["reason"], path="$.service", hint=CIRCLE_HINT)
+        place = "$.stack" if is_stack else "$.service"
+        return InvalidRequest(refused["reason"], path=place, hint=CIRCLE_HINT)
     return conflict(refused)

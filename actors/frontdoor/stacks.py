@@ -11,6 +11,7 @@ from ..messages import ChangeStack, DescribeStack, DescribeStacks, Question, Rem
 from ..state import commands
 from ..state.calls import InvalidCall
 from ..state.compose_reading import Ignored, read_stack
+from ..state.depending import CIRCLE_HINT
 from ..system import Promise
 from .courier import CHANGE_S, Applied, Courier
 from .host import Host
@@ -62,7 +63,9 @@ class Stacks:
         except InvalidCall as error:
             promise.fail(InvalidRequest(error.message, path=error.path, hint=error.hint))
             return promise
-        command = commands.PutStack(name=request.stack, services=read.services, version=request.version)
+        command = commands.PutStack(
+            name=request.stack, services=read.services, version=request.version, no_circles=True
+        )
 
         def done(result: Any, index: int) -> None:
             error = self._error_of(result, request.stack)
@@ -117,6 +120,8 @@ class Stacks:
                 return self._unknown(stack)
             case "stale-version":
                 return StaleVersion(result["reason"], hint="read the stack, then send its version")
+            case "circle":
+                return InvalidRequest(result["reason"], path="$.services", hint=CIRCLE_HINT)
             case _:
                 return conflict(result)
 

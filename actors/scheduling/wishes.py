@@ -69,7 +69,7 @@ def commands_of(wish: Wish, term: int) -> Iterator[c.Command]:
         case ServiceWish(name=name, spec=spec, version=version):
             yield c.PutService(name=name, spec=spec, version=version, scales=wish.scales, no_circles=True)
         case StackWish(name=name, services=specs, version=version):
-            yield c.PutStack(name=name, services=specs, version=version)
+            yield c.PutStack(name=name, services=specs, version=version, no_circles=True)
         case CallWish(services=services):
             yield c.SubmitCall(call=c.ServiceCall(id=CALL_ID, services=services))
         case DrainWish():

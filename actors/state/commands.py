@@ -240,6 +240,8 @@ class PutStack(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="
     name: str
     services: tuple[tuple[str, ServiceSpec], ...]
     version: int | None = None
+    no_circles: bool = False
+    """As in PutService."""
 
 
 class RemoveStack(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="remove-stack"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from . import commands as c, nested, updates
 from .changes import Change
@@ -42,23 +42,28 @@ def refusal_of(replicas: Replicas, command: c.PutService) -> Outcome | None:
         what, other = ("no cluster", "one") if service.spec.cluster is None else ("a cluster", "another service")
         reason = f"{command.name} is {what} and cannot become {other}"
         return refused("kind", f"{reason}; remove it first, or choose another name")
-    return _circle(replicas, command) if command.no_circles else None
+    return refusal_of_circle(replicas, {command.name: command.spec}) if command.no_circles else None
 
 
-def _circle(replicas: Replicas, command: c.PutService) -> Outcome | None:
-    """Why the service cannot wait for what it newly says: that waits for it already."""
-    service, depends_on = replicas.services.find(command.name), command.spec.depends_on
-    if service is not None and service.spec.depends_on == depends_on:
-        return None
+def refusal_of_circle(
+    replicas: Replicas, specs: Mapping[str, ServiceSpec], leaving: Collection[str] = ()
+) -> Outcome | None:
+    """Why services cannot wait for what they newly say: that waits for them already. `leaving` are removed with it."""
 
     def waits_for(name: str) -> Iterable[str]:
+        if name in specs:
+            return specs[name].depends_on
         other = replicas.services.find(name)
-        if name == command.name:
-            return depends_on
-        return () if other is None else other.spec.depends_on
+        return () if other is None or name in leaving else other.spec.depends_on
 
-    circle = find_circle(command.name, waits_for)
-    return refused("circle", in_words(circle)) if circle else None
+    for name, spec in specs.items():
+        service = replicas.services.find(name)
+        if service is not None and service.spec.depends_on == spec.depends_on:
+            continue
+        circle = find_circle(name, waits_for)
+        if circle:
+            return refused("circle", in_words(circle))
+    return None
 
 
 def cannot_become(name: str, mode: str, other: str) -> str:

@@ -66,7 +66,10 @@ def _refusal(replicas: Replicas, before: tuple[Service, ...], command: c.PutStac
         refusal = service_commands.refusal_of(replicas, c.PutService(name=name, spec=spec))
         if refusal is not None:
             return refusal
-    return None
+    if not command.no_circles:
+        return None
+    leaving = {service.name for service in before}.difference(names)
+    return service_commands.refusal_of_circle(replicas, dict(command.services), leaving)
 
 
 def _stale_version(name: str, services: tuple[Service, ...], wanted: int | None) -> Outcome | None:

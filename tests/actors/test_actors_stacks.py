@@ -61,6 +61,17 @@ def test_a_stack_that_is_refused_changes_nothing(yard: Yard):
         yard.ask(DescribeStack(stack="shop"))
 
 
+def test_a_circle_through_a_service_that_is_there_is_refused(yard: Yard):
+    yard.ask(ChangeService(service="db", body={"depends_on": {"shop_web": "started"}}))
+    document = {"services": {"web": {"image": "x", "x-raftyard": {"depends_on": {"db": "started"}}}}}
+    with pytest.raises(InvalidRequest, match="shop_web waits for db, db waits for shop_web") as refused:
+        deploy(yard, document)
+    assert (refused.value.path, refused.value.hint) == ("$.services", "take one of them out of depends_on")
+    with pytest.raises(InvalidRequest, match="shop_web waits for db") as refused:
+        yard.ask(DescribePlan(body={"stack": {"name": "shop", "document": document}}))
+    assert refused.value.path == "$.stack"
+
+
 def test_a_schedule_that_is_none_is_refused_with_its_path_before_anything_is_deployed(yard: Yard):
     document = {"services": {"job": {"image": "x", "x-raftyard": {"mode": "cron", "schedule": "61 * * * *"}}}}
     with pytest.raises(InvalidRequest) as refused:

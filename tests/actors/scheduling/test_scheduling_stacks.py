@@ -89,6 +89,29 @@ def test_one_service_that_cannot_be_put_refuses_all_and_nothing_has_changed(loop
     assert loop.state.service("shop_web") == before
 
 
+def waiting(**depends_on):
+    """Services of a stack, each with the one that it waits for."""
+    return tuple([(name, read_spec({"depends_on": {other: "started"}})) for name, other in depends_on.items()])
+
+
+def test_a_stack_that_makes_a_circle_through_another_service_is_refused_but_for_one_of_an_older_log(loop):
+    loop.put("cache", replicas=1, depends_on={"queue": "started"})
+    loop.put("queue", replicas=1, depends_on={"shop_web": "started"})
+    services = waiting(shop_db="cache", shop_web="shop_db")
+    outcome = loop.do(c.PutStack(name="shop", services=services, no_circles=True))
+    circle = "shop_db waits for cache, cache waits for queue, queue waits for shop_web, shop_web waits for shop_db"
+    assert (outcome.code, outcome.reason) == ("circle", f"{circle}: none of them could ever start")
+    assert loop.state.service("shop_web").version == 1
+    assert loop.do(c.PutStack(name="shop", services=services)).ok
+    assert loop.do(c.PutStack(name="shop", services=services, no_circles=True)).ok, "it was there before"
+
+
+def test_a_circle_that_ends_with_what_leaves_the_stack_is_none(loop):
+    loop.do(c.PutStack(name="shop", services=waiting(shop_web="shop_db", shop_cache="shop_web")))
+    services = waiting(shop_web="shop_cache")
+    assert loop.do(c.PutStack(name="shop", services=services, no_circles=True)).ok
+
+
 def test_a_stack_is_removed_with_all_its_services(loop):
     loop.put("alone", replicas=1)
     assert loop.do(c.RemoveStack(name="shop", version=1)).code == "stale-version"
