@@ -125,7 +125,8 @@ class Services:
             else:
                 self._show(name, promise, {"log_index": index, "is_new": result["version"] == 1})
 
-        self._send(commands.PutService(name=name, spec=spec, version=version, no_circles=True), done)
+        command = commands.PutService(name=name, spec=spec, version=version, no_circles=True, keeps_on_nodes=True)
+        self._send(command, done)
 
     def _patch(self, request: ChangeService, promise: Promise, tries: int) -> None:
         """Read, merge, write if nobody else has written meanwhile; else once more."""
@@ -148,7 +149,7 @@ class Services:
                 return
             scales = isinstance(request.body, dict) and "replicas" in request.body
             command = commands.PutService(
-                name=request.service, spec=spec, version=version, scales=scales, no_circles=True
+                name=request.service, spec=spec, version=version, scales=scales, no_circles=True, keeps_on_nodes=True
             )
             self._send(command, lambda result, index: written(result, index))
 

@@ -64,7 +64,7 @@ class Stacks:
             promise.fail(InvalidRequest(error.message, path=error.path, hint=error.hint))
             return promise
         command = commands.PutStack(
-            name=request.stack, services=read.services, version=request.version, no_circles=True
+            name=request.stack, services=read.services, version=request.version, no_circles=True, keeps_on_nodes=True
         )
 
         def done(result: Any, index: int) -> None:

@@ -17,6 +17,7 @@ from ..state.runs import Mask
 from ..state.services import at_a_time
 from ..state.specs import ServiceSpec
 from ..state.task_states import TaskState
+from .updating import kept
 
 
 def leaving(
@@ -83,5 +84,5 @@ def _left_behind(state: ClusterState, name: str, tasks: Wanted) -> Mask:
         return np.zeros(tasks.slots.size, dtype=bool)
     if record.update is not None and record.update.completed_ms is None:
         return np.zeros(tasks.slots.size, dtype=bool)
-    left: Mask = tasks.versions != record.template
+    left: Mask = (tasks.versions != record.template) & ~kept(state, record, tasks)
     return left

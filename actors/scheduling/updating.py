@@ -33,7 +33,7 @@ def next_step(
     update = state.active_update(record.name)
     if update is None:
         return nothing
-    old = (tasks.versions != record.template) & ~is_gone
+    old = (tasks.versions != record.template) & ~is_gone & ~kept(state, record, tasks)
     if not old.any():
         return nothing
     new = (tasks.versions == record.template) & ~is_gone
@@ -53,6 +53,14 @@ def next_step(
     alive = int(np.count_nonzero(~is_gone))
     missing = max(0, at_a_time(record.spec, desired) - alive)
     return Step(leaves=_first(nothing.leaves, order, at_once - under_way - missing))
+
+
+def kept(state: ClusterState, record: ServiceRecord, tasks: Wanted) -> Mask:
+    """bool[tasks]: those of a global service that nothing replaces while their nodes are paused."""
+    if not record.spec.is_global or not record.keeps_on_nodes:
+        return np.zeros(tasks.slots.size, dtype=bool)
+    kept: Mask = state.node_table().paused[tasks.nodes]
+    return kept
 
 
 def _first(none: Mask, order: Ints, count: int) -> Mask:

@@ -67,9 +67,11 @@ def commands_of(wish: Wish, term: int) -> Iterator[c.Command]:
     """What would stand in the log."""
     match wish:
         case ServiceWish(name=name, spec=spec, version=version):
-            yield c.PutService(name=name, spec=spec, version=version, scales=wish.scales, no_circles=True)
+            yield c.PutService(
+                name=name, spec=spec, version=version, scales=wish.scales, no_circles=True, keeps_on_nodes=True
+            )
         case StackWish(name=name, services=specs, version=version):
-            yield c.PutStack(name=name, services=specs, version=version, no_circles=True)
+            yield c.PutStack(name=name, services=specs, version=version, no_circles=True, keeps_on_nodes=True)
         case CallWish(services=services):
             yield c.SubmitCall(call=c.ServiceCall(id=CALL_ID, services=services))
         case DrainWish():

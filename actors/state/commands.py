@@ -185,6 +185,8 @@ class PutService(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag
     """The user means `replicas`, although the spec may have that number already: of an autoscaled service it counts."""
     no_circles: bool = False
     """Refused where services would wait for each other in a circle; commands in older logs were not."""
+    keeps_on_nodes: bool = False
+    """Of a global service: what is on a paused node stays through updates; services in older logs lost it."""
 
 
 class ScaleService(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="scale-service"):
@@ -241,7 +243,8 @@ class PutStack(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="
     services: tuple[tuple[str, ServiceSpec], ...]
     version: int | None = None
     no_circles: bool = False
-    """As in PutService."""
+    keeps_on_nodes: bool = False
+    """Both as in PutService."""
 
 
 class RemoveStack(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="remove-stack"):

@@ -323,6 +323,12 @@ class NodeTable:
             self._attributes[name] = (np.array(codes, dtype=np.int32), list(values))
         return self._attributes[name]
 
+    @property
+    def paused(self) -> Mask:
+        """Those that keep what they have, and get nothing new."""
+        paused: Mask = self.ready & ~self.open & ~self.draining
+        return paused
+
     def allowed(self, placement: Placement) -> Mask:
         """bool[nodes]: where the constraints and platforms let replicas be; not to be changed."""
         if placement not in self._allowed:

@@ -127,6 +127,7 @@ class ServiceRecord(msgspec.Struct, frozen=True, kw_only=True):
     stack: str = ""
     stack_index: int = 0
     """When something of its stack last changed on its account."""
+    keeps_on_nodes: bool = False
 
     @property
     def pending(self) -> int:

@@ -243,6 +243,9 @@ class Replicas:
             return False
         wanted = self.wanted(self.tasks.of_service(service.number))
         placed = wanted[self.nodes.ready[self.tasks.node[wanted]]]
+        if service.spec.is_global and service.keeps_on_nodes:
+            is_old = self.tasks.version[placed] != service.template
+            placed = placed[~(is_old & self.nodes.paused[self.tasks.node[placed]])]
         return updates_of_service.is_complete(service, self.tasks, placed, now_ms)
 
     def _ended(self, service: Service, rows: Rows, ran_ms: Ints) -> None:
@@ -396,11 +399,12 @@ class Replicas:
         replicas = service.replicas
         if service.spec.is_global:
             # A node that is paused keeps what it has, and gets nothing new.
-            kept = nodes.ready & allowed & ~nodes.open & ~nodes.draining
+            kept = nodes.paused & allowed
             replicas = int(np.count_nonzero(nodes.open & allowed)) + int(np.count_nonzero(kept[there]))
             if service.update is None or service.update.completed_ms is not None:
                 # A node that was away during the update has what it had before.
-                misplaced |= nodes.ready[there] & (self.tasks.version[rows] != service.template)
+                outdated = nodes.ready & ~nodes.paused if service.keeps_on_nodes else nodes.ready
+                misplaced |= outdated[there] & (self.tasks.version[rows] != service.template)
         return replicas, int(np.count_nonzero(misplaced))
 
     # tasks

@@ -26,6 +26,7 @@ def put_service(replicas: Replicas, change: Change, command: c.PutService) -> Ou
         replicas.services.settle(service)
         return Outcome(duplicate=True, version=service.version)
     service = service or replicas.services.add(command.name)
+    service.keeps_on_nodes = command.keeps_on_nodes
     set_spec(replicas, change, service, command.spec, scales=command.scales)
     return Outcome(services=True, version=service.version)
 

@@ -54,6 +54,8 @@ class Service(msgspec.Struct, kw_only=True, array_like=True):
     """The stack that it came with; empty for one that was made by itself."""
     stack_index: int = 0
     """The log index at which another service left that stack."""
+    keeps_on_nodes: bool = False
+    """As in the command PutService that made it, or changed it last."""
 
     @property
     def size(self) -> int:
@@ -163,6 +165,7 @@ class Service(msgspec.Struct, kw_only=True, array_like=True):
             demand_ms=self.demand_ms,
             stack=self.stack,
             stack_index=max(self.updated_index, self.stack_index),
+            keeps_on_nodes=self.keeps_on_nodes,
         )
 
 

@@ -19,7 +19,8 @@ def put_stack(replicas: Replicas, change: Change, command: c.PutStack) -> Outcom
     named = [name for name, _ in command.services]
     is_changed = False
     for name, spec in command.services:
-        outcome = service_commands.put_service(replicas, change, c.PutService(name=name, spec=spec))
+        put = c.PutService(name=name, spec=spec, keeps_on_nodes=command.keeps_on_nodes)
+        outcome = service_commands.put_service(replicas, change, put)
         assert outcome.ok, "a service was refused that had been looked at"
         is_changed |= not outcome.duplicate
         service = replicas.services.find(name)

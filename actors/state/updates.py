@@ -93,7 +93,8 @@ def become(service: Service, spec: ServiceSpec, index: int, *, scales: bool = Fa
 def is_complete(service: Service, tasks: TaskTable, wanted: Rows, now_ms: int) -> bool:
     """Whether everything desired runs, of the new template, and for as long as it is watched.
 
-    wanted: the rows of its tasks on ready nodes; those on others are replaced when they are seen again.
+    wanted: the rows of its tasks on ready nodes; those on others are replaced when they are seen again, and those that
+    a paused node keeps when it is active.
     """
     if service.update is None or service.update.state not in ACTIVE:
         return False

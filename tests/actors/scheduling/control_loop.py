@@ -39,7 +39,9 @@ class ControlLoop:
 
     def put(self, name="web", version=None, **spec):
         """A service by the JSON of its spec."""
-        return self.do(c.PutService(name=name, spec=read_spec(spec, name=name), version=version))
+        return self.do(
+            c.PutService(name=name, spec=read_spec(spec, name=name), version=version, keeps_on_nodes=True)
+        )
 
     def node(self, name, **body):
         """A node's availability, labels, resources."""

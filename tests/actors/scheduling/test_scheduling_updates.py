@@ -6,6 +6,7 @@ from control_loop import ControlLoop
 from raftyard.actors.state import commands as c
 from raftyard.actors.state.machine import ClusterState
 from raftyard.actors.state.runs import report_updates
+from raftyard.actors.state.spec_reading import read_spec
 from raftyard.actors.state.task_states import TaskState
 
 
@@ -333,6 +334,36 @@ def test_a_global_service_is_updated_node_by_node():
         loop.settle()
     assert loop.state.wanted("logs").versions.tolist() == [2, 2, 2]
     assert loop.state.service("logs").update.state == "completed"
+
+
+@pytest.mark.parametrize("is_older", [False, True])
+def test_a_paused_node_keeps_its_replica_of_a_global_service_through_an_update_but_in_an_older_log(is_older):
+    loop = ControlLoop(nodes=3)
+
+    def put(image):
+        spec = read_spec({"mode": "global", "image": image, "update": {"monitor_s": 1}})
+        loop.do(c.PutService(name="logs", spec=spec, keeps_on_nodes=not is_older))
+
+    def rounds():
+        for _ in range(6):
+            loop.settle()
+            for node in ("n0", "n1", "n2"):
+                loop.all_run(node)
+            loop.pass_time(2)
+        return loop.state.service("logs")
+
+    put("a")
+    rounds()
+    loop.node("n0", availability="pause")
+    before = loop.tasks("logs")[1]
+    put("b")
+    service = rounds()
+    assert (service.update.state, service.misplaced, service.pending) == ("completed", 0, 0)
+    assert sorted(loop.state.wanted("logs").versions.tolist()) == ([2, 2] if is_older else [1, 2, 2])
+    assert loop.tasks("logs").get(1) == (None if is_older else before)
+    loop.node("n0", availability="active")
+    rounds()
+    assert loop.state.wanted("logs").versions.tolist() == [2, 2, 2], "it is replaced once the node takes load again"
 
 
 def test_start_first_does_not_ask_for_slots_that_were_given_up():
