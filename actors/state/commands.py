@@ -186,7 +186,8 @@ class PutService(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag
     no_circles: bool = False
     """Refused where services would wait for each other in a circle; commands in older logs were not."""
     keeps_on_nodes: bool = False
-    """Of a global service: what is on a paused node stays through updates; services in older logs lost it."""
+    """Of a global service: what is on a paused node stays through updates, and a job that is done on a node is not
+    begun there again when the node was away or closed. Services in older logs lost the one, and did the other."""
 
 
 class ScaleService(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="scale-service"):

@@ -370,10 +370,11 @@ class Replicas:
         for number in sorted(suspects):
             service = self.services.all.get(number)
             if service is not None and not service.is_removed:
-                service.replicas, service.misplaced = self.belonging(service)
                 if service.spec.is_global and service.restarts:
-                    there = np.flatnonzero(self.nodes.open & self.nodes.allowed(service.spec.placement))
-                    service.set_restarts(restarts.only(service.restarts, there + 1))
+                    there = np.flatnonzero(self.nodes.open & self.nodes.allowed(service.spec.placement)) + 1
+                    there = np.concatenate((there, self._done_elsewhere(service)))
+                    service.set_restarts(restarts.only(service.restarts, there))
+                service.replicas, service.misplaced = self.belonging(service)
                 self.services.settle(service)
 
     def _forget_preempted(self) -> None:
@@ -401,11 +402,21 @@ class Replicas:
             # A node that is paused keeps what it has, and gets nothing new.
             kept = nodes.paused & allowed
             replicas = int(np.count_nonzero(nodes.open & allowed)) + int(np.count_nonzero(kept[there]))
+            replicas += self._done_elsewhere(service).size
             if service.update is None or service.update.completed_ms is not None:
                 # A node that was away during the update has what it had before.
                 outdated = nodes.ready & ~nodes.paused if service.keeps_on_nodes else nodes.ready
                 misplaced |= outdated[there] & (self.tasks.version[rows] != service.template)
         return replicas, int(np.count_nonzero(misplaced))
+
+    def _done_elsewhere(self, service: Service) -> Ints:
+        """The slots of a global job that is done on nodes which it could not begin on now: once is enough."""
+        if not service.spec.is_job or not service.keeps_on_nodes:
+            return np.zeros(0, dtype=np.int64)
+        slots = restarts.completed(service.restarts)
+        begins = self.nodes.open & self.nodes.allowed(service.spec.placement)
+        done: Ints = slots[(self.nodes.is_present & ~begins)[slots - 1]]
+        return done
 
     # tasks
 

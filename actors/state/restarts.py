@@ -87,6 +87,13 @@ def not_done(data: bytes) -> bytes:
     return _packed(rows[rows[:, KIND] < GIVEN_UP])
 
 
+def completed(data: bytes) -> Ints:
+    """The slots that did what they were for."""
+    rows = rows_of(data)
+    found: Ints = rows[rows[:, KIND] == COMPLETED, SLOT]
+    return found
+
+
 def only(data: bytes, slots: Ints) -> bytes:
     """The rows of these slots."""
     rows = rows_of(data)

@@ -7,6 +7,7 @@ from raftyard.actors.scheduling.reasons import explain
 from raftyard.actors.state import commands as c
 from raftyard.actors.state.machine import ClusterState
 from raftyard.actors.state.runs import report_updates
+from raftyard.actors.state.spec_reading import read_spec
 from raftyard.actors.state.task_states import TaskState
 
 
@@ -202,6 +203,64 @@ def test_a_global_job_runs_once_on_every_node_and_on_new_ones_too():
     assert loop.after(100) == []
     loop.add("n2")
     assert loop.after(0) == [3]
+
+
+def pauses(loop):
+    loop.node("n0", availability="pause")
+
+
+def drains(loop):
+    loop.node("n0", availability="drain")
+
+
+def falls_silent(loop):
+    loop.status("n0", "down")
+
+
+def is_relabelled(loop):
+    loop.node("n0", labels={})
+
+
+def is_back(loop):
+    loop.status("n0", "ready")
+    loop.node("n0", availability="active", labels={"disk": "ssd"})
+
+
+@pytest.mark.parametrize("leaves", [pauses, drains, falls_silent, is_relabelled])
+@pytest.mark.parametrize("is_older", [False, True])
+def test_a_global_job_that_is_done_on_a_node_is_not_begun_there_again_but_in_an_older_log(leaves, is_older):
+    loop = Loop(nodes=3)
+    loop.node("n0", labels={"disk": "ssd"})
+    loop.node("n1", labels={"disk": "ssd"})
+    spec = {"mode": "global-job", "placement": {"constraints": ["node.labels.disk == ssd"]}}
+    loop.do(c.PutService(name="web", spec=read_spec(spec), keeps_on_nodes=not is_older))
+    loop.settle()
+    loop.end(1, state=TaskState.COMPLETE)
+    leaves(loop)
+    assert loop.after(1) == [2]
+    service = loop.state.service("web")
+    assert (service.replicas, service.completed, service.pending) == ((1, 0, 0) if is_older else (2, 1, 0))
+    restored = ClusterState()
+    restored.restore(loop.state.snapshot())
+    loop.state = restored
+    is_back(loop)
+    assert loop.after(1) == ([1, 2] if is_older else [2])
+    loop.node("n2", labels={"disk": "ssd"})
+    assert 3 in loop.after(1), "it is new to that node"
+
+
+def test_a_global_job_forgets_a_node_that_was_removed_and_runs_again_when_it_is_told_to():
+    loop = loop_with(mode="global-job", nodes=3)
+    loop.end(1, 2, 3, state=TaskState.COMPLETE)
+    pauses(loop)
+    loop.remove("n0")
+    service = loop.state.service("web")
+    assert (service.replicas, service.completed) == (2, 2)
+    loop.node("n1", availability="pause")
+    loop.put(mode="global-job", force_update=1)
+    assert loop.after(1) == [3]
+    loop.node("n1", availability="active")
+    assert loop.after(1) == [2, 3]
 
 
 # other services first
