@@ -110,7 +110,7 @@ class ConditionVerbs(Stage):
             return _unmet(condition, view)
         try:
             holds = condition(view)
-        except (TypeError, ValueError, ZeroDivisionError, KeyError, IndexError, AttributeError) as error:
+        except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, NameError) as error:
             raise _CannotBeTold(f"{_shown(condition)} cannot be told: {error}") from None
         return None if holds else f"{_shown(condition)} does not hold; {summary(view)}"
 

@@ -10,7 +10,7 @@ powers, and products and remainders of numbers only, so that no text can grow wi
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .document import nearest
@@ -80,27 +80,22 @@ class Expression:
             raise WrongExpression(f"longer than {MAX_LENGTH} characters; split it")
         try:
             tree = ast.parse(self.text, mode="eval")
+            _check(tree)
+            self.nodes = _named(tree, "node", "is_cut")
+            """Those that it names."""
+            self.kinds = _named(tree, "happened")
+            """Those of events that it names."""
+            used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+            self._values = tuple(name for name in (*_VALUES, *_QUESTIONS) if name in used)
+            self._evaluate = _compiled(tree, self._values)
         except SyntaxError as error:
             raise WrongExpression(f"not a condition: {error.msg}", max(0, (error.offset or 1) - 1)) from None
-        except (ValueError, RecursionError) as error:
+        except RecursionError:
+            raise WrongExpression("nested too deeply; split the condition") from None
+        except (ValueError, MemoryError) as error:
+            if isinstance(error, WrongExpression):
+                raise
             raise WrongExpression(f"not a condition: {error}") from None
-        _check(tree)
-        self.nodes = _named(tree, "node", "is_cut")
-        """Those that it names."""
-        self.kinds = _named(tree, "happened")
-        """Those of events that it names."""
-        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        self._values = tuple(name for name in (*_VALUES, *_QUESTIONS) if name in used)
-        names = [ast.arg(arg=name) for name in self._values]
-        body = _Guarded().visit(tree).body
-        made = ast.Expression(
-            ast.Lambda(
-                ast.arguments(posonlyargs=[], args=names, kwonlyargs=[], kw_defaults=[], defaults=[]), body
-            )
-        )
-        code = compile(ast.fix_missing_locations(made), "<condition>", "eval")
-        functions = {**_FUNCTIONS, "_times": _times, "_remainder": _remainder, "__builtins__": {}}
-        self._evaluate: Callable[..., Any] = eval(code, functions)
 
     def __call__(self, view: View) -> Any:
         """Its value now. Raises what Python raises, such as TypeError for a comparison with None."""
@@ -108,6 +103,19 @@ class Expression:
 
     def __str__(self) -> str:
         return self.text
+
+
+def _compiled(tree: ast.Expression, values: tuple[str, ...]) -> Callable[..., Any]:
+    """A function of these values."""
+    names = [ast.arg(arg=name) for name in values]
+    body = _Guarded().visit(tree).body
+    made = ast.Expression(
+        ast.Lambda(ast.arguments(posonlyargs=[], args=names, kwonlyargs=[], kw_defaults=[], defaults=[]), body)
+    )
+    code = compile(ast.fix_missing_locations(made), "<condition>", "eval")
+    functions = {**_FUNCTIONS, "_times": _times, "_remainder": _remainder, "__builtins__": {}}
+    evaluate: Callable[..., Any] = eval(code, functions)
+    return evaluate
 
 
 def _named(tree: ast.Expression, *questions: str) -> tuple[str, ...]:
@@ -124,9 +132,9 @@ def _named(tree: ast.Expression, *questions: str) -> tuple[str, ...]:
 
 
 def _check(tree: ast.Expression) -> None:
-    bound = {
-        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    }
+    bound = dict(_reads(tree.body, ()))
+    called = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    consumed = {value for node in ast.walk(tree) for value in _consumed(node)}
     if sum(isinstance(node, ast.comprehension) for node in ast.walk(tree)) > MAX_LOOPS:
         raise WrongExpression(f"more than {MAX_LOOPS} loops; split the condition")
     for node in ast.walk(tree):
@@ -139,10 +147,20 @@ def _check(tree: ast.Expression) -> None:
                 raise WrongExpression(
                     f"{name} has a meaning already; name the variable otherwise", node.col_offset
                 )
-            case ast.Name(id=name):
-                known = (*_VALUES, *_QUESTIONS, *_FUNCTIONS, *sorted(bound))
+            case ast.Name(id=name, ctx=ast.Load()):
+                known = (*_VALUES, *_QUESTIONS, *_FUNCTIONS, *sorted(bound[node]))
                 if name not in known:
                     raise WrongExpression(f"unknown name {name!r}{nearest(name, known)}", node.col_offset)
+                if name in (*_QUESTIONS, *_FUNCTIONS) and node not in called:
+                    raise WrongExpression(f"{name} is always true; call it: {name}(...)", node.col_offset)
+            case ast.Name():
+                pass
+            case ast.Attribute(ctx=ast.Store()) | ast.Subscript(ctx=ast.Store()):
+                raise WrongExpression("a loop needs a name for its variable", node.col_offset)
+            case ast.comprehension(is_async=1):
+                raise WrongExpression("async is not allowed in a condition", node.target.col_offset)
+            case ast.GeneratorExp() if node not in consumed:
+                raise WrongExpression("a generator is always true; write any(...) or all(...)", node.col_offset)
             case ast.Attribute(attr=name):
                 if name not in _ATTRIBUTES:
                     hint = nearest(name, dict.fromkeys(_ATTRIBUTES))
@@ -162,6 +180,36 @@ def _check(tree: ast.Expression) -> None:
             case _:
                 what = type(node).__name__
                 raise WrongExpression(f"{what} is not allowed in a condition", getattr(node, "col_offset", 0))
+
+
+def _reads(node: ast.AST, bound: tuple[str, ...]) -> Iterator[tuple[ast.AST, tuple[str, ...]]]:
+    """The names that are read, each with the loop variables that there are in its place."""
+    match node:
+        case ast.Name(ctx=ast.Load()):
+            yield node, bound
+        case ast.GeneratorExp() | ast.ListComp() | ast.SetComp():
+            for loop in node.generators:
+                yield from _reads(loop.iter, bound)
+                bound += tuple(name.id for name in ast.walk(loop.target) if isinstance(name, ast.Name))
+                for test in loop.ifs:
+                    yield from _reads(test, bound)
+            yield from _reads(node.elt, bound)
+        case _:
+            for inner in ast.iter_child_nodes(node):
+                yield from _reads(inner, bound)
+
+
+def _consumed(node: ast.AST) -> list[ast.expr]:
+    """What is gone through here; elsewhere only that it is there would count."""
+    match node:
+        case ast.Call():
+            return node.args
+        case ast.comprehension():
+            return [node.iter]
+        case ast.Compare():
+            pairs = zip(node.ops, node.comparators, strict=True)
+            return [value for sign, value in pairs if isinstance(sign, ast.In | ast.NotIn)]
+    return []
 
 
 class _Guarded(ast.NodeTransformer):

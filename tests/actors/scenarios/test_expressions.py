@@ -39,6 +39,7 @@ VIEW = SimpleNamespace(
         ("max(n.load for n in nodes) - min(n.load for n in nodes) <= 2", True),
         ("7 % 4 // 2 == 1 and -1 < abs(-1)", True),
         ("len(set(n.term for n in nodes)) == 1", True),
+        ("leader in (a.name for a in nodes for b in [a.role] if b == 'leader')", True),
     ],
 )
 def test_conditions_are_python(text: str, value: object):
@@ -71,11 +72,25 @@ def test_conditions_are_python(text: str, value: object):
         ("1" * 3000, "longer than 2000"),
         ("b'x'", "not allowed"),
         ("'a' 'b' if", "not a condition"),
+        ("count(1 for n in nodes) == 1 and n.term > 0", "unknown name 'n'"),
+        ("[a for a in b for b in nodes]", "unknown name 'b'"),
+        ("count(1 for a in nodes if b for b in nodes)", "unknown name 'b'"),
+        ("(n.role == 'leader' for n in nodes)", "a generator is always true; write any"),
+        ("leader is None or not (n for n in nodes)", "a generator is always true"),
+        ("happened", "happened is always true; call it: happened"),
+        ("leader is not None and any", "any is always true"),
+        ("[n async for n in nodes]", "async is not allowed"),
+        ("[1 for nodes[0].role in nodes]", "a loop needs a name for its variable"),
     ],
 )
 def test_what_is_not_allowed_is_named(text: str, why: str):
     with pytest.raises(WrongExpression, match=why.replace("(", r"\(").replace("?", r"\?")):
         Expression(text)
+
+
+def test_what_is_nested_too_deeply_is_named():
+    with pytest.raises(WrongExpression, match="nested too deeply"):
+        Expression("not " * 480 + "leader")
 
 
 @pytest.mark.parametrize("text", ["'a' * 1000000000", "[1] * 1000000000", "'%1000000000d' % 1"])
