@@ -85,7 +85,7 @@ def run_campaign(
 
     def begin(many: int) -> None:
         for first, last in islice(batches, many):
-            running[executor.submit(play_batch, text, file, first, last, clock)] = first
+            running[executor.submit(play_batch, text, file, first, last, clock, stop_at)] = first
 
     begin(WINDOW)
     while running:
@@ -116,19 +116,21 @@ def _batches(seeds: range) -> Iterator[tuple[int, int]]:
         yield first, min(first + BATCH, seeds.stop)
 
 
-def play_batch(text: str, file: str, first: int, last: int, clock: str | None = None) -> bytes:
-    """In a worker: play the seeds from `first` to before `last`; what came of it, as msgpack."""
+def play_batch(
+    text: str, file: str, first: int, last: int, clock: str | None = None, stop_at: int | None = 1
+) -> bytes:
+    """In a worker: play the seeds from `first` to before `last`, until `stop_at` have failed; as msgpack."""
     # What an actor logs when it is crashed on purpose is no news. The worker may be somebody's thread: it is put back.
     logger = logging.getLogger("raftyard")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     try:
-        return msgspec.msgpack.encode(_played(text, file, range(first, last), clock))
+        return msgspec.msgpack.encode(_played(text, file, range(first, last), clock, stop_at))
     finally:
         logger.setLevel(level)
 
 
-def _played(text: str, file: str, seeds: range, clock: str | None) -> _Result:
+def _played(text: str, file: str, seeds: range, clock: str | None, stop_at: int | None) -> _Result:
     scenario = read_scenario(text, file)
     done, cpu_s, virtual_s = 0, 0.0, 0.0
     failures: list[tuple[int, str, str]] = []
@@ -139,5 +141,6 @@ def _played(text: str, file: str, seeds: range, clock: str | None) -> _Result:
         virtual_s += outcome.t_ns / 1e9
         if outcome.failure is not None:
             failures.append((seed, outcome.failure.promise, outcome.failure.reason.splitlines()[0]))
-            break
+            if len(failures) == stop_at:
+                break
     return _Result(done, cpu_s, virtual_s, failures)

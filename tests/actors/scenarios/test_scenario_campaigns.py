@@ -47,8 +47,14 @@ def test_a_campaign_ends_with_the_first_seed_that_fails_unless_told_otherwise():
     seed, promise, _ = first.failures[0]
     assert promise == "step 2 (expect: leader != 'node_0')"
     assert not play(read_scenario(CHANCE), seed=seed).passed
+
+
+def test_a_campaign_goes_on_until_so_many_seeds_have_failed_or_to_the_end():
     every = run_campaign(CHANCE, "f.yaml", range(60), Here(), stop_at=None)
-    assert len(every.failures) == 3, "one for each batch of 20, which ends with it"
+    fail = [seed for seed in range(60) if not play(read_scenario(CHANCE), seed=seed).passed]
+    assert every.done == 60 and [seed for seed, *_ in every.failures] == fail
+    three = run_campaign(CHANCE, "f.yaml", range(60), Here(), stop_at=3)
+    assert [seed for seed, *_ in three.failures][:3] == fail[:3]
 
 
 class Backwards:
