@@ -218,8 +218,11 @@ def _shrink(scenario: Scenario, seed: int, wanted: Path | None) -> None:
 
     path = wanted or Path(f"{Path(scenario.file).name.split('.')[0]}-seed-{seed}.scenario.yaml")
     with _quiet():
-        smaller, _ = shrink(scenario, seed)
+        smaller, outcome = shrink(scenario, seed)
         _save(path, as_yaml(smaller, seed).encode())
+        if outcome.passed:
+            click.echo(f"  seed {seed} did not fail again, so it was not shrunk: {path}")
+            return
         again = play(read_scenario_file(path))
     click.echo(f"  shrunk from {len(scenario.steps)} steps to {len(smaller.steps)}: {path}")
     click.echo(told(again))

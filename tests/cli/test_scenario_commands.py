@@ -8,6 +8,7 @@ from pathlib import Path
 import click.testing
 import pytest
 
+from raftyard.actors.scenarios import Campaign
 from raftyard.cli import main
 
 PASSES = "scenario: a leader is found\nversion: 1\nsteps:\n  - eventually: leader is not None\n"
@@ -82,6 +83,17 @@ def test_a_campaign_tells_what_failed_and_writes_it_smaller(files, tmp_path):
     assert shown.exit_code == 1
     assert "seed 0 broke step 1 (eventually: {leaders: 2})" in shown.output
     assert run("run", tmp_path / "small.scenario.yaml").exit_code == 1
+
+
+def test_what_does_not_fail_again_is_told_and_written_as_it_is(files, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    # As on the live clock: what failed in the campaign passes when it is played again.
+    failed = Campaign(seeds=1, done=1, failures=[(3, "step 1", "nobody led")])
+    monkeypatch.setattr("raftyard.actors.scenarios.run_campaign", lambda *_, **__: failed)
+    small = tmp_path / "small.yaml"
+    shown = run("run", files["passes"], "--seed", 3, "--seeds", 1, "--jobs", 1, "--shrunk", small)
+    assert shown.exit_code == 1 and "broke step 1: nobody led" in shown.output
+    assert shown.output.endswith(f"  seed 3 did not fail again, so it was not shrunk: {small}\n")
+    assert run("run", small).output.startswith("passed  a leader is found\n  seed 3")
 
 
 @pytest.mark.parametrize(("clock", "wait", "kind"), [("virtual", "10m", "virtual"), ("live", "10ms", "real")])

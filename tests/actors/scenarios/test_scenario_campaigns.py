@@ -143,6 +143,12 @@ def test_a_failing_scenario_is_shrunk_to_the_steps_that_it_needs():
     assert (again.digest, again.failure.reason) == (outcome.digest, outcome.failure.reason)
 
 
+def test_what_does_not_fail_again_is_not_shrunk():
+    whole = read_scenario(SHORT)
+    smaller, outcome = shrink(whole, 1)
+    assert smaller == whole and outcome.passed
+
+
 def test_what_is_shrunk_breaks_the_same_condition_and_no_other_one():
     two_leaders = "count(n.role == 'leader' for n in nodes) > 1"
     whole = scenario(
