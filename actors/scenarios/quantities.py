@@ -19,14 +19,15 @@ _UNITS = {
     "m": 60_000_000_000,
     "h": 3_600_000_000_000,
 }
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)")
+# 18 digits are a long time in any unit, and no float is out of range.
+_DURATION = re.compile(r"(\d{1,18}(?:\.\d+)?)(ns|us|ms|s|m|h)")
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
-_MOMENT = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?Z"
+_MOMENT = r"(?!0000)\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?Z"
 
 Duration = Annotated[
     str,
     Meta(
-        pattern=r"^\d+(\.\d+)?(ns|us|ms|s|m|h)$",
+        pattern=r"^\d{1,18}(\.\d+)?(ns|us|ms|s|m|h)$",
         description="A time with its unit: 250ms, 5s, 2m.",
         extra={"means": "a time with its unit, such as 250ms, 5s or 2m"},
     ),

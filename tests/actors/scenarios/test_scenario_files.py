@@ -176,6 +176,14 @@ def test_a_node_that_is_added_is_known_from_there_on():
             "scenario: t\nversion: 1\nchaos: {for: 5s, faults: {cutt: 1}}",
             "f.yaml:3:27: no random fault 'cutt'; did you mean",
         ),
+        (
+            'scenario: t\nversion: 1\ncluster: {wall_clock: "0000-01-01T00:00Z"}\nsteps: [wait: 1s]',
+            "f.yaml:3:23: '0000-01-01T00:00Z' is not a date and time in UTC",
+        ),
+        (
+            f"scenario: t\nversion: 1\ncluster: {{raft: {{election_max: {'9' * 400}s}}}}\nsteps: [wait: 1s]",
+            "f.yaml:3:32: '999",
+        ),
         ("scenario: t\nversion: 1\nchaos: {every: 1s}", "f.yaml:3:8: 'for' is missing"),
     ],
 )
