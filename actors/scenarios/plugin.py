@@ -24,6 +24,7 @@ import pytest
 __all__ = ["ScenarioFile", "ScenarioItem"]
 
 _END = ".scenario.yaml"
+_FAILED_BY = pytest.StashKey[BaseException]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -101,6 +102,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("cluster_seed", _seeds(metafunc.config), indirect=True)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Remember how a test failed, for the end of its fixture."""
+    if call.when == "call" and call.excinfo is not None:
+        item.stash[_FAILED_BY] = call.excinfo.value
+
+
 @pytest.fixture
 def cluster_seed(request: pytest.FixtureRequest) -> int:
     """The seed of the `cluster` fixture."""
@@ -113,9 +121,15 @@ def cluster(request: pytest.FixtureRequest, cluster_seed: int) -> Iterator[Any]:
     """A `Simulation` of five nodes on the virtual clock; `@pytest.mark.parametrize("cluster", [{"nodes": 3}],
     indirect=True)` starts another one. At the end every promise is looked at."""
     from .simulation import Simulation
+    from .stage import ScenarioFailed
 
     options = {"seed": cluster_seed} | dict(getattr(request, "param", {}))
     # Not by record_property, which warns wherever a JUnit report is asked for.
     request.node.user_properties.append(("seed", options["seed"]))
-    with Simulation(**options) as started:
-        yield started
+    try:
+        with Simulation(**options) as started:
+            yield started
+    except ScenarioFailed as error:
+        # What the test has failed by already is not told again.
+        if str(request.node.stash.get(_FAILED_BY, None)) != str(error):
+            raise

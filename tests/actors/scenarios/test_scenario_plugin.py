@@ -56,6 +56,17 @@ def test_seeds_by_option_for_files_and_for_the_fixture(pytester: pytest.Pytester
     pytester.runpytest_inprocess("--scenario-seeds", "2").assert_outcomes(passed=6)
 
 
+def test_a_promise_that_breaks_in_a_test_is_told_once_and_one_at_its_end_too(pytester: pytest.Pytester, folder: Path):
+    begun = '    cluster.eventually("leader is not None")\n    cluster.always("now < 60")\n'
+    (folder / "test_mine.py").write_text(
+        f"def test_breaks(cluster):\n{begun}    cluster.wait('70s')\n\n"
+        f"def test_ends(cluster):\n{begun}    cluster.isolate('leader', for_='70s')\n"
+    )
+    ran = pytester.runpytest_inprocess()
+    ran.assert_outcomes(failed=1, passed=1, errors=1)
+    assert ran.stdout.str().count("ERROR at teardown of test_ends") == 1
+
+
 def run(folder: Path, *words: str) -> str:
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words],
