@@ -275,6 +275,7 @@ def all_events(api: Api, until: Event) -> Iterator[tuple[list[dict[str, Any]], A
         events, since, dropped = api.events(since, None if is_old else EVENTS_WAIT_S)
         if events or dropped:
             yield events, dropped
-        is_old = is_old and bool(events)
+        # Also where something happens all the time: a page that is not full ends with the newest.
+        is_old = is_old and len(events) >= PAGE
         if not is_old and until.is_set():
             return

@@ -9,7 +9,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -17,6 +20,7 @@ from yard_process import PATIENCE_S, Yard, free_base, until
 
 from raftyard.actors.scenarios import play, read_scenario_file, stories
 from raftyard.cli import main
+from raftyard.cli.remote import PAGE, all_events
 
 HEAD = "scenario: remote\nversion: 1\nalways: [at-most-one-leader-per-term, linearizable, raft]\nsteps:\n"
 
@@ -355,3 +359,26 @@ def test_what_happened_is_copied_and_shown_as_a_timeline(yard: Yard, tmp_path: P
     assert "it tells of tea" in run("timeline", log, page, "--cluster", "0").output
     assert yard.call("DELETE", "/clusters/tea").status == 200
     assert run("record", log, "--url", f"localhost:{free_base()}").exit_code == 3
+
+
+class Busy:
+    """A program that keeps 2,500 events, and in which one more happens at each request."""
+
+    def __init__(self) -> None:
+        self.newest = 2_500
+
+    def events(self, since: int, wait_s: int | None = None) -> tuple[list[dict[str, Any]], int, None]:
+        self.newest += 1
+        page = [{"seq": seq} for seq in range(since + 1, self.newest + 1)][:PAGE]
+        return page, page[-1]["seq"], None
+
+
+def test_copying_what_happened_ends_in_time_also_where_something_happens_all_the_time():
+    program, is_over = Busy(), Event()
+    pages = all_events(program, is_over)  # type: ignore[arg-type]
+    copied = [event["seq"] for page, _ in islice(pages, 5) for event in page]
+    is_over.set()
+    copied += [event["seq"] for page, _ in islice(pages, 3) for event in page]
+    assert copied == [*range(1, program.newest + 1)] and program.newest <= 2_506
+    # What was kept before is copied whole, however early the end comes.
+    assert sum(len(page) for page, _ in islice(all_events(Busy(), is_over), 99)) >= 2_500  # type: ignore[arg-type]
