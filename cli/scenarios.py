@@ -216,7 +216,8 @@ def _shrink(scenario: Scenario, seed: int, wanted: Path | None) -> None:
     """Write the shrunk scenario as a file, and tell how it fails."""
     from raftyard.actors.scenarios import as_yaml, play, read_scenario_file, shrink, told
 
-    path = wanted or Path(f"{Path(scenario.file).name.split('.')[0]}-seed-{seed}.scenario.yaml")
+    name = Path(scenario.file).name.removesuffix(".yaml").removesuffix(".scenario")
+    path = wanted or Path(f"{name}-seed-{seed}.scenario.yaml")
     with _quiet():
         smaller, outcome = shrink(scenario, seed)
         _save(path, as_yaml(smaller, seed).encode())

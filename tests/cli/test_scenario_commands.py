@@ -85,6 +85,18 @@ def test_a_campaign_tells_what_failed_and_writes_it_smaller(files, tmp_path):
     assert run("run", tmp_path / "small.scenario.yaml").exit_code == 1
 
 
+def test_files_with_dots_in_their_names_are_shrunk_to_a_file_each(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("net.one.scenario.yaml", "net.two.scenario.yaml", "plain.yaml"):
+        (tmp_path / name).write_text(FAILS)
+    failed = Campaign(seeds=1, done=1, failures=[(0, "step 1", "two did not lead")])
+    monkeypatch.setattr("raftyard.actors.scenarios.run_campaign", lambda *_, **__: failed)
+    run("run", *tmp_path.iterdir(), "--seeds", 1, "--jobs", 1)
+    assert {file.name for file in tmp_path.glob("*-seed-*")} == {
+        "net.one-seed-0.scenario.yaml", "net.two-seed-0.scenario.yaml", "plain-seed-0.scenario.yaml",
+    }  # fmt: skip
+
+
 def test_what_does_not_fail_again_is_told_and_written_as_it_is(files, tmp_path, monkeypatch: pytest.MonkeyPatch):
     # As on the live clock: what failed in the campaign passes when it is played again.
     failed = Campaign(seeds=1, done=1, failures=[(3, "step 1", "nobody led")])
