@@ -20,7 +20,8 @@ def stories() -> dict[str, Path]:
 
 def find_scenario(file: str) -> str:
     """A file as it is, or the file of the story of that name. Raises FileNotFoundError, which says what there is."""
-    if Path(file).exists():
+    path = Path(file)
+    if path.exists() and not path.is_dir():
         return file
     known = stories()
     if file in known:

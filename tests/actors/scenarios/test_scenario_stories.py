@@ -177,3 +177,13 @@ def test_a_story_is_found_by_its_name_and_a_wrong_name_is_answered_with_the_near
     assert find_scenario("election") == str(stories()["election"])
     with pytest.raises(FileNotFoundError, match="did you mean 'election'?"):
         find_scenario("electoin")
+
+
+def test_a_folder_hides_no_story_of_its_name_and_a_file_does(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "chaos").mkdir()
+    (tmp_path / "election").write_text("scenario: my own")
+    assert find_scenario("chaos") == str(stories()["chaos"])
+    assert find_scenario("election") == "election"
+    with pytest.raises(FileNotFoundError, match="no file and no story '.'"):
+        find_scenario(".")
