@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from itertools import islice
+from threading import Lock
 from typing import Any
 
 import msgspec
@@ -120,14 +121,35 @@ def play_batch(
     text: str, file: str, first: int, last: int, clock: str | None = None, stop_at: int | None = 1
 ) -> bytes:
     """In a worker: play the seeds from `first` to before `last`, until `stop_at` have failed; as msgpack."""
-    # What an actor logs when it is crashed on purpose is no news. The worker may be somebody's thread: it is put back.
-    logger = logging.getLogger("raftyard")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
+    with _QUIET:
         return msgspec.msgpack.encode(_played(text, file, range(first, last), clock, stop_at))
-    finally:
-        logger.setLevel(level)
+
+
+class _Quiet:
+    """What an actor logs when it is crashed on purpose is no news. The worker may be one of several threads of somebody
+    else's program: with the end of the last batch its logger is as it was before the first."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._batches = 0
+        self._level = logging.NOTSET
+
+    def __enter__(self) -> None:
+        logger = logging.getLogger("raftyard")
+        with self._lock:
+            if self._batches == 0:
+                self._level = logger.level
+                logger.setLevel(logging.CRITICAL + 1)
+            self._batches += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._batches -= 1
+            if self._batches == 0:
+                logging.getLogger("raftyard").setLevel(self._level)
+
+
+_QUIET = _Quiet()
 
 
 def _played(text: str, file: str, seeds: range, clock: str | None, stop_at: int | None) -> _Result:

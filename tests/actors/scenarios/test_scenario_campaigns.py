@@ -5,12 +5,23 @@ from __future__ import annotations
 import logging
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 from scenario_texts import scenario
 
-from raftyard.actors.scenarios import as_yaml, play, read_scenario, run_campaign, shrink, told
+from raftyard.actors.scenarios import (
+    Outcome,
+    Scenario,
+    as_yaml,
+    play,
+    read_scenario,
+    run_campaign,
+    shrink,
+    told,
+)
+from raftyard.actors.scenarios.campaign import play_batch
 
 # Who leads is chance, so it is node_0 on one seed of five.
 SHORT = "scenario: short\nversion: 1\nsteps:\n  - wait: 1s\n"
@@ -39,6 +50,30 @@ def test_a_campaign_leaves_the_logging_of_its_process_as_it_was():
     before = logging.getLogger("raftyard").level
     run_campaign(SHORT, "f.yaml", range(2), Here())
     assert logging.getLogger("raftyard").level == before
+
+
+def test_batches_that_overlap_leave_the_logging_as_it_was_too(monkeypatch: pytest.MonkeyPatch):
+    logger = logging.getLogger("raftyard")
+    before, levels = logger.level, []
+    first_plays, second_plays = Event(), Event()
+
+    def in_turns(read: Scenario, *, seed: int, clock: str | None) -> Outcome:
+        """The first batch ends while the second is played."""
+        if seed == 1:
+            first_plays.set()
+            assert second_plays.wait(30)
+        else:
+            second_plays.set()
+            first.join(30)
+        levels.append(logger.level)
+        return play(read, seed=seed, clock=clock)
+
+    monkeypatch.setattr("raftyard.actors.scenarios.campaign.play", in_turns)
+    first = Thread(target=play_batch, args=(SHORT, "f.yaml", 1, 2))
+    first.start()
+    assert first_plays.wait(30)
+    play_batch(SHORT, "f.yaml", 2, 3)
+    assert levels == [logging.CRITICAL + 1] * 2 and logger.level == before
 
 
 def test_a_campaign_ends_with_the_first_seed_that_fails_unless_told_otherwise():
