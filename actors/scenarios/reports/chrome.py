@@ -8,14 +8,14 @@ from typing import Any
 
 from ...system import Event
 from ..tracing import Sent
-from .lanes import lanes_of, main_cluster, of_cluster
+from .lanes import Span, lanes_of, main_cluster, of_cluster
 
 __all__ = ["chrome_trace"]
 
 
 def chrome_trace(events: Sequence[Event], messages: Sequence[Sent] = (), *, cluster: str | None = None) -> bytes:
-    """JSON: spans as slices, events as instants, replicas as counters, messages as arrows. Times in microseconds. Of
-    one cluster, by default as `lanes_of`."""
+    """JSON: spans as slices (beside their track where they are not nested), events as instants, replicas as counters,
+    messages as arrows. Times in microseconds. Of one cluster, by default as `lanes_of`."""
     cluster = cluster or main_cluster(events)
     lanes = lanes_of(events, cluster)
     tracks = {"cluster": 0} | {node: number for number, node in enumerate(lanes.nodes, start=1)}
@@ -24,21 +24,17 @@ def chrome_trace(events: Sequence[Event], messages: Sequence[Sent] = (), *, clus
         for name, tid in tracks.items()
     ]
     trace.append({"ph": "M", "pid": 1, "tid": 0, "name": "process_name", "args": {"name": f"cluster {cluster}"}})
-    for span in lanes.spans:
+    placed = [(tracks.get(span.of, tracks.get(span.of.split("->")[0], 0)), span) for span in lanes.spans]
+    beside = _not_nested(placed)
+    for number, (track, span) in enumerate(placed):
         name = span.what + (f" of term {span.term}" if span.term is not None else "")
         if span.what == "cut":
             name = f"cut {span.of}"
-        trace.append(
-            {
-                "ph": "X",
-                "pid": 1,
-                "tid": tracks.get(span.of, tracks.get(span.of.split("->")[0], 0)),
-                "name": name,
-                "cat": span.what,
-                "ts": span.begin_ns / 1e3,
-                "dur": (span.end_ns - span.begin_ns) / 1e3,
-            }
-        )
+        begin = {"pid": 1, "tid": track, "name": name, "cat": span.what, "ts": span.begin_ns / 1e3}
+        if number in beside:
+            trace += [begin | {"ph": "b", "id": number}, begin | {"ph": "e", "id": number, "ts": span.end_ns / 1e3}]
+        else:
+            trace.append(begin | {"ph": "X", "dur": (span.end_ns - span.begin_ns) / 1e3})
     for event in of_cluster(events, cluster):
         track = tracks.get(event.node or "", 0)
         args = {"seq": event.seq, "term": event.term} | event.data
@@ -61,3 +57,20 @@ def chrome_trace(events: Sequence[Event], messages: Sequence[Sent] = (), *, clus
             trace.append(base | {"ph": "X", "dur": 1})
             trace.append(base | {"ph": phase, "id": number} | ({"bp": "e"} if phase == "f" else {}))
     return json.dumps({"traceEvents": trace, "displayTimeUnit": "ms"}, sort_keys=True).encode()
+
+
+def _not_nested(placed: Sequence[tuple[int, Span]]) -> set[int]:
+    """The numbers of spans that end after one of their track in which they began. Slices of a track must be nested, so
+    these are shown beside it."""
+    found: set[int] = set()
+    ends: dict[int, list[int]] = {}
+    for number in sorted(range(len(placed)), key=lambda at: (placed[at][1].begin_ns, -placed[at][1].end_ns)):
+        track, span = placed[number]
+        around = ends.setdefault(track, [])
+        while around and around[-1] <= span.begin_ns:
+            around.pop()
+        if around and around[-1] < span.end_ns:
+            found.add(number)
+        else:
+            around.append(span.end_ns)
+    return found

@@ -130,6 +130,20 @@ def test_a_chrome_trace_has_a_track_for_each_node_and_its_arrows_in_pairs(outcom
     assert all(entry["dur"] >= 0 for entry in trace if entry["ph"] == "X")
 
 
+def test_spans_that_overlap_are_nested_slices_of_a_track_or_beside_it():
+    cuts = "- cut: node_0->node_{}\n  for: 2s\n- wait: 1s\n"
+    seen = played(f"{cuts.format(1)}{cuts.format(2)}- wait: 5s")
+    trace = json.loads(chrome_trace(seen.events))["traceEvents"]
+    slices = [(e["tid"], e["ts"], e["ts"] + e["dur"]) for e in trace if e["ph"] == "X"]
+    for track, begin, end in slices:
+        assert not [one for one in slices if one[0] == track and begin < one[1] < end < one[2]]
+    begun = {e["id"]: e for e in trace if e["ph"] == "b"}
+    ended = {e["id"]: e for e in trace if e["ph"] == "e"}
+    assert begun and begun.keys() == ended.keys()
+    assert len(slices) + len(begun) == len(lanes_of(seen.events).spans)
+    assert all(begun[at]["name"] == ended[at]["name"] and begun[at]["ts"] < ended[at]["ts"] for at in begun)
+
+
 def test_vector_clocks_of_shiviz_follow_the_messages(outcome: Outcome):
     text = shiviz_log(outcome.events, outcome.messages)
     expression = text.splitlines()[0].replace("(?<", "(?P<")
