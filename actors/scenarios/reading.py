@@ -386,11 +386,13 @@ class _Reader:
             self._wrong(path, f"no node {name!r}{nearest(name, (*GROUPS, *self.nodes))}", key=key)
 
     def _links(self, text: str, path: Path) -> None:
-        ends = [name.strip() for name in re.split(r"->|-", text)]
+        # As when it is played: a whole name first, for names have dashes, too.
+        sign = "->" if "->" in text else "-"
+        ends = [text] if text in self.nodes else [name.strip() for name in text.split(sign)]
         for name in ends:
             self._target(name, path)
         if len(ends) > 2:
-            self._wrong(path, f"{text!r} is no link; write a-b for both directions, a->b for one")
+            self._wrong(path, f"{text!r} is no link; write a-b for both directions, a->b for one or for names with a -")
         elif len(ends) == 2 and ends[0] == ends[1] and (ends[0] in ("leader", *self.nodes) or not self.knows_nodes):
             self._wrong(path, f"a link joins two nodes, and {text!r} names one; for all links of it write {ends[0]}")
 
