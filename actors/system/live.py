@@ -142,7 +142,8 @@ class Live(System):
         deadline = monotonic() + timeout_s
         closing.go_on(None)
         before = closing.current
-        while not closing.done.wait(timeout_s / 4) and monotonic() < deadline:
+        # Most of the time that is left for whoever is slow, as a disk may be with its last write; a little for the others.
+        while not closing.done.wait((deadline - monotonic()) * 0.75) and monotonic() < deadline:
             cell = closing.current
             if cell is before and cell is not None:
                 closing.stuck = True

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from raftyard.actors.system import Actor, AskTimeout, Live, Probe, Statistics
+from raftyard.actors.system import Actor, AskTimeout, Live, Probe, Statistics, live
 
 
 class Blocking(Actor):
@@ -100,6 +100,39 @@ def test_closing_names_an_actor_that_does_not_end_and_stops_the_others(
     assert stopped == ["old"]
     assert "actor does not stop, its handler has not ended name=stuck" in caplog.text
     gates[1].set()
+
+
+def test_closing_waits_for_a_slow_handler_for_most_of_its_time(
+    gates: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped: list[str] = []
+    clock = [0.0]
+
+    class Noting(OwnThread):
+        def on_stop(self) -> None:
+            stopped.append(self.context.name)
+
+    class Waiting(threading.Event):
+        """Takes no time, except that the handler ends after three seconds of the test's clock."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            assert timeout is not None
+            clock[0] += timeout
+            if clock[0] < 3.0:
+                return False
+            gates[1].set()
+            return super().wait(10)
+
+    system = Live()
+    for name in ("old", "disk"):
+        system.spawn(Noting, name, *gates)
+    system.send("disk", "block")
+    assert gates[0].wait(5)
+    monkeypatch.setattr(live, "Event", Waiting)
+    monkeypatch.setattr(live, "monotonic", lambda: clock[0])
+    system.close(timeout_s=5.0)
+    assert stopped == ["disk", "old"]
+    assert "does not stop" not in caplog.text
 
 
 class Counting(Actor):
