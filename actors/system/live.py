@@ -204,7 +204,7 @@ class Live(System):
         while (cell := queue.get()) is not None:
             try:
                 self._take_turn(cell)
-            except Exception:  # somebody who looks on; the actors' own errors do not come here
+            except BaseException:  # somebody who looks on; the actors' own errors do not come here
                 _logger.exception("a trace sink failed name=%s", cell.name)
             cell.gate.release()
             if cell.mailbox:

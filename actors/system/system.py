@@ -670,7 +670,7 @@ class System(ABC):
         """Call the actor's `on_failure` (Pykka's name), so that it can let go of files and sockets."""
         try:
             cell.actor.on_failure(type(error), error, error.__traceback__)
-        except Exception:
+        except BaseException:  # also SystemExit: the thread is everybody's
             _logger.exception("on_failure failed name=%s", cell.name)
 
     def _empty(self, cell: Cell, error: ActorError) -> None:
@@ -699,7 +699,7 @@ class System(ABC):
         cell.has_started = False
         try:
             self._embody(cell)
-        except Exception as error:
+        except BaseException as error:
             self._log_crash(cell, error, with_trace=True)
             self._decide_restart(cell)
             return

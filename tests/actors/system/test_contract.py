@@ -458,6 +458,29 @@ def test_an_exception_that_ends_programs_ends_one_actor_only(
     assert system.ask("a", Statistics())["incarnation"] == 3
 
 
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_such_an_exception_ends_no_more_in_on_failure_or_when_the_actor_is_made_anew(
+    system: System, kind: type[BaseException]
+) -> None:
+    made: list[int] = []
+
+    class Exiting(Scripted):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(1)
+            if len(made) == 2:
+                raise kind
+
+        def on_failure(self, *_: Any) -> None:
+            raise kind
+
+    system.spawn(Exiting, "a")
+    with pytest.raises(ActorCrashed):
+        system.ask("a", Say(fail))
+    statistics = system.ask("a", Statistics())
+    assert (statistics["incarnation"], statistics["crashes"], len(made)) == (2, 2, 3)
+
+
 def test_an_actor_can_be_crashed_and_killed_on_purpose(system: System) -> None:
     probe = Probe(system)
     system.spawn(Scripted, "a")
