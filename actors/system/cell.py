@@ -139,4 +139,4 @@ class Cell:
     @property
     def refuses(self) -> bool:
         """Whether nothing can be put into its mailbox; a paused actor's takes in, though nothing is taken out."""
-        return self.bound < 0 and self.held is None
+        return self.state is not State.RUNNING

@@ -367,7 +367,8 @@ class System(ABC):
 
     def _enqueue(self, cell: Cell, item: Item) -> None:
         """Queue an ordinary item, within the bound."""
-        bound = cell.bound if cell.held is None else cell.capacity - len(cell.held)
+        held = cell.held
+        bound = cell.bound if held is None else cell.capacity - len(held)
         if len(cell.mailbox) >= bound and not self._make_room(cell):
             with self._count_lock:
                 cell.dropped += 1
@@ -593,9 +594,9 @@ class System(ABC):
         cell.held, cell.bound = [], REFUSE
 
     def _let_go(self, cell: Cell) -> None:
+        cell.bound = cell.capacity  # before it holds no more: who sends at this moment must find one or the other
         held, cell.held = cell.held or [], None
         cell.mailbox.extendleft(reversed(held))
-        cell.bound = cell.capacity
         for _ in held:
             self._wake(cell)
 
@@ -659,9 +660,9 @@ class System(ABC):
     @staticmethod
     def _shut(cell: Cell, state: State) -> None:
         """From now on the cell takes only controls."""
+        cell.state = state
         cell.bound = REFUSE
         cell.intake = None
-        cell.state = state
         if cell.held is not None:  # it ends paused: what it kept ends with it
             cell.mailbox.extendleft(reversed(cell.held))
             cell.held = None

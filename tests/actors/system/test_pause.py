@@ -45,6 +45,30 @@ def test_what_comes_to_a_paused_actor_waits_and_is_handled_in_its_order(system: 
     assert said(notes) == [1, 2, 3, 4] and asked.result() == 2
 
 
+def test_what_comes_in_the_very_moment_of_resuming_is_neither_lost_nor_refused():
+    notes: list[Any] = []
+    asked: list[Any] = []
+    with Virtual(seed=1) as system:
+
+        class Held(list[Any]):
+            """Puts what another thread could do on the live clock into the midst of resuming."""
+
+            def __reversed__(self) -> Iterator[Any]:
+                system.send("a", 2)
+                asked.append(system.ask_later("a", 3))
+                return super().__reversed__()
+
+        system.spawn(Scripted, "a", notes)
+        system.run(0.001)
+        system.pause("a")
+        system._cells["a"].held = Held()
+        system.send("a", 1)
+        system.resume("a")
+        system.run(0.001)
+        assert said(notes) == ["start", 1, 2, 3] and asked[0].result() == 3
+        assert system.dead_letters == {}
+
+
 def test_a_timer_of_a_paused_actor_waits_too_and_can_still_be_cancelled():
     notes: list[Any] = []
     timers: list[Any] = []
