@@ -140,3 +140,10 @@ class Cell:
     def refuses(self) -> bool:
         """Whether nothing can be put into its mailbox; a paused actor's takes in, though nothing is taken out."""
         return self.state is not State.RUNNING
+
+    @property
+    def waiting(self) -> int:
+        """How much waits in its mailbox, and while it is paused besides."""
+        in_mailbox = len(self.mailbox)  # first: what goes from there to what is held is rather counted twice than not
+        held = self.held
+        return in_mailbox if held is None else in_mailbox + len(held)

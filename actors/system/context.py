@@ -228,7 +228,7 @@ class Context(ABC):
     @property
     def depth(self) -> int:
         """Messages that wait."""
-        return len(self.cell.mailbox)
+        return self.cell.waiting
 
     def put_envelope(self, envelope: Envelope[Any]) -> None:
         """Queue a Pykka envelope."""

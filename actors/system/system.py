@@ -239,7 +239,7 @@ class System(ABC):
             cells = tuple(self._cells.values())
         return {
             "actors": len(cells),
-            "waiting": sum(len(cell.mailbox) for cell in cells),
+            "waiting": sum(cell.waiting for cell in cells),
             "handled": sum(cell.handled for cell in cells),
             "dropped": sum(cell.dropped for cell in cells),
             "crashes": sum(cell.crashes for cell in cells),
@@ -379,7 +379,13 @@ class System(ABC):
 
     def _make_room(self, cell: Cell) -> bool:
         """Drop the oldest ordinary message, if that is this actor's way. Controls, timers and asks stay."""
-        if cell.cls.overflow != "drop_old" or cell.bound < 1:
+        if cell.refuses:
+            return False
+        drops_old = cell.cls.overflow == "drop_old"
+        # Looked at anew: it may have been paused or resumed just now. Of what it keeps, its own turn drops the oldest.
+        if (len(cell.mailbox) if drops_old else cell.waiting) < cell.capacity:
+            return True
+        if not drops_old or cell.capacity < 1:
             return False
         kept: list[Item] = []
         try:
@@ -414,7 +420,7 @@ class System(ABC):
             raise NoSuchActor(name)
         if cell.refuses and (cell.state is not State.RESTARTING or cell.restart.delay_s > 0):
             raise self._no_answer(cell)
-        if len(cell.mailbox) >= cell.capacity:  # not `bound`: one that is just restarting answers in a moment
+        if cell.waiting >= cell.capacity:  # not `bound`: one that is just restarting answers in a moment
             with self._count_lock:
                 cell.dropped += 1
             raise MailboxFull(name, cell.capacity)
@@ -479,7 +485,7 @@ class System(ABC):
         """Handle one item of any kind, in the cell's turn. Never raises (but see Virtual's raise_crashes)."""
         message, _, cause, via = item
         if cell.held is not None and (not isinstance(via, Control) or via in _HELD):
-            cell.held.append(item)
+            self._keep(cell, cell.held, item)
             return
         cell.context.cause = cause
         if via is None:
@@ -552,7 +558,7 @@ class System(ABC):
         return {
             "class": cell.cls.__name__,
             "incarnation": cell.incarnation,
-            "waiting": len(cell.mailbox),
+            "waiting": cell.waiting,
             "handled": cell.handled,
             "dropped": cell.dropped,
             "crashes": cell.crashes,
@@ -592,6 +598,15 @@ class System(ABC):
     def _hold(cell: Cell) -> None:
         """It refuses, so that every message comes the complete way, where it is seen that the actor is only paused."""
         cell.held, cell.bound = [], REFUSE
+
+    def _keep(self, cell: Cell, held: list[Item], item: Item) -> None:
+        """What comes to a paused actor waits; where the old is dropped, no more of it than the mailbox holds."""
+        held.append(item)
+        if item[3] is None and len(held) > cell.capacity and cell.cls.overflow == "drop_old":
+            oldest = held.pop(next(i for i, kept in enumerate(held) if kept[3] is None))
+            with self._count_lock:
+                cell.dropped += 1
+            self._dead_letter("mailbox-full", cell.name, oldest[0])
 
     def _let_go(self, cell: Cell) -> None:
         cell.bound = cell.capacity  # before it holds no more: who sends at this moment must find one or the other

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 from test_contract import Say, Scripted, gone
 
-from raftyard.actors.system import ActorCrashed, Live, NoSuchActor, Restart, Statistics, System, Virtual
+from raftyard.actors.system import (
+    ActorCrashed,
+    Live,
+    MailboxFull,
+    NoSuchActor,
+    Restart,
+    Statistics,
+    System,
+    Virtual,
+)
 
 
 @pytest.fixture(params=[Virtual, Live], ids=["virtual", "live"])
@@ -115,22 +124,50 @@ def test_a_paused_actor_can_be_stopped(system: System, notes: list[Any]):
         system.pause("a")
 
 
-def test_no_more_waits_than_the_mailbox_holds():
-    class Small(Scripted):
-        mailbox_capacity = 3
+class Small(Scripted):
+    mailbox_capacity = 3
 
+
+class SmallNewest(Small):
+    overflow = "drop_old"
+
+
+@pytest.mark.parametrize("step_s", [0.0, 0.001], ids=["at once", "one by one"])
+@pytest.mark.parametrize(
+    ("cls", "kept"), [(Small, [0, 1, 2]), (SmallNewest, [7, 8, 9])], ids=["new", "old"]
+)
+def test_no_more_waits_than_the_mailbox_holds(cls: type[Small], kept: list[int], step_s: float):
     notes: list[Any] = []
     with Virtual(seed=1) as system:
-        system.spawn(Small, "a", notes)
+        system.spawn(cls, "a", notes)
         system.ask("a", "running")
         system.pause("a")
         for number in range(10):
             system.send("a", number)
-            system.run(0.001)
+            if step_s:
+                system.run(step_s)
+        assert system.statistics()["waiting"] == 3
         system.resume("a")
         system.run(0.001)
-        assert said(notes) == ["start", "running", 0, 1, 2]
+        assert said(notes) == ["start", "running", *kept]
         assert system.dead_letters == {"mailbox-full": 7}
+        assert system.statistics()["dropped"] == 7
+
+
+@pytest.mark.parametrize("cls", [Small, SmallNewest], ids=["new", "old"])
+def test_no_more_asks_wait_than_the_mailbox_holds(cls: type[Small]):
+    with Virtual(seed=1) as system:
+        system.spawn(cls, "a")
+        system.pause("a")
+        asked = []
+        for number in range(3):
+            asked.append(system.ask_later("a", number))
+            system.run(0.001)
+        with pytest.raises(MailboxFull):
+            system.ask_later("a", 3)
+        system.resume("a")
+        system.run(0.001)
+        assert [promise.result() for promise in asked] == [0, 1, 2]
 
 
 def test_an_actor_can_be_looked_at_without_a_message(system: System, notes: list[Any]):
