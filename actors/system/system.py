@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from threading import Lock, RLock
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import pykka
 from pykka._envelope import Envelope
@@ -576,6 +576,8 @@ class System(ABC):
             case Control.CRASH:
                 if cell.state is State.RUNNING:
                     self._crashed(cell, item[0], on_purpose=isinstance(item[0], ActorError))
+                elif cell.state is State.RESTARTING and cell.restart.limit == 0:  # killed meanwhile
+                    self._give_up(cell, "gave-up")
             case Control.WIND_DOWN:
                 if cell.state in _WINDING_DOWN:
                     self._wind_down(cell)
@@ -739,9 +741,13 @@ class System(ABC):
             self._shut(cell, State.STOPPING)
             self._empty(cell, NoSuchActor(cell.name))
             self._wind_down(cell)
-        elif cell.state is State.RESTARTING:  # between two incarnations: there is no actor to tell
-            cell.state, cell.end = State.ENDING, "stopped"
-            self._wind_down(cell)
+        elif cell.state is State.RESTARTING:
+            self._give_up(cell, "stopped")
+
+    def _give_up(self, cell: Cell, end: Literal["stopped", "gave-up"]) -> None:
+        """Between two incarnations: there is no actor to tell."""
+        cell.state, cell.end = State.ENDING, end
+        self._wind_down(cell)
 
     def _wind_down(self, cell: Cell) -> None:
         """End the children, the newest first and one after the other; then go on as the cell's state says."""

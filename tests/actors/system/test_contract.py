@@ -494,6 +494,18 @@ def test_an_actor_can_be_crashed_and_killed_on_purpose(system: System) -> None:
         system.crash("a")
 
 
+def test_an_actor_that_waits_for_its_restart_can_be_killed_and_stays_dead(system: System) -> None:
+    probe = Probe(system)
+    system.spawn(Scripted, "a", restart=Restart(delay_s=1000.0))
+    probe.watch("a")
+    settle(system, "probe")
+    system.crash("a")
+    assert probe.expect(Terminated).reason == "crashed"
+    system.kill("a")
+    assert probe.expect(Terminated) == Terminated(name="a", incarnation=1, reason="gave-up")
+    assert system.names() == ("probe",)
+
+
 # -- stopping and watching
 
 
