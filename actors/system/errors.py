@@ -28,8 +28,8 @@ class NameTaken(ActorError):
 class NoSuchActor(ActorError):
     """Nobody answers to this name (never started, stopped, or given up after crashes)."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"there is no actor named {name!r}; it was never started, or it has ended")
+    def __init__(self, name: str, why: str = "it was never started, or it has ended") -> None:
+        super().__init__(f"there is no actor named {name!r}; {why}")
         self.name = name
 
 

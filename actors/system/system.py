@@ -274,7 +274,7 @@ class System(ABC):
         self._prepare(cell)
         self._embody(cell)  # without the lock: what the class does when it is made is its own affair
         with self._lock:
-            self._check_place(name, parent_name)
+            cell.parent = parent = self._check_place(name, parent_name)
             cell.mailbox.append((None, None, None, Control.START))  # before anybody can find the cell
             self._cells[name] = cell
             self._last_incarnations.pop(name, None)
@@ -295,6 +295,9 @@ class System(ABC):
         parent = self._cells.get(parent_name)
         if parent is None:
             raise NoSuchActor(parent_name)
+        # While it has others it will look for children to end again: their wires may come and go until then.
+        if parent.state in (State.STOPPING, State.ENDING) and not parent.children:
+            raise NoSuchActor(parent_name, "it is about to end, and nothing is started under it")
         return parent
 
     def _embody(self, cell: Cell) -> None:

@@ -527,6 +527,40 @@ def test_stopping_stops_the_children_first_in_reverse_order_of_start(system: Sys
         system.stop("parent")
 
 
+def test_nothing_is_started_under_an_actor_that_stops(system: System) -> None:
+    caught: list[BaseException] = []
+
+    class Parent(Scripted):
+        def on_stop(self) -> None:
+            try:
+                self.context.spawn(Scripted, "child")
+            except NoSuchActor as error:
+                caught.append(error)
+
+    system.spawn(Parent, "parent")
+    system.stop("parent")
+    gone(system, "parent")
+    assert [str(error) for error in caught] == [
+        "there is no actor named 'parent'; it is about to end, and nothing is started under it"
+    ]
+    assert system.names() == ("watch of parent",)
+
+
+def test_what_a_child_starts_under_its_stopping_parent_ends_with_it(system: System) -> None:
+    notes: list[Any] = []
+
+    class Child(Scripted):
+        def on_stop(self) -> None:
+            super().on_stop()
+            self.context.spawn(Scripted, "late", notes, parent="parent")
+
+    system.spawn(Scripted, "parent", notes)
+    system.spawn(Child, "child", notes, parent="parent")
+    system.stop("parent")
+    gone(system, "parent")
+    assert [name for name, what in notes if what == "stop"] == ["child", "late", "parent"]
+
+
 def test_messages_sent_before_a_stop_are_handled_and_later_ones_are_dead_letters(system: System) -> None:
     notes: list[Any] = []
     system.spawn(Scripted, "a", notes)
