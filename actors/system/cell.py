@@ -144,6 +144,7 @@ class Cell:
     @property
     def waiting(self) -> int:
         """How much waits in its mailbox, and while it is paused besides."""
-        in_mailbox = len(self.mailbox)  # first: what goes from there to what is held is rather counted twice than not
+        # The mailbox first: what goes from there to what is held is rather counted twice than not.
+        in_mailbox = len(self.mailbox)
         held = self.held
         return in_mailbox if held is None else in_mailbox + len(held)

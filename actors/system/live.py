@@ -142,7 +142,7 @@ class Live(System):
         deadline = monotonic() + timeout_s
         closing.go_on(None)
         before = closing.current
-        # Most of the time that is left for whoever is slow, as a disk may be with its last write; a little for the others.
+        # Most of the time that is left for whoever is slow, as a disk may be with its last write; a little for the rest.
         while not closing.done.wait((deadline - monotonic()) * 0.75) and monotonic() < deadline:
             cell = closing.current
             if cell is before and cell is not None:
@@ -193,8 +193,11 @@ class Live(System):
             self._thread(cell.runq, f"raftyard-{cell.name}")
 
     def _ended(self, cell: Cell) -> None:
-        if cell.runq is not self._queue and cell.runq is not None:
-            cell.runq.put(None)
+        own_queue = cell.runq
+        if own_queue is not self._queue and own_queue is not None:
+            # The gate is shut: what comes still, an ask that has found the cell, say, is answered by the others' threads.
+            cell.runq = self._queue
+            own_queue.put(None)
         if self._closing is not None:
             self._closing.go_on(cell)
 

@@ -614,7 +614,8 @@ class System(ABC):
             self._dead_letter("mailbox-full", cell.name, oldest[0])
 
     def _let_go(self, cell: Cell) -> None:
-        cell.bound = cell.capacity  # before it holds no more: who sends at this moment must find one or the other
+        # The bound before it holds no more: who sends at this moment must find one or the other.
+        cell.bound = cell.capacity
         held, cell.held = cell.held or [], None
         cell.mailbox.extendleft(reversed(held))
         for _ in held:

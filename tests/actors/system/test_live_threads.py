@@ -10,7 +10,17 @@ from typing import Any
 
 import pytest
 
-from raftyard.actors.system import Actor, AskTimeout, Live, Probe, Statistics, live
+from raftyard.actors.system import (
+    Actor,
+    AskTimeout,
+    Live,
+    NoSuchActor,
+    Probe,
+    Promise,
+    Statistics,
+    Terminated,
+    live,
+)
 
 
 class Blocking(Actor):
@@ -67,6 +77,24 @@ def test_an_actor_that_blocks_has_a_thread_of_its_own_over_restarts(gates: Any) 
             if thread.name == "raftyard-disk":
                 thread.join(5)
                 assert not thread.is_alive()
+
+
+def test_an_ask_that_finds_an_actor_with_its_own_thread_just_before_its_end_is_refused(gates: Any) -> None:
+    with Live() as system:
+        system.spawn(OwnThread, "disk", *gates)
+        cell = system._cells["disk"]
+        probe = Probe(system)
+        probe.watch("disk")
+        system.ask("probe", Statistics())
+        system.stop("disk")
+        probe.expect(Terminated)
+        asked, settled = Promise(), threading.Event()
+        asked.on_settled(lambda _: settled.set())
+        # What an ask from another thread does, when it comes too late.
+        cell.mailbox.append((1, None, None, asked))
+        system._wake(cell)
+        assert settled.wait(5)
+        assert isinstance(asked.error, NoSuchActor)
 
 
 def test_many_actors_share_few_threads() -> None:

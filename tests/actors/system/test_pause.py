@@ -133,9 +133,7 @@ class SmallNewest(Small):
 
 
 @pytest.mark.parametrize("step_s", [0.0, 0.001], ids=["at once", "one by one"])
-@pytest.mark.parametrize(
-    ("cls", "kept"), [(Small, [0, 1, 2]), (SmallNewest, [7, 8, 9])], ids=["new", "old"]
-)
+@pytest.mark.parametrize(("cls", "kept"), [(Small, [0, 1, 2]), (SmallNewest, [7, 8, 9])], ids=["new", "old"])
 def test_no_more_waits_than_the_mailbox_holds(cls: type[Small], kept: list[int], step_s: float):
     notes: list[Any] = []
     with Virtual(seed=1) as system:
