@@ -86,6 +86,7 @@ class Cell:
         "slow",
         "state",
         "watchers",
+        "watching",
     )
 
     actor: Actor
@@ -116,6 +117,7 @@ class Cell:
         self.parent = parent
         self.children: dict[str, Cell] | None = None  # in order of start
         self.watchers: dict[str, None] | None = None  # names, in the order in which they began to watch
+        self.watching: dict[str, None] | None = None  # names, those whose watcher it is
         self.open_asks: dict[Promise, None] | None = None  # answered by promises that are not settled yet
         self.mailbox: deque[Item] = deque()
         self.capacity = cls.mailbox_capacity

@@ -142,7 +142,7 @@ class Live(System):
         deadline = monotonic() + timeout_s
         closing.go_on(None)
         before = closing.current
-        # Most of the time that is left for whoever is slow, as a disk may be with its last write; a little for the rest.
+        # Most of what is left for whoever is slow, as a disk may be with its last write; a little for the rest.
         while not closing.done.wait((deadline - monotonic()) * 0.75) and monotonic() < deadline:
             cell = closing.current
             if cell is before and cell is not None:
@@ -195,7 +195,7 @@ class Live(System):
     def _ended(self, cell: Cell) -> None:
         own_queue = cell.runq
         if own_queue is not self._queue and own_queue is not None:
-            # The gate is shut: what comes still, an ask that has found the cell, say, is answered by the others' threads.
+            # The gate is shut: what comes still, say an ask that has found the cell, is answered by the shared threads.
             cell.runq = self._queue
             own_queue.put(None)
         if self._closing is not None:

@@ -795,6 +795,7 @@ class System(ABC):
             parent = cell.parent
             if parent is not None and parent.children is not None:
                 parent.children.pop(cell.name, None)
+            self._forget_watches(cell)
         self._empty(cell, NoSuchActor(cell.name))
         self._tell_watchers(cell, cell.end)
         self._ended(cell)
@@ -812,11 +813,25 @@ class System(ABC):
             if cell is not None:
                 cell.watchers = cell.watchers or {}
                 cell.watchers[watcher] = None
+                if (mine := self._cells.get(watcher)) is not None:
+                    mine.watching = mine.watching or {}
+                    mine.watching[name] = None
                 return
         self._notify(
             watcher,
             Terminated(name=name, incarnation=self._last_incarnations.get(name, 0), reason="never-existed"),
         )
+
+    def _forget_watches(self, cell: Cell) -> None:
+        """Watches go by name, and the next one of this name has not asked for them."""
+        for name in cell.watching or ():
+            watched = self._cells.get(name)
+            if watched is not None and watched.watchers:
+                watched.watchers.pop(cell.name, None)
+        for name in cell.watchers or ():
+            watcher = self._cells.get(name)
+            if watcher is not None and watcher.watching:
+                watcher.watching.pop(cell.name, None)
 
     def _tell_watchers(self, cell: Cell, reason: Any) -> None:
         with self._lock:

@@ -583,6 +583,30 @@ def test_watching_nobody_is_answered(system: System) -> None:
     assert probe.expect(Terminated) == Terminated(name="nobody", incarnation=0, reason="never-existed")
 
 
+def test_a_name_used_again_does_not_watch_what_its_last_one_watched(system: System) -> None:
+    notes: list[Any] = []
+    system.spawn(Scripted, "a")
+    system.spawn(Scripted, "watcher")
+    system.ask("watcher", Say(lambda a: a.context.watch("a")))
+    system.stop("watcher")
+    gone(system, "watcher")
+    system.spawn(Scripted, "watcher", notes)
+    system.stop("a")
+    gone(system, "a")
+    settle(system, "watcher")
+    assert notes == [("watcher", "start")]
+
+
+def test_neither_watchers_nor_the_watched_are_remembered_when_they_have_ended(system: System) -> None:
+    system.spawn(Scripted, "a")
+    system.spawn(Scripted, "b")
+    system.ask("a", Say(lambda a: a.context.watch("b")))
+    system.ask("b", Say(lambda b: b.context.watch("a")))
+    system.stop("b")
+    gone(system, "b")
+    assert not system._cells["a"].watchers and not system._cells["a"].watching
+
+
 def test_a_name_used_again_has_a_new_incarnation(system: System) -> None:
     system.spawn(Scripted, "a")
     system.stop("a")
