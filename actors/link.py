@@ -103,6 +103,10 @@ class Link(Actor):
     def _carry(self, message: Any) -> None:
         policy = self._policy
         epoch = self._epoch
+        if self._is_simple and epoch.sent == epoch.arrived:
+            self._plain = True
+            self.intake(message)
+            return
         if epoch.sent - epoch.arrived >= policy.window:
             self._lost_full += 1
             return
@@ -117,6 +121,8 @@ class Link(Actor):
 
     def _deliver(self, message: Any, epoch: _Epoch) -> None:
         delay_ns = self._delay_ns
+        if self._is_simple:
+            delay_ns = 1  # Behind what is on its way, also where that is late.
         if self._jitter_ns:
             delay_ns += int(self.context.random.random() * self._jitter_ns)
         now_ns = self.context.now_ns()
@@ -208,7 +214,9 @@ class Link(Actor):
         self._delay_ns = ns_from_s(policy.delay_s)
         self._jitter_ns = ns_from_s(policy.jitter_s)
         faults = policy.loss or policy.duplicate or policy.reorder
-        self._plain = not (self._delay_ns or self._jitter_ns or faults or self._carrier)
+        self._is_simple = not (self._delay_ns or self._jitter_ns or faults or self._carrier)
+        # From the first message on that finds nothing on its way: what was slower is not overtaken.
+        self._plain = self._is_simple and self._epoch.sent == self._epoch.arrived
 
     def _status(self, ref: int) -> LinkStatus:
         return LinkStatus(

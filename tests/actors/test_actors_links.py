@@ -123,12 +123,27 @@ def test_a_full_window_loses_what_does_not_fit_and_takes_more_once_there_is_room
 def test_a_new_policy_holds_from_now_on():
     wire = Wire(delay_s=1.0)
     wire.say("slow")
+    wire.system.run(1.0)
     wire.system.ask("wire", SetLinkPolicy(policy=LinkPolicy()))
     wire.say("fast")
-    wire.system.run(0.1)
-    assert wire.arrived == ["fast"]
-    wire.system.run(1.0)
-    assert wire.arrived == ["fast", "slow"]
+    wire.system.run(0)
+    assert wire.arrived == ["slow", "fast"]
+
+
+@pytest.mark.parametrize("policy", [LinkPolicy(), LinkPolicy(delay_s=0.001)], ids=["no delay", "less delay"])
+def test_what_comes_after_a_new_policy_does_not_overtake_what_is_on_its_way(policy: LinkPolicy):
+    wire = Wire(delay_s=1.0)
+    wire.say("slow")
+    wire.system.run(0.5)
+    wire.system.ask("wire", SetLinkPolicy(policy=policy))
+    wire.say("second", "third")
+    wire.system.run(0.4)
+    assert wire.arrived == [] and wire.status().in_flight == 3
+    wire.system.run(0.2)
+    assert wire.arrived == ["slow", "second", "third"]
+    wire.say("fast")
+    wire.system.run(policy.delay_s)
+    assert wire.arrived[3:] == ["fast"]
 
 
 def test_cutting_one_direction_leaves_the_other(yard: Yard):
