@@ -7,7 +7,7 @@ import logging
 from heapq import heapify, heappop, heappush
 from queue import SimpleQueue
 from random import SystemRandom
-from threading import Condition, Event, Lock, RLock, Thread, get_ident
+from threading import TIMEOUT_MAX, Condition, Event, Lock, RLock, Thread, get_ident
 from time import monotonic, monotonic_ns, time_ns
 from typing import Any
 
@@ -100,7 +100,7 @@ class Live(System):
         answered = Lock()
         answered.acquire()
         promise.on_settled(lambda _: answered.release())
-        if not answered.acquire(timeout=timeout_s):
+        if not answered.acquire(timeout=min(max(timeout_s, 0.0), TIMEOUT_MAX)):
             raise self._timeout(name, message, timeout_s)
         return promise.result()
 
@@ -208,7 +208,7 @@ class Live(System):
             try:
                 self._take_turn(cell)
             except BaseException:  # somebody who looks on; the actors' own errors do not come here
-                _logger.exception("a trace sink failed name=%s", cell.name)
+                _logger.exception("a turn failed name=%s", cell.name)
             cell.gate.release()
             if cell.mailbox:
                 self._wake(cell)

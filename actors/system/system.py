@@ -851,7 +851,8 @@ class System(ABC):
     def _trace_item(self, cell: Cell, item: Item) -> None:
         """Report an item that is about to be handled, and number it for the messages that it will cause."""
         message, origin, _, via = item
-        if self._trace is None or isinstance(via, Control) or (isinstance(via, Timer) and not via.is_due()):
+        sink = self._trace
+        if sink is None or isinstance(via, Control) or (isinstance(via, Timer) and not via.is_due()):
             return
         with self._count_lock:
             self._traced += 1
@@ -861,4 +862,7 @@ class System(ABC):
         traced = Traced(
             number=number, t_ns=self.now_ns, sender=sender, to=cell.name, message=message, caused_by=caused_by
         )
-        self._trace(traced)
+        try:
+            sink(traced)
+        except Exception:  # who looks on takes nothing away
+            _logger.exception("a trace sink failed name=%s", cell.name)

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from hashlib import sha256
 from heapq import heapify, heappop, heappush
+from math import inf
 from random import Random
 from typing import Any
 
@@ -265,7 +266,9 @@ class Virtual(System):
             raise pykka.Timeout(f"no answer in {timeout_s} s of virtual time")
 
     def _run_to_promise(self, promise: Promise, timeout_s: float | None) -> bool:
-        end = None if timeout_s is None else self.clock_ns + round(timeout_s * 1e9)
+        end = None
+        if timeout_s is not None and timeout_s < inf:
+            end = self.clock_ns + round(max(timeout_s, 0.0) * 1e9)
         while not promise.kept:
             if not self._step(end):
                 if end is not None and self.heap:

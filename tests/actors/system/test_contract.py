@@ -123,6 +123,24 @@ def test_an_ask_without_an_answer_ends_in_time(system: System) -> None:
         system.ask("a", Say(lambda a: a.context.promise()), timeout_s=0.02)
 
 
+@pytest.mark.parametrize("timeout_s", [-1.0, -0.5, 0.0])
+def test_an_ask_with_no_time_left_does_not_wait(system: System, timeout_s: float) -> None:
+    probe = Probe(system)
+    system.spawn(Scripted, "a")
+    probe.do(lambda context: context.after(0.001, "time goes on"))
+    probe.expect(str)
+    before_ns = system.now_ns
+    probe.do(lambda context: context.after(1000.0, "something is left to happen"))
+    with pytest.raises(AskTimeout):
+        system.ask("a", Say(lambda a: a.context.promise()), timeout_s=timeout_s)
+    assert system.now_ns >= before_ns
+
+
+def test_an_ask_may_have_all_the_time_there_is(system: System) -> None:
+    system.spawn(Scripted, "a")
+    assert system.ask("a", 7, timeout_s=float("inf")) == 7
+
+
 def test_a_promise_answers_the_ask_later(system: System) -> None:
     system.spawn(Scripted, "a")
 
@@ -847,6 +865,18 @@ def test_a_trace_says_who_sent_what_to_whom_and_which_message_caused_it(system: 
     cause = next(t for t in seen if t.number == hello.caused_by)
     assert (hello.sender, hello.to, cause.to, cause.sender) == ("a", "b", "a", None)
     assert not [t for t in seen if t.message == 1]
+
+
+def test_a_trace_sink_that_fails_takes_no_message_away(
+    system: System, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail_to_write(_: Traced) -> None:
+        raise OSError("no space left")
+
+    system.spawn(Scripted, "a")
+    system.trace(fail_to_write)
+    assert system.ask("a", 1) == 1
+    assert "a trace sink failed name=a" in caplog.text
 
 
 def test_a_trace_follows_a_message_through_an_intake(system: System) -> None:
