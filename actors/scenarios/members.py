@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ..disk import Decay, LosePower, SetDiskFaults
+from ..errors import UnknownNode
 from ..messages import (
     AddNodeRequest,
     RemoveNodeRequest,
@@ -21,13 +22,15 @@ from ..messages import (
     node_actor,
 )
 from ..storage.simulated import DiskFaults, SimulatedStorage
-from ..system import ActorError, NoSuchActor
+from ..system import ActorError, NoSuchActor, Promise
 from .quantities import ns_of, share_of
-from .stage import Fault, Stage, StepFailed
+from .stage import AGAIN_NS, ANSWER_S, Fault, Stage, StepFailed
 
 __all__ = ["MemberVerbs"]
 
 Target = str | list[str]
+_Return = tuple[int, Promise]
+"""When it was asked (ns) that a node be in service again, and the answer."""
 # In this order: a disk that goes first is a failed storage, after which its node is started again.
 _ACTORS: tuple[Callable[[str, str], str], ...] = (node_actor, agent_actor, disk_actor)
 
@@ -43,6 +46,7 @@ class MemberVerbs(Stage):
         self._disks: dict[str, dict[str, dict[int, dict[str, Any]]]] = {}
         self._clocks: dict[str, dict[str, dict[int, float | None]]] = {}
         self._drains: dict[str, dict[str, dict[int, None]]] = {}
+        self._returns: dict[str, dict[str, _Return]] = {}
         # Of a cluster that ran before, and of nodes only that this scenario drains: what they were for, as a body.
         self._was_for: dict[str, dict[str, Any]] = {}
 
@@ -66,6 +70,11 @@ class MemberVerbs(Stage):
     @property
     def _drained_by(self) -> dict[str, dict[int, None]]:
         return self._drains.setdefault(self.cluster, {})
+
+    @property
+    def _returning(self) -> dict[str, _Return]:
+        """Nodes that nothing drains any more, until it is agreed on that they are in service again."""
+        return self._returns.setdefault(self.cluster, {})
 
     # -- crashing
 
@@ -186,7 +195,7 @@ class MemberVerbs(Stage):
             for node in nodes:
                 self._note_availability(node)
             for node in nodes:
-                self._drained_by.setdefault(node, {})[number] = None
+                self._hold_drained(node, number)
                 self.ask(UpdateNodeRequest(node=node, body=body), f"drain {node}")
 
         fault = self.fault("drain", nodes, lambda: self._end_drain(nodes, number), for_, begin)
@@ -205,7 +214,7 @@ class MemberVerbs(Stage):
         def begin() -> None:
             names = self.names()
             for node in nodes:
-                self._drained_by.setdefault(node, {})[number] = None
+                self._hold_drained(node, number)
                 if node in names:
                     request = UpdateNodeRequest(node=node, body={"availability": "drain"})
                     self.system.send(cluster_actor(self.cluster), request)
@@ -233,23 +242,56 @@ class MemberVerbs(Stage):
             body["drain"] = {"max_parallel": drain["max_parallel"], "deadline_s": drain["deadline_in_s"]}
         return body
 
+    def _hold_drained(self, node: str, number: int) -> None:
+        self._drained_by.setdefault(node, {})[number] = None
+        self._returning.pop(node, None)
+
     def _end_drain(self, nodes: list[str], number: int) -> None:
         """Nodes that no other fault drains are for what they were for before."""
-        names = self.names()
+        freed = [node for node in nodes if number in self._drained_by.get(node, {})]
+        for node in freed:
+            del self._drained_by[node][number]
+        self._return([node for node in freed if not self._drained_by[node]])
+        if self.door is not None:
+            # Somebody else's cluster is mended when it says so; where nobody can decide now, it is asked again later.
+            self.pass_until(self.now_ns + ns_of(ANSWER_S), self.look_after)
+
+    def _return(self, nodes: list[str]) -> None:
+        """Put these nodes into service again, as soon as somebody can decide that."""
+        names = nodes if self.is_live else self.names()
         for node in nodes:
-            holders = self._drained_by.get(node, {})
-            if number not in holders:
-                continue
-            if len(holders) == 1 and node in names:
-                request = UpdateNodeRequest(node=node, body=self._was_for.get(node, {"availability": "active"}))
-                if self.door is not None:
-                    # Somebody else's cluster is mended when it says so, not when it was asked to be.
-                    self.ask(request, f"put {node} into service")
-                else:
-                    self.system.send(cluster_actor(self.cluster), request)
-            del holders[number]
-            if not holders:
-                self._was_for.pop(node, None)
+            self._drained_by.pop(node, None)
+            if node in names and self.cluster in self.watch.clusters:
+                self._returning[node] = self._ask_for_return(node)
+
+    def _ask_for_return(self, node: str) -> _Return:
+        request = UpdateNodeRequest(node=node, body=self._was_for.get(node, {"availability": "active"}))
+        try:
+            promise = self.system.ask_later(cluster_actor(self.cluster), request)
+        except ActorError as error:
+            promise = Promise()
+            promise.fail(error)
+        return self.now_ns, promise
+
+    def look_after(self) -> bool:
+        """See Stage.look_after: a return on which nobody could decide is asked for again."""
+        for cluster in [cluster for cluster, returning in self._returns.items() if returning]:
+            with self.acting_in(cluster):
+                for node, (asked_ns, promise) in tuple(self._returning.items()):
+                    self._see_return(node, asked_ns, promise)
+        return not any(self._returns.values())
+
+    def _see_return(self, node: str, asked_ns: int, promise: Promise) -> None:
+        is_back = promise.kept and (promise.error is None or isinstance(promise.error, UnknownNode))
+        if is_back or self.cluster not in self.watch.clusters:
+            del self._returning[node]
+            self._was_for.pop(node, None)
+        elif self.now_ns - asked_ns >= (AGAIN_NS if promise.kept else ns_of(ANSWER_S)):
+            self._returning[node] = self._ask_for_return(node)
+
+    def not_mended(self) -> list[str]:
+        """See Stage.not_mended; and nodes that nobody could put into service again."""
+        return super().not_mended() + [f"drain {node}" for node in self._returning]
 
     def out_of_service(self) -> dict[str, str]:
         """Nodes of a cluster that ran before which take nothing new, and not because of this scenario: what they are
@@ -258,7 +300,8 @@ class MemberVerbs(Stage):
             known = {node: str(self._availability(node)["availability"]) for node in self.names()}
         except StepFailed:
             return {}
-        return {node: word for node, word in known.items() if word != "active" and not self._drained_by.get(node)}
+        ours = [*self._returning, *(node for node, holders in self._drained_by.items() if holders)]
+        return {node: word for node, word in known.items() if word != "active" and node not in ours}
 
     def label(self, labels: dict[str, dict[str, str | None]]) -> None:
         """Set labels of nodes, by node or group of nodes; those that are None go, and the rest stay. Raises StepFailed
@@ -387,7 +430,7 @@ class MemberVerbs(Stage):
     # -- at the end
 
     def mend(self) -> None:
-        """Start what is down, resume what is paused, make every disk good and every clock go right."""
+        """Start what is down, resume what is paused, end every drain, make every disk good and every clock go right."""
         for node in [node for node, layers in self._clock_layers.items() if layers]:
             self._clock_layers.pop(node)
             self._set_clock(node)
@@ -400,3 +443,8 @@ class MemberVerbs(Stage):
         for node in [node for node, layers in self._disk_layers.items() if layers]:
             self._disk_layers.pop(node)
             self._set_disk(node)
+        self._return([node for node, holders in self._drained_by.items() if holders])
+
+    def why_drained(self) -> str | None:
+        """Which nodes are not in service again after their last drain; None where all are."""
+        return f"{list(self._returning)} are not in service again after a drain" if self._returning else None

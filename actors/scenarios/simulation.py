@@ -37,8 +37,8 @@ class Simulation(
     """
 
     def calm(self) -> None:
-        """End every fault in every cluster: heal links, start and resume nodes, make disks good. In a cluster that ran
-        before, what somebody else had cut or made slow stays so."""
+        """End every fault in every cluster: heal links, start and resume nodes, end drains, make disks good. In a
+        cluster that ran before, what somebody else had cut or made slow stays so."""
         for cluster in self.clusters():
             with self.acting_in(cluster):
                 self.mend()
@@ -71,9 +71,11 @@ class Simulation(
 
     def why_unsettled(self) -> str | None:
         """Why the clusters are not as they should be; None when they are."""
+        self.look_after()
         for cluster in self.clusters():
             with self.acting_in(cluster):
                 why = why_unsettled_from_outside(self.view) if self.is_live else why_unsettled(self.inside)
+                why = why or self.why_drained()
             if why is not None:
                 return why if cluster == CLUSTER else f"{cluster}: {why}"
         return None

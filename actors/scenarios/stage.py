@@ -187,6 +187,7 @@ class Stage:
                     fault.undo()
                 except StepFailed:
                     continue  # it does not answer any more; the next fault may be mended all the same
+        self.pass_until(self.now_ns + ns_of(ANSWER_S), self.look_after)
         self.watch.broken = broken
 
     def not_mended(self) -> list[str]:
@@ -227,6 +228,7 @@ class Stage:
         while True:
             self.watch.passed(self.now_ns)
             self.check()
+            self.look_after()
             due_ns = self._agenda[0][0] if self._agenda else until_ns
             if due_ns <= self.now_ns and self._agenda:
                 heappop(self._agenda)[2]()
@@ -241,6 +243,10 @@ class Stage:
                 self.watch.passed(self.now_ns)
                 self.check()
                 return True
+
+    def look_after(self) -> bool:
+        """Called between slices of time: ask again for what was asked for in vain; whether all of it is so by now."""
+        return True
 
     def wait(self, time: str | float) -> None:
         """Let time pass."""

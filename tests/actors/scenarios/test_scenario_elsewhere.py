@@ -82,6 +82,13 @@ def test_a_node_is_for_what_it_was_for_after_the_last_of_two_drains(sim: Simulat
     assert availability(sim, "node_2") == before
 
 
+def test_settling_ends_drains_of_this_scenario_and_no_others(sim: Simulation):
+    told(sim, UpdateNodeRequest(node="node_3", body={"availability": "drain"}))
+    sim.drain(["node_2", "node_3"])
+    sim.settle()
+    assert availability(sim, "node_2") == "active" and availability(sim, "node_3") == "drain"
+
+
 def test_a_gentle_drain_of_somebody_else_is_as_gentle_afterwards(sim: Simulation):
     body = {"availability": "drain", "drain": {"max_parallel": 2, "deadline_s": 900.0}}
     told(sim, UpdateNodeRequest(node="node_2", body=body))

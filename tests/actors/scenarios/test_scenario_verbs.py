@@ -747,3 +747,51 @@ def test_of_two_drains_of_a_node_the_last_one_ends_it():
             sim.expect("node('node_1').load == 0")
         sim.scale({"web": 30}, within="20s")
         sim.expect("node('node_1').load > 0")
+
+
+def drained(sim: Simulation) -> list[str]:
+    state = sim.inside.state()
+    assert state is not None
+    return [node.name for node in state.nodes() if node.availability != "active"]
+
+
+@pytest.mark.parametrize("verb", ["drain", "begin_drain"])
+def test_a_drain_that_ends_while_nobody_leads_ends_when_somebody_does(verb: str):
+    with Simulation(nodes=3, seed=1) as sim:
+        sim.eventually("leader is not None")
+        getattr(sim, verb)("node_1", for_="2s")
+        sim.wait("1s")
+        assert drained(sim) == ["node_1"]
+        sim.partition([["node_0"], ["node_1"], ["node_2"]], for_="15s")
+        sim.wait("20s")
+        assert drained(sim) == []
+
+
+def test_a_newer_drain_holds_where_an_older_one_could_not_be_ended():
+    with Simulation(nodes=3, seed=1) as sim:
+        sim.eventually("leader is not None")
+        sim.drain("node_1", for_="2s")
+        sim.partition([["node_0"], ["node_1"], ["node_2"]], for_="15s")
+        sim.wait("14s")
+        newer = sim.begin_drain("node_1")
+        sim.wait("10s")
+        assert drained(sim) == ["node_1"]
+        newer.undo()
+        sim.wait("1s")
+        assert drained(sim) == []
+
+
+def test_settling_ends_drains_too():
+    with Simulation(nodes=3, seed=1) as sim:
+        sim.eventually("leader is not None")
+        held = sim.drain("node_1")
+        sim.drain("node_2", for_="60s")
+        sim.isolate("leader")
+        sim.settle()
+        assert drained(sim) == []
+        held.undo()
+        sim.drain("node_1", for_="1s")
+        sim.partition([["node_0"], ["node_1"], ["node_2"]])
+        sim.wait("10s")
+        sim.settle()
+        assert drained(sim) == []
