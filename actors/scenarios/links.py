@@ -243,6 +243,13 @@ class LinkVerbs(Stage):
         if matrix:
             self.ask(SetConnections(matrix=matrix), "links")
 
+    def forget(self, node: str) -> None:
+        """See Stage.forget."""
+        super().forget(node)
+        for held in (self._cut_by, self._layers, self._was_cut, self._was_like):
+            for pair in [pair for pair in held if node in pair]:
+                held.pop(pair)
+
     # -- which links
 
     def pairs_of(self, links: Links) -> list[Pair]:

@@ -99,12 +99,12 @@ class MemberVerbs(Stage):
         """Start nodes that crashed; one that runs crashes first."""
         for node in self.nodes_of(target):
             self._down_by.pop(node, None)
-            self._paused_by.pop(node, None)
             self._kill(node)
             self._start(node)
 
     def _kill(self, node: str) -> None:
         self.emit("node-crashed", name=node)
+        self._paused_by.pop(node, None)  # what starts again is not paused
         for actor in _ACTORS:
             try:
                 self.system.kill(actor(self.cluster, node))
@@ -163,7 +163,15 @@ class MemberVerbs(Stage):
         """Nodes leave for good, one after the other."""
         for node in self.nodes_of(target):
             self.ask(RemoveNodeRequest(address=node), f"remove {node}", within)
-            self._down_by.pop(node, None)
+            self.forget(node)
+
+    def forget(self, node: str) -> None:
+        """See Stage.forget; a clock goes on being wrong for whoever has the name of the node."""
+        super().forget(node)
+        for holders in (self._down_by, self._paused_by, self._disk_layers, self._drained_by):
+            holders.pop(node, None)
+        self._returning.pop(node, None)
+        self._was_for.pop(node, None)
 
     def wipe(self, target: Target, *, within: str | float = "10s") -> None:
         """Replace nodes by empty ones of the same name, as when a machine is lost with its disk. A voter that only lost

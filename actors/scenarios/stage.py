@@ -284,6 +284,9 @@ class Stage:
             self.later(ns_of(for_), made.undo)
         return made
 
+    def forget(self, node: str) -> None:
+        """A node has left, and what faults had done to it and its links: a new one of its name has none of it."""
+
     def new_number(self) -> int:
         self._count += 1
         return self._count

@@ -795,3 +795,42 @@ def test_settling_ends_drains_too():
         sim.wait("10s")
         sim.settle()
         assert drained(sim) == []
+
+
+def test_a_pause_that_a_crash_ended_makes_no_later_one_longer(sim: Simulation):
+    sim.pause("node_0", for_="20s")
+    sim.crash("node_0", for_="500ms")
+    sim.wait("2s")
+    sim.pause("node_0", for_="1s")
+    sim.wait("1s")
+    assert [event.t_ns for event in sim.events if event.kind == "node-resumed"] == [sim.now_ns]
+
+
+def test_faults_of_a_node_that_was_wiped_make_no_later_ones_longer(disks: Simulation):
+    disks.isolate("node_4", for_="60s")
+    disks.loss("10%", links="node_4", for_="60s")
+    disks.pause("node_4", for_="60s")
+    disks.disk("node_4", slow="20ms", for_="60s")
+    disks.begin_drain("node_4", for_="60s")
+    disks.wipe("node_4")
+    disks.eventually(roles={"node_4": "follower"})
+    disks.cut("node_4-node_0", for_="1s")
+    disks.loss("20%", links="node_4-node_0", for_="1s")
+    disks.pause("node_4", for_="500ms")
+    disks.drain("node_4", for_="1s")
+    disks.wait("2s")
+    assert cuts(disks) == [] and drained(disks) == []
+    assert policy(disks, "node_4", "node_0").loss == 0.0
+    assert [event.kind for event in disks.events if event.kind in ("node-paused", "node-resumed")][-1] == "node-resumed"
+    disks.settle()
+
+
+def test_a_disk_is_as_slow_as_the_faults_since_the_wipe_say(disks: Simulation):
+    disks.disk("node_4", slow="20ms", for_="60s")
+    disks.wipe("node_4")
+    disks.eventually(roles={"node_4": "follower"})
+    disks.disk("node_4", full=False, for_="1s")
+    front = disks.inside.front
+    assert front is not None
+    faults = front._home.storage("node_4").faults
+    assert faults.sync_ms < 20
