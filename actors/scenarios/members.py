@@ -368,9 +368,9 @@ class MemberVerbs(Stage):
                 self._disk_layers.setdefault(node, {})[number] = changed
                 self._set_disk(node)
             if flip_bit:
-                self._tell_disk(node, Decay())
+                self._flip_bit(node)
         for node in nodes if lose_power else ():
-            self.system.send(disk_actor(self.cluster, node), LosePower())
+            self._lose_power(node)
 
         def undo() -> None:
             for node in nodes:
@@ -383,12 +383,33 @@ class MemberVerbs(Stage):
         faults = self.orchestrator_settings.disks or DiskFaults()
         for changed in self._disk_layers.get(node, {}).values():
             faults = msgspec.structs.replace(faults, **changed)
-        if self.system.is_alive(disk_actor(self.cluster, node)):
+        if self.system.is_alive(disk_actor(self.cluster, node)) and not self._is_paused(node):
             self._tell_disk(node, SetDiskFaults(faults=faults))
-        elif (front := self.inside.front) is not None and node in front._nodes:
-            storage = front._home.storage(node)  # a node that is down finds its disk so when it starts
-            if isinstance(storage, SimulatedStorage):
-                storage.faults = faults
+        elif (storage := self._storage(node)) is not None:
+            # A node that is down finds its disk so when it starts, a paused one when it goes on.
+            storage.faults = faults
+
+    def _storage(self, node: str) -> SimulatedStorage | None:
+        front = self.inside.front
+        storage = None if front is None or node not in front._nodes else front._home.storage(node)
+        return storage if isinstance(storage, SimulatedStorage) else None
+
+    def _is_paused(self, node: str) -> bool:
+        """Then its disk hears nothing either."""
+        return bool(self._paused_by.get(node)) and self.system.is_alive(disk_actor(self.cluster, node))
+
+    def _lose_power(self, node: str) -> None:
+        if self._is_paused(node):
+            self._kill(node)
+            self._start(node)
+        else:
+            self.system.send(disk_actor(self.cluster, node), LosePower())
+
+    def _flip_bit(self, node: str) -> None:
+        if not self._is_paused(node):
+            self._tell_disk(node, Decay())
+        elif (storage := self._storage(node)) is not None:
+            storage.decay(self.random)
 
     def _tell_disk(self, node: str, message: Any) -> None:
         """In force when this returns; the disk of a node that is down has none to tell."""

@@ -226,6 +226,31 @@ def test_a_flipped_bit_is_found_at_the_next_start(disks: Simulation):
     disks.settle()
 
 
+def test_the_disk_of_a_paused_node_is_broken_and_made_good_at_once(disks: Simulation):
+    for replicas in range(1, 9):
+        disks.submit({"container": {"name": "web", "replicas": replicas}}, within="5s")
+    node = next(name for name in disks.names() if name != disks.leader())
+    before = disks.now
+    disks.pause(node)
+    with disks.disk("all", slow="5ms"):
+        pass
+    disks.disk(node, flip_bit=True)
+    assert disks.now - before < 0.1
+    disks.restart(node)
+    disks.wait("2s")
+    assert [event.node for event in disks.events if event.kind == "storage-failed"] == [node]
+
+
+def test_a_paused_node_that_loses_its_power_starts_again(disks: Simulation):
+    node = next(name for name in disks.names() if name != disks.leader())
+    disks.pause(node, for_="10s")
+    disks.disk("all", lose_power=True)
+    disks.wait("3s")
+    disks.expect(f"node({node!r}).role != 'down' and node({node!r}).leader == leader")
+    disks.settle()
+    assert not [event for event in disks.events if event.kind == "node-resumed"]
+
+
 def test_disk_faults_need_disks(sim: Simulation):
     with pytest.raises(StepFailed, match="start the cluster with simulated disks"):
         sim.disk("all", full=True)
