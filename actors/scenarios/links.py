@@ -180,7 +180,7 @@ class LinkVerbs(Stage):
                 self._was_like.pop(pair, None)
 
     def _set_policies(self, pairs: list[Pair]) -> None:
-        names = self.names()
+        names = self._names_of_links()
         for pair in pairs:
             # What a nested cluster's links ride on is slow enough by itself.
             policy: LinkPolicy = self.orchestrator_settings.link if self.cluster == CLUSTER else LinkPolicy()
@@ -235,7 +235,7 @@ class LinkVerbs(Stage):
         return [f"{a}->{b}" for a, b in cut if not self._cut_by.get((a, b)) or self._was_cut.get((a, b))]
 
     def _set_links(self, pairs: list[Pair], up: int) -> None:
-        names = self.names()
+        names = self._names_of_links()
         matrix: dict[str, dict[str, int]] = {}
         for source, target in pairs:
             if source in names and target in names:
@@ -249,6 +249,10 @@ class LinkVerbs(Stage):
         for held in (self._cut_by, self._layers, self._was_cut, self._was_like):
             for pair in [pair for pair in held if node in pair]:
                 held.pop(pair)
+
+    def _names_of_links(self) -> list[str]:
+        """Between which nodes there are links to be set: none where a nested cluster went while a fault lasted."""
+        return self.names() if self.cluster in self.watch.clusters else []
 
     # -- which links
 

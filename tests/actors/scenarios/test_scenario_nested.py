@@ -48,6 +48,21 @@ def test_a_fault_is_undone_where_it_was_made_whatever_is_acted_on_meanwhile(sim:
         sim.eventually("node('node_0.1').role in ('leader', 'follower')")
 
 
+def test_a_fault_whose_cluster_goes_meanwhile_ends_all_the_same(sim: Simulation):
+    with sim.acting_in(INNER):
+        sim.cut("node_0.1", for_="20s")
+        sim.loss("10%", for_="20s")
+        sim.begin_drain("node_1.2", for_="20s")
+        sim.pause("node_2.3", for_="20s")
+        sim.clock("node_2.3", rate=1.1, for_="20s")
+        sim.crash("node_1.2", for_="20s")
+    sim.delete("inner", within="15s")
+    sim.wait("20s")
+    ended = [event.data["verb"] for event in sim.events if event.kind == "fault-ended"]
+    assert ended == ["cut", "loss", "drain", "pause", "clock", "crash"]
+    sim.settle()
+
+
 def test_settling_mends_and_awaits_nested_clusters_too(sim: Simulation):
     with sim.acting_in(INNER):
         sim.cut("node_0.1")
