@@ -133,6 +133,7 @@ class Stage:
             self.history_of,
             is_live=self.is_live,
             is_outside=door is not None,
+            forget=lambda cluster: self._histories.pop(cluster, None),
         )
         self.orchestrator_settings = _settings(shape, nodes, capacity, self.watch)
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []

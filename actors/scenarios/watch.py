@@ -45,6 +45,7 @@ class Watch:
         *,
         is_live: bool,
         is_outside: bool = False,
+        forget: Callable[[str], object] = lambda _: None,
     ) -> None:
         self.broken: Broken | None = None
         self.is_dirty = True
@@ -61,6 +62,8 @@ class Watch:
         self._has_ended = False
         self.checkers: list[Checker] = []
         self._history_of = history_of
+        self._forget = forget
+        """Told of a nested cluster that is gone: one of its name has a history of its own."""
         self._names = list(names)
         self._insides = {inside.cluster: inside}
         for name in self._names:
@@ -99,6 +102,7 @@ class Watch:
     def _follow_clusters(self, event: Event) -> None:
         """A nested cluster is watched from its start to its end, by checkers of its own."""
         cluster = event.cluster
+        gone: list[Checker] = []
         if cluster is None or not cluster.startswith(f"{self._inside.cluster}."):
             return
         if event.kind == "cluster-started":
@@ -110,11 +114,15 @@ class Watch:
             ]
         elif event.kind == "cluster-stopped":
             self._insides.pop(cluster, None)
+            gone = [c for c in self.checkers if c.inside.cluster == cluster]
             self.checkers = [c for c in self.checkers if c.inside.cluster != cluster]
+            self._forget(cluster)
             self._changed = {key: None for key in self._changed if key[0] != cluster}
         else:
             return
         self._wire()
+        for checker in gone:
+            checker.gone()
 
     @property
     def clusters(self) -> list[str]:

@@ -58,6 +58,10 @@ class Checker:
     def ended(self) -> None:
         """The scenario is over."""
 
+    def gone(self) -> None:
+        """The nested cluster is gone before the scenario is over: what it has done by then is judged."""
+        self.ended()
+
     def broken(self, reason: str) -> PromiseBroken:
         """To be raised."""
         return PromiseBroken(self.name, reason)

@@ -26,6 +26,9 @@ class Converges(Checker):
         why = why_unsettled(self.inside)
         self.demand(why is None, f"not in order a minute after everything was healed: {why}")
 
+    def gone(self) -> None:
+        """Nothing is to become of it."""
+
 
 def why_unsettled_from_outside(view: View) -> str | None:
     """As `why_unsettled`, as far as the front door's answers tell."""

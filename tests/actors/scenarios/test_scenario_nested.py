@@ -103,6 +103,32 @@ def test_a_service_call_that_a_nested_cluster_only_claims_to_have_executed_is_no
     sim.watch.broken = None  # it has been told
 
 
+def test_a_nested_cluster_that_goes_early_is_judged_by_what_it_did(sim: Simulation):
+    with sim.acting_in(INNER):
+        sim.history.executed["never-made"] = None
+    sim.delete("inner", within="15s")
+    with pytest.raises(ScenarioFailed, match="never-made was reported as executed"):
+        sim.wait("3s")
+    sim.watch.broken = None  # it has been told
+
+
+def test_a_nested_cluster_that_is_made_again_is_judged_by_a_history_of_its_own():
+    inner = {"container": {"name": "inner", "replicas": 3, "cluster": {}}}
+    with Simulation(nodes=3, seed=1, always=("calls-executed-once", "linearizable", "converges")) as sim:
+        sim.eventually("leader is not None")
+        for _ in range(2):
+            sim.submit(inner, within="5s")
+            with sim.acting_in(INNER):
+                sim.eventually("leader is not None", within="30s")
+                assert sim.read("web", within="5s") is None
+                sim.write({"web": 1}, within="10s")
+                assert sim.read("web", within="5s") == 1
+            sim.delete("inner", within="30s")
+            sim.wait("5s")
+        sim.submit(inner, within="5s")
+        sim.settle()
+
+
 def test_a_file_names_the_cluster_with_in_and_its_nodes_need_not_be_known():
     text = "scenario: x\nversion: 1\nsteps:\n  - cut: node_0.1-node_1.2\n"
     with pytest.raises(WrongScenario, match=r"no node 'node_0\.1'"):
