@@ -136,16 +136,16 @@ class Watch:
         self.is_dirty = True
         if self.broken is not None or self._has_ended:
             return
-        with self._lock:
-            try:
+        try:
+            with self._lock:
                 if not self._is_live:
                     self.look()
                 for stepped in self._stepped.get(core.cluster, self._stepped_anywhere):
                     stepped(core, event, ready)
-            except AssertionError as error:
-                self.note(error)
-            if ready.apply is not None or ready.install is not None:
-                self._changed[core.cluster, core.member] = None
+                if ready.apply is not None or ready.install is not None:
+                    self._changed[core.cluster, core.member] = None
+        except AssertionError as error:
+            self.note(error)
 
     def look(self) -> None:
         """Look at the states that changed, and at the conditions. Raises PromiseBroken."""
@@ -179,26 +179,26 @@ class Watch:
                 self._check_conditions()
             except AssertionError as error:
                 self.note(error)
-        with self._lock:
-            try:
+        try:
+            with self._lock:
                 if not self._is_live:
                     for passed in self._passed:
                         passed(t_ns)
                 self.look()
-            except AssertionError as error:
-                self.note(error)
+        except AssertionError as error:
+            self.note(error)
 
     def _heard(self, event: Event) -> None:
         self.is_dirty = True
         if self.broken is not None or self._has_ended:
             return
-        with self._lock:
-            try:
+        try:
+            with self._lock:
                 self._follow_clusters(event)
                 for happened in self._happened:
                     happened(event)
-            except AssertionError as error:
-                self.note(error)
+        except AssertionError as error:
+            self.note(error)
 
     def end(self) -> None:
         """The last look; from now on nothing is watched: what stops in order breaks no promise."""
@@ -230,19 +230,20 @@ class Watch:
             self.note(PromiseBroken(name, why))
 
     def note(self, error: AssertionError) -> None:
-        """A promise is broken; the first one counts."""
-        if self.broken is not None:
-            return
+        """A promise is broken; the first one counts. Not to be called with the lock: who emits an event holds the log's
+        lock and waits for this one, so what is emitted with this one may wait for ever."""
         promise, reason = (
             (error.promise, error.reason)
             if isinstance(error, PromiseBroken)
             else (type(error).__name__, str(error))
         )
-        events = self._inside.system.events
-        self.broken = Broken(
-            promise=promise,
-            reason=reason,
-            t_ns=self._inside.system.now_ns,
-            events=len(self._recorder.events),
-        )
-        events.emit("promise-broken", cluster=self._inside.cluster, promise=promise, reason=reason)
+        with self._lock:
+            if self.broken is not None:
+                return
+            self.broken = Broken(
+                promise=promise,
+                reason=reason,
+                t_ns=self._inside.system.now_ns,
+                events=len(self._recorder.events),
+            )
+        self._inside.system.events.emit("promise-broken", cluster=self._inside.cluster, promise=promise, reason=reason)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import inspect
 import textwrap
+import threading
 from collections.abc import Callable
+from queue import Queue
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,7 +24,7 @@ from raftyard.actors.node import Node
 from raftyard.actors.raft import elections, replication
 from raftyard.actors.raft.core import Membership
 from raftyard.actors.raft.events import Apply, BecameLeader, Ready
-from raftyard.actors.scenarios import CHECKERS, told
+from raftyard.actors.scenarios import CHECKERS, ScenarioFailed, Simulation, told
 from raftyard.actors.scenarios.checkers import calls
 from raftyard.actors.scenarios.checkers.base import PromiseBroken
 from raftyard.actors.scenarios.checkers.calls import CallsExecutedOnce, Retold
@@ -33,6 +35,7 @@ from raftyard.actors.state.replicas import Replicas
 from raftyard.actors.state.task_states import TaskState
 from raftyard.actors.state.tasks import TaskTable
 from raftyard.actors.storage.simulated import SimulatedStorage
+from raftyard.actors.system import Event
 
 Patch = pytest.MonkeyPatch
 Case = tuple[str, Callable[[Patch], None], str, str, str]
@@ -324,3 +327,32 @@ def test_calls_that_are_executed_while_the_log_is_retold_raise_no_alarm(monkeypa
     monkeypatch.setattr(calls, "Retold", Retold)
     with pytest.raises(PromiseBroken, match="call late was reported as executed, and is not in the agreed log"):
         checker.ended()
+
+
+def test_a_broken_promise_is_told_without_the_lock_that_every_event_needs():
+    """Who emits another event meanwhile holds the log's lock and waits for that of the watch."""
+    with Simulation(nodes=1, seed=1, clock="live") as sim:
+        free: Queue[bool] = Queue()
+
+        def is_free() -> None:
+            has_it = sim.watch._lock.acquire(timeout=1.0)
+            if has_it:
+                sim.watch._lock.release()
+            free.put(has_it)
+
+        def heard(event: Event) -> None:
+            if event.kind == "promise-broken":
+                other = threading.Thread(target=is_free)
+                other.start()
+                other.join()
+
+        def broken(*_: object) -> None:
+            raise PromiseBroken("raft", "as told")
+
+        sim.system.events.subscribe(heard)
+        sim.watch._stepped = {"0": [broken]}
+        with pytest.raises(ScenarioFailed, match="raft: as told"):
+            sim.wait("5s")
+        assert free.get(timeout=10.0)
+        sim.watch.broken = None  # it has been told
+        sim.watch._stepped = {}
