@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from raftyard.actors.scenarios import Simulation, WrongScenario, play, read_scenario, told
+from raftyard.actors.scenarios.conditions import Wanted
 from raftyard.actors.scenarios.format import ClusterShape
 from raftyard.actors.scenarios.quantities import epoch_ns_of
 from raftyard.actors.system.virtual import EPOCH_NS
@@ -52,3 +53,12 @@ def test_a_demand_is_changed_and_what_replicas_use_is_a_condition(clock: str):
         sim.eventually("service('web').usage['requests'] == 10 and happened('service-scaled') == 1")
         sim.update({"web": {"simulate": {"demand": {"requests": 15}}}})
         sim.eventually(replicas={"web": 2})
+
+
+@pytest.mark.parametrize("wanted", ["now > 2", lambda view: view.now > 2])
+def test_time_is_seen_to_pass_while_nothing_happens(wanted: Wanted):
+    with Simulation(nodes=3, seed=1) as sim:
+        sim.wait("1s")
+        sim.crash("all")
+        sim.eventually(wanted, within="60s")
+        assert 2 < sim.now <= 2.2
