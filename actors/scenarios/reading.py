@@ -392,7 +392,8 @@ class _Reader:
         for name in ends:
             self._target(name, path)
         if len(ends) > 2:
-            self._wrong(path, f"{text!r} is no link; write a-b for both directions, a->b for one; where names have dashes write a->b")
+            right = "write a-b for both directions, a->b for one; where names have dashes write a->b"
+            self._wrong(path, f"{text!r} is no link; {right}")
         elif len(ends) == 2 and ends[0] == ends[1] and (ends[0] in ("leader", *self.nodes) or not self.knows_nodes):
             self._wrong(path, f"a link joins two nodes, and {text!r} names one; for all links of it write {ends[0]}")
 
