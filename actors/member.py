@@ -346,6 +346,14 @@ class Member(Actor):
                 case MembershipChanged():
                     self.on_membership_changed()
 
+    def to_self(self, message: Message) -> None:
+        """What goes on with the next message: one that is lost would be waited for as long as this member lives, so it
+        passes the bound. It does so long before the mailbox is full, as others put into it meanwhile."""
+        if self.context.depth < self.mailbox_capacity // 2:
+            self.context.send(self.context.name, message)
+        else:
+            self.context.after_ns(0, message)
+
     # -- deadlines -------------------------------------------------------------------------------------------
 
     def _arm(self, deadline_ns: int) -> None:
@@ -424,7 +432,7 @@ class Member(Actor):
         self._queued.append(message)
         if len(self._queued) == 1:
             if self.context.depth:
-                self.context.send(self.context.name, _Flush())
+                self.to_self(_Flush())
             else:
                 self._flush()
 
@@ -537,7 +545,7 @@ class Member(Actor):
             self._take_snapshot()
         if committed and self._taking is None:
             self._applying = True
-            self.context.send(self.context.name, _ApplyMore())
+            self.to_self(_ApplyMore())
 
     def _apply_entry(self, index: int, term: int, payload: bytes) -> None:
         self.applied = index
@@ -606,7 +614,7 @@ class Member(Actor):
             if not self._applying:
                 self._apply_slice()
         else:
-            self.context.send(self.context.name, _SnapshotMore())
+            self.to_self(_SnapshotMore())
 
     def _keep_snapshot(self, data: bytes) -> None:
         taken = self.raft.snapshot_at(self.applied)
@@ -700,7 +708,7 @@ class Member(Actor):
         is_left = any(read.index <= self.applied for read in self._ready_reads)
         if is_left and not self._answering:
             self._answering = True
-            self.context.send(self.context.name, _AnswerMore())
+            self.to_self(_AnswerMore())
 
     def _answer_more(self, _: _AnswerMore) -> None:
         self._answering = False

@@ -213,7 +213,7 @@ class Node(Member):
         """Ask the control loop for one more round; asking twice is asking once."""
         if not self._reconcile_sent:
             self._reconcile_sent = True
-            self.context.send(self.context.name, _Reconcile())
+            self.to_self(_Reconcile())
 
     def _reconcile(self, _: _Reconcile) -> None:
         self._reconcile_sent = False
@@ -489,13 +489,13 @@ class Node(Member):
                 answer = NodeAnswer(ref=request.ref, node=self.node, error=error)
                 self.context.send(request.reply_to, answer)
             elif self._planning.begin(request, self.state, self.address_of):
-                self.context.send(self.context.name, _SearchMore())
+                self.to_self(_SearchMore())
 
         self.read(read)
 
     def _search_more(self, _: _SearchMore) -> None:
         if self._planning.go_on():
-            self.context.send(self.context.name, _SearchMore())
+            self.to_self(_SearchMore())
 
     def _transfer(self, request: TransferRequest) -> None:
         ref = self.new_ref()

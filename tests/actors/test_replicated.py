@@ -25,14 +25,17 @@ from raftyard.actors import (
     Replicated,
     SessionExpired,
     System,
+    Terminated,
     TimedOut,
     Virtual,
     cluster_actor,
 )
 from raftyard.actors.disk import LosePower
+from raftyard.actors.member import APPLY_SLICE
 from raftyard.actors.messages import LinkPolicy, Outcome, disk_actor, node_actor
+from raftyard.actors.raft import sessions
 from raftyard.actors.raft.core import Restored
-from raftyard.actors.raft.events import Append, InstallSnapshot, Persist, PreVoteRequest, Snapshot
+from raftyard.actors.raft.events import Append, InstallSnapshot, Persist, PreVoteRequest, Propose, Snapshot
 from raftyard.actors.raft.membership import Membership
 from raftyard.actors.raft.sessions import Sessions
 from raftyard.actors.storage.base import StorageBroken
@@ -370,11 +373,13 @@ class Noting(MemoryStorage):
         super().save_snapshot(snapshot, keep_from)
 
 
-def start_member(system: Virtual, storage: MemoryStorage, happened: list[str]) -> None:
+def start_member(
+    system: Virtual, storage: MemoryStorage, happened: list[str], machine: Bytes | None = None
+) -> None:
     """A bare member, whose steps and events are noted."""
     Probe(system, "cluster/x")
     system.spawn(
-        Member, "cluster/x/node/a", "x", "a", storage, Bytes(), RaftConfig(), LinkPolicy(),
+        Member, "cluster/x/node/a", "x", "a", storage, machine or Bytes(), RaftConfig(), LinkPolicy(),
         lambda core, event, ready: happened.append(type(event).__name__),
     )  # fmt: skip
 
@@ -455,3 +460,32 @@ def test_what_cannot_be_saved_is_neither_said_nor_applied(voters: tuple[str, ...
     assert "Append" in happened and "save" not in happened
     # Asking for votes before there is an election promises nothing.
     assert said <= {PreVoteRequest} and (storage.hard_state.term, storage.last_index) == (0, 0)
+
+
+class Busy(Bytes):
+    """A machine that takes so long that its member's mailbox is full meanwhile."""
+
+    def __init__(self, system: Virtual) -> None:
+        self.system = system
+
+    def apply(self, index: int, command: bytes) -> None:
+        for _ in range(Member.mailbox_capacity + 1):
+            self.system.send("cluster/x/node/a", Terminated(name="nobody", incarnation=1, reason="crashed"))
+
+
+def test_a_member_whose_mailbox_is_full_goes_on_applying_and_answering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says to itself was dropped, and it waited for it for good."""
+    monkeypatch.setattr(Member, "mailbox_capacity", 20)
+    with Virtual(seed=9, raise_crashes=True) as system:
+        start_member(system, Noting(("a",), []), [], Busy(system))
+        system.run(for_s=0.81)
+        member, answers = actor_of(system, "cluster/x/node/a"), list[str | None]()
+        commands = tuple(sessions.encode("", number, b"x", 0) for number in range(1, 3 * APPLY_SLICE))
+        probe = Probe(system, "client")
+        probe.do(lambda _: member.step(Propose(payloads=commands, ref=1, forward=False)))
+        probe.do(lambda _: [member.read(answers.append) for _ in range(10)])
+        system.run(for_s=0.1)
+        assert system.dead_letters["mailbox-full"]
+        assert member.applied == member.raft.commit_index > 2 * APPLY_SLICE
+        assert answers == [None] * 10
+
