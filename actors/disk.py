@@ -19,6 +19,7 @@ from .raft.core import Restored
 from .raft.events import Persist, Snapshot, SnapshotChunk, SnapshotChunkRequest, StorageDone
 from .storage.base import Storage, StorageBroken, StorageDamaged
 from .storage.simulated import DiskFaults, SimulatedStorage
+from .surely import tell_surely
 from .system import Actor, Timer
 
 __all__ = [
@@ -287,7 +288,8 @@ class Disk(Actor):
             self._timer = None
 
     def _tell(self, message: Message) -> None:
-        self.context.send(self._owner, message)
+        """An answer that is lost is not given again."""
+        tell_surely(self.context, self._owner, message)
 
     def statistics(self) -> dict[str, int | float | str]:
         return super().statistics() | {"syncs": self._syncs, "saves": self._saves, "entries": self._entries}

@@ -52,11 +52,13 @@ from .raft.events import (
     Snapshot,
     SnapshotChunkRequest,
     SnapshotInstalled,
+    SnapshotTaken,
     SteppedDown,
     is_application,
 )
 from .raft.sessions import Applied, Machine, Sessions
 from .storage.base import Storage, StorageBroken
+from .surely import tell_surely
 from .system import Actor, NameTaken, SystemClosed, Terminated, Timer
 from .units import NS_PER_MS
 
@@ -146,7 +148,7 @@ class Member(Actor):
         self._next_ref = 1
         self._committed: deque[Apply] = deque()
         self._applying = False
-        self._saving: deque[Event] = deque()
+        self._saving: deque[SnapshotTaken | SnapshotInstalled] = deque()
         """What the core hears when the snapshots that are being written are durable."""
         self._taking: Generator[None, None, bytes] | None = None
         self._is_held = False
@@ -347,12 +349,8 @@ class Member(Actor):
                     self.on_membership_changed()
 
     def to_self(self, message: Message) -> None:
-        """What goes on with the next message: one that is lost would be waited for as long as this member lives, so it
-        passes the bound. It does so long before the mailbox is full, as others put into it meanwhile."""
-        if self.context.depth < self.mailbox_capacity // 2:
-            self.context.send(self.context.name, message)
-        else:
-            self.context.after_ns(0, message)
+        """What goes on with the next message: one that is lost would be waited for as long as this member lives."""
+        tell_surely(self.context, self.context.name, message)
 
     # -- deadlines -------------------------------------------------------------------------------------------
 
@@ -624,7 +622,7 @@ class Member(Actor):
         if self._save_snapshot(snapshot, taken.keep_from, taken):
             self.step(taken)
 
-    def _save_snapshot(self, snapshot: Snapshot, keep_from: int, then: Event) -> bool:
+    def _save_snapshot(self, snapshot: Snapshot, keep_from: int, then: SnapshotTaken | SnapshotInstalled) -> bool:
         """Give it to the storage; whether it is durable already. Where it is not, `then` is stepped when it is."""
         storage = self._storage
         if isinstance(storage, str):
@@ -636,8 +634,10 @@ class Member(Actor):
         return True
 
     def _snapshot_saved(self, message: SnapshotSaved) -> None:
-        if message.life == self.context.incarnation and self._saving:
-            self.step(self._saving.popleft())
+        """A Disk saves in order: with this one all before it are durable."""
+        saving = self._saving
+        while message.life == self.context.incarnation and saving and saving[0].index <= message.index:
+            self.step(saving.popleft())
 
     def _did_at_once(self, answer: SnapshotSaved | SnapshotRead) -> None:
         """What a storage did within the handler is told as a Disk tells it, when all is carried out that the core has

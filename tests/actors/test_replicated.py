@@ -30,7 +30,7 @@ from raftyard.actors import (
     Virtual,
     cluster_actor,
 )
-from raftyard.actors.disk import LosePower
+from raftyard.actors.disk import Disk, LosePower
 from raftyard.actors.member import APPLY_SLICE
 from raftyard.actors.messages import LinkPolicy, Outcome, disk_actor, node_actor
 from raftyard.actors.raft import sessions
@@ -374,12 +374,16 @@ class Noting(MemoryStorage):
 
 
 def start_member(
-    system: Virtual, storage: MemoryStorage, happened: list[str], machine: Bytes | None = None
+    system: Virtual,
+    storage: MemoryStorage | str,
+    happened: list[str],
+    machine: Bytes | None = None,
+    config: RaftConfig = RaftConfig(),  # noqa: B008 (frozen)
 ) -> None:
     """A bare member, whose steps and events are noted."""
     Probe(system, "cluster/x")
     system.spawn(
-        Member, "cluster/x/node/a", "x", "a", storage, machine or Bytes(), RaftConfig(), LinkPolicy(),
+        Member, "cluster/x/node/a", "x", "a", storage, machine or Bytes(), config, LinkPolicy(),
         lambda core, event, ready: happened.append(type(event).__name__),
     )  # fmt: skip
 
@@ -462,6 +466,11 @@ def test_what_cannot_be_saved_is_neither_said_nor_applied(voters: tuple[str, ...
     assert said <= {PreVoteRequest} and (storage.hard_state.term, storage.last_index) == (0, 0)
 
 
+def fill_mailbox(system: Virtual) -> None:
+    for _ in range(Member.mailbox_capacity + 1):
+        system.send("cluster/x/node/a", Terminated(name="nobody", incarnation=1, reason="crashed"))
+
+
 class Busy(Bytes):
     """A machine that takes so long that its member's mailbox is full meanwhile."""
 
@@ -469,8 +478,7 @@ class Busy(Bytes):
         self.system = system
 
     def apply(self, index: int, command: bytes) -> None:
-        for _ in range(Member.mailbox_capacity + 1):
-            self.system.send("cluster/x/node/a", Terminated(name="nobody", incarnation=1, reason="crashed"))
+        fill_mailbox(self.system)
 
 
 def test_a_member_whose_mailbox_is_full_goes_on_applying_and_answering(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -489,3 +497,36 @@ def test_a_member_whose_mailbox_is_full_goes_on_applying_and_answering(monkeypat
         assert member.applied == member.raft.commit_index > 2 * APPLY_SLICE
         assert answers == [None] * 10
 
+
+
+class Slow(Noting):
+    """A storage that takes so long to load and to save a snapshot that its member's mailbox is full meanwhile."""
+
+    system: Virtual
+
+    def load(self) -> Restored:
+        fill_mailbox(self.system)
+        return super().load()
+
+    def save_snapshot(self, snapshot: Snapshot, keep_from: int) -> None:
+        super().save_snapshot(snapshot, keep_from)
+        fill_mailbox(self.system)
+
+
+def test_a_member_whose_mailbox_is_full_hears_its_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without that answer it took no snapshot any more, and its log grew for good."""
+    monkeypatch.setattr(Member, "mailbox_capacity", 20)
+    happened: list[str] = []
+    storage = Slow(("a",), happened)
+    with Virtual(seed=9, raise_crashes=True) as system:
+        storage.system = system
+        start_member(system, "disk", happened, config=RaftConfig(snapshot_entries=10, keep_entries=2))
+        system.spawn(Disk, "disk", "cluster/x/node/a", storage)
+        system.run(for_s=0.81)
+        member, probe = actor_of(system, "cluster/x/node/a"), Probe(system, "client")
+        for ref in range(35):
+            probe.do(lambda _, ref=ref: member.step(Propose(payloads=(b"\x94x",), ref=ref, forward=False)))
+            system.run(for_s=0.01)
+        assert system.dead_letters["mailbox-full"]
+        assert (happened.count("save snapshot"), happened.count("SnapshotTaken")) == (3, 3)
+        assert member.raft.snapshot_index == 30
