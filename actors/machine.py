@@ -17,6 +17,7 @@ from .raft.config import RaftConfig
 from .raft.events import AddLearner, PromoteLearner, RemoveMember, TransferLeadership
 from .raft.membership import Membership
 from .storage.base import Storage
+from .surely import tell_surely
 from .units import NS_PER_MS
 
 __all__ = [
@@ -183,22 +184,22 @@ class MachineMember(Member):
         return self._users
 
     def on_running(self) -> None:
-        self.context.send(self._front, Running(member=self.node))
+        tell_surely(self.context, self._front, Running(member=self.node))
 
     def on_storage_failed(self, reason: str, is_damaged: bool) -> None:
         """Stop; the group starts this member anew, or says what is damaged."""
-        self.context.send(self._front, NodeFailed(node=self.node, reason=reason, is_damaged=is_damaged))
+        tell_surely(self.context, self._front, NodeFailed(node=self.node, reason=reason, is_damaged=is_damaged))
         self.context.stop()
 
     def on_became_leader(self, term: int) -> None:
         self.context.emit("leader-elected", cluster=self.cluster, node=self.node, term=term)
-        self.context.send(self._front, LeaderClaim(node=self.node, term=term))
+        tell_surely(self.context, self._front, LeaderClaim(node=self.node, term=term))
 
     def on_stepped_down(self, term: int, reason: str) -> None:
         self.context.emit(
             "leader-stepped-down", cluster=self.cluster, node=self.node, term=term, reason=reason
         )
-        self.context.send(self._front, LeaderResigned(node=self.node, term=term, reason=reason))
+        tell_surely(self.context, self._front, LeaderResigned(node=self.node, term=term, reason=reason))
 
     # -- who takes part --------------------------------------------------------------------------------------
 

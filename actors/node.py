@@ -60,6 +60,7 @@ from .state.machine import ClusterState
 from .state.records import Outcome
 from .state.untold import spelled_out
 from .storage.base import Storage
+from .surely import tell_surely
 
 __all__ = ["Node"]
 
@@ -175,7 +176,7 @@ class Node(Member):
         """Claim the lead at the front door, and start the control loop."""
         self.context.log.info("became leader term=%d node=%s cluster=%s", term, self.node, self.cluster)
         self.context.emit("leader-elected", cluster=self.cluster, node=self.node, term=term)
-        self.context.send(self.front_door, LeaderClaim(node=self.node, term=term))
+        tell_surely(self.context, self.front_door, LeaderClaim(node=self.node, term=term))
         self._told_index = self._looked_index = 0
         self.loop = ControlLoop(self, term)
         self.loop.start()
@@ -186,13 +187,13 @@ class Node(Member):
         self.context.emit(
             "leader-stepped-down", cluster=self.cluster, node=self.node, term=term, reason=reason
         )
-        self.context.send(self.front_door, LeaderResigned(node=self.node, term=term, reason=reason))
+        tell_surely(self.context, self.front_door, LeaderResigned(node=self.node, term=term, reason=reason))
         self.loop = None
         self._handing_over.clear()
 
     def on_storage_failed(self, reason: str, is_damaged: bool) -> None:
         """Stop; the front door starts this node anew, or says what is damaged."""
-        self.context.send(self.front_door, NodeFailed(node=self.node, reason=reason, is_damaged=is_damaged))
+        tell_surely(self.context, self.front_door, NodeFailed(node=self.node, reason=reason, is_damaged=is_damaged))
         self.context.stop()
 
     def on_membership_changed(self) -> None:

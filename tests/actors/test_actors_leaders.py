@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from yard import Yard
 
+from raftyard.actors.cluster import Cluster
 from raftyard.actors.errors import Conflict, NoLeader, TimedOut, UnknownNode
 from raftyard.actors.messages import (
     AddNodeRequest,
@@ -19,6 +20,7 @@ from raftyard.actors.messages import (
     node_actor,
 )
 from raftyard.actors.state.records import Assignments
+from raftyard.actors.system import Event, Terminated
 
 
 def test_a_leader_is_elected_within_a_second():
@@ -26,6 +28,24 @@ def test_a_leader_is_elected_within_a_second():
         with Yard(seed=seed) as yard:
             yard.leader()
             assert yard.now <= 1.0
+
+
+def test_a_leader_is_known_whose_claim_meets_a_full_mailbox(monkeypatch: pytest.MonkeyPatch):
+    """It claims to lead only once: without that nobody was served for as long as it led."""
+    monkeypatch.setattr(Cluster, "mailbox_capacity", 200)
+    with Yard() as yard:
+
+        def fill_mailbox(event: Event) -> None:
+            if event.kind == "leader-elected":
+                for _ in range(Cluster.mailbox_capacity):
+                    yard.system.send(cluster_actor("0"), Terminated(name="nobody", incarnation=1, reason="stopped"))
+
+        yard.settle()
+        old = yard.leader()
+        yard.system.events.subscribe(fill_mailbox)
+        yard.cut(*yard.around(old))
+        yard.run(5.0)
+        assert yard.leader() != old
 
 
 def test_two_leaders_are_both_shown_with_their_terms_and_the_higher_term_is_followed(yard: Yard):

@@ -31,6 +31,7 @@ from raftyard.actors import (
     cluster_actor,
 )
 from raftyard.actors.disk import Disk, LosePower
+from raftyard.actors.group import Group
 from raftyard.actors.member import APPLY_SLICE
 from raftyard.actors.messages import LinkPolicy, Outcome, disk_actor, node_actor
 from raftyard.actors.raft import sessions
@@ -41,6 +42,7 @@ from raftyard.actors.raft.sessions import Sessions
 from raftyard.actors.storage.base import StorageBroken
 from raftyard.actors.storage.memory import MemoryStorage
 from raftyard.actors.storage.simulated import DiskFaults
+from raftyard.actors.system import Event
 
 SMALL = RaftConfig(
     snapshot_entries=5, keep_entries=3, snapshot_chunk_bytes=20, max_snapshot_inflight_bytes=40
@@ -530,3 +532,19 @@ def test_a_member_whose_mailbox_is_full_hears_its_disk(monkeypatch: pytest.Monke
         assert system.dead_letters["mailbox-full"]
         assert (happened.count("save snapshot"), happened.count("SnapshotTaken")) == (3, 3)
         assert member.raft.snapshot_index == 30
+
+
+def test_a_leader_is_known_whose_claim_meets_a_full_mailbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It claims to lead only once: without that the group had no leader for as long as it led."""
+    monkeypatch.setattr(Group, "mailbox_capacity", 50)
+    with Virtual(seed=12) as system:
+
+        def fill_mailbox(event: Event) -> None:
+            if event.kind == "leader-elected":
+                for _ in range(Group.mailbox_capacity):
+                    system.send(cluster_actor("diary"), Terminated(name="nobody", incarnation=1, reason="stopped"))
+
+        system.events.subscribe(fill_mailbox)
+        with Replicated(system, "diary", Diary) as group:
+            system.run(for_s=2.0)
+            assert group.call("a") == 1
