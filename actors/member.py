@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator
+from itertools import islice
 from typing import Any
 
 from .disk import (
@@ -72,6 +73,8 @@ ANSWER_SLICE = 4
 SENDING_PATIENCE = 4
 """So many times what makes a snapshot due is waited for somebody who is being sent the one before."""
 WAITING_LIMIT = 20_000
+SESSIONS_LIMIT = 20_000
+"""Of so many sessions it is remembered what was taken. One that was forgotten goes on when it sends again."""
 EARLY_LIMIT = 1000
 """Messages that wait for a member that still reads its storage."""
 
@@ -473,11 +476,13 @@ class Member(Actor):
         """Whether all that its session sent before is answered or taken in this term. What is not comes again."""
         if self._taken_term != self.raft.term:
             self._taken_term, self._taken = self.raft.term, {}
-        last = max(message.acknowledged, self._taken.get(message.session, 0))
-        if message.sequence > last + 1:
-            return False
-        self._taken[message.session] = max(last, message.sequence)
-        return True
+        # Taken out and put in again, so that whoever sent nothing for the longest time comes first.
+        last = max(message.acknowledged, self._taken.pop(message.session, 0))
+        is_in_order = message.sequence <= last + 1
+        self._taken[message.session] = max(last, message.sequence) if is_in_order else last
+        if len(self._taken) > SESSIONS_LIMIT:
+            self._taken = dict(islice(self._taken.items(), SESSIONS_LIMIT // 2, None))
+        return is_in_order
 
     def new_ref(self) -> int:
         """A number that ties an answer of the core to its question."""

@@ -548,3 +548,16 @@ def test_a_leader_is_known_whose_claim_meets_a_full_mailbox(monkeypatch: pytest.
         with Replicated(system, "diary", Diary) as group:
             system.run(for_s=2.0)
             assert group.call("a") == 1
+
+
+def test_of_sessions_that_send_nothing_any_more_a_leader_remembers_a_bounded_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It remembered what it had taken of every session for as long as it led."""
+    monkeypatch.setattr("raftyard.actors.member.SESSIONS_LIMIT", 10)
+    with Virtual(seed=13) as system, Replicated(system, "diary", Diary, members=1) as group:
+        member = actor_of(system, node_actor("diary", settle(system, group)))
+        for number in range(50):
+            assert group.session(f"request {number}").call("of its own") == 2 * number + 1
+            assert group.call("of the group's") == 2 * number + 2
+            assert len(member._taken) <= 10
