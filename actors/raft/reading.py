@@ -110,6 +110,8 @@ def number_round(raft: "Raft") -> None:
     """With leases every round of heartbeats has a number, and is remembered until a quorum has answered it."""
     raft.round += 1
     raft.lease.rounds.append((raft.round, raft.now_ns))
+    if raft.membership.is_quorum((raft.member,)):
+        raft.lease.answered(raft.round)  # By nobody else: no answer need come that says so.
 
 
 def confirm(raft: "Raft") -> None:

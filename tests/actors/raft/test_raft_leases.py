@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from raft_member import Alone
 from raft_simulation import Simulation
 
 from raftyard.actors.raft.config import RaftConfig
@@ -202,3 +203,12 @@ def test_a_voter_that_learned_a_newer_term_by_the_way_keeps_the_older_leaders_le
     assert (raft.voted_for == "c") is bool(votes)
     raft.step(heard_ns + 400_000_000, request)
     assert raft.voted_for == "c", "its patience ends, and it votes"
+
+
+def test_a_voter_that_is_alone_remembers_no_rounds_that_nobody_answers() -> None:
+    member = Alone(voters=("a",), lease_reads=True)
+    member.lead()
+    for _ in range(100):
+        member.time_out()
+    assert member.core.is_leader and not member.core.lease.rounds
+    assert member.core.lease.until_ns > member.now_ns
