@@ -472,6 +472,10 @@ class Raft:
         waiting, self.out = self.out, []
         if persist is not None and persist.hard_state is not None:
             return tuple(waiting)
+        # Elections are asked for again and again, however long the disk hangs: of those only the newest count.
+        newest = {(type(message), message.to) for message in waiting if type(message) in _ASKED_AGAIN}
+        if newest:
+            self.held = [item for item in self.held if (type(item[1]), item[1].to) not in newest]
         self.held.extend([(self.hard_sequence, message) for message in waiting])
         return ()
 
@@ -618,6 +622,8 @@ _FROM_PEERS: dict[type, Callable[[Raft, Any], None]] = {
 
 # These mean the same in every term: asking before an election, and questions on behalf of clients.
 _OF_ANY_TERM = frozenset({PreVoteRequest, PreVoteReply, ForwardedProposal, ForwardedReply, ReadIndexRequest})
+
+_ASKED_AGAIN = frozenset({PreVoteRequest, PreVoteReply})
 
 _FROM_HERE: dict[type, Callable[[Raft, Any], None]] = {
     DeadlineReached: _on_deadline,

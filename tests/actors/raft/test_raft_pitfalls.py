@@ -13,6 +13,8 @@ from raftyard.actors.raft.events import (
     AppendReply,
     ForwardedProposal,
     ForwardedReply,
+    PreVoteReply,
+    PreVoteRequest,
     PromoteLearner,
     Propose,
     ReadIndexReply,
@@ -796,3 +798,16 @@ def test_a_rejoined_follower_probes_and_then_replicates() -> None:
     assert (progress.state, progress.next) == (ProgressState.PROBE, 1)
     member.hear(AppendReply, "b", match=3)
     assert (progress.state, progress.match, progress.next) == (ProgressState.REPLICATE, 3, 4)
+
+
+def test_while_a_disk_hangs_only_the_newest_round_of_what_is_asked_again_is_kept() -> None:
+    """A voter without a leader asks for pre-votes, and is asked for its own, for as long as its disk hangs."""
+    member = Alone(term=1, sync=False)
+    member.hear(Append, term=2)
+    for number in range(1, 101):
+        member.time_out()
+        member.hear(PreVoteRequest, "c", last_index=99, last_term=99, round=number)
+    ready = member.durable()
+    asked, answered = sent(ready, PreVoteRequest), sent(ready, PreVoteReply)
+    assert [(one.to, one.round) for one in asked] == [("b", member.core.ask_round), ("c", member.core.ask_round)]
+    assert [(one.to, one.round) for one in answered] == [("c", 100)]
