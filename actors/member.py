@@ -144,7 +144,8 @@ class Member(Actor):
         self._observe = observe
         self._wires: dict[str, str] = {}
         self._queued: list[Submit] = []
-        self._waiting: dict[tuple[str, int], str] = {}
+        self._waiting: dict[tuple[str, int], tuple[str, int]] = {}
+        """To whom a command's outcome is told, and in which term it was taken last."""
         self._taken: dict[str, int] = {}
         self._taken_term = 0
         self._proposals: dict[int, tuple[tuple[str, int], ...]] = {}
@@ -447,7 +448,7 @@ class Member(Actor):
                 self._propose(batch)
                 batch, size = [], 0
             # Asked only now: what a session sends after a command that was refused may not overtake it.
-            if self._is_in_order(message):
+            if self._is_in_order(message) and not self._is_under_way(message):
                 batch.append(message)
                 size += len(message.command)
         if batch:
@@ -455,8 +456,9 @@ class Member(Actor):
 
     def _propose(self, batch: list[Submit]) -> None:
         keys = tuple([(message.session, message.sequence) for message in batch])
+        term = self.raft.term
         for message in batch:
-            self._waiting[message.session, message.sequence] = message.reply_to
+            self._waiting[message.session, message.sequence] = (message.reply_to, term)
         while len(self._waiting) > WAITING_LIMIT:
             # Their clients ask again: a command that was applied meanwhile is answered from the session.
             self._waiting.pop(next(iter(self._waiting)))
@@ -484,6 +486,16 @@ class Member(Actor):
             self._taken = dict(islice(self._taken.items(), SESSIONS_LIMIT // 2, None))
         return is_in_order
 
+    def _is_under_way(self, message: Submit) -> bool:
+        """Whether it is in this leader's log and not applied yet. Whoever waits asks again and again: each time another
+        entry would make a leader that is slow slower still."""
+        key, term = (message.session, message.sequence), self.raft.term
+        waiting = self._waiting.get(key)
+        if waiting is None or waiting[1] != term or not self.raft.is_leader or not message.session:
+            return False
+        self._waiting[key] = (message.reply_to, term)
+        return True
+
     def new_ref(self) -> int:
         """A number that ties an answer of the core to its question."""
         self._next_ref += 1
@@ -498,10 +510,10 @@ class Member(Actor):
             if refusal.ref in self._proposals:
                 self._taken = {}  # What follows them may not overtake them.
             for key in self._proposals.get(refusal.ref, ()):
-                reply_to = self._waiting.pop(key, None)
-                if reply_to is not None:
+                waiting = self._waiting.pop(key, None)
+                if waiting is not None:
                     self.context.send(
-                        reply_to,
+                        waiting[0],
                         Outcome(
                             session=key[0],
                             sequence=key[1],
@@ -558,10 +570,10 @@ class Member(Actor):
         self.entry_term = term
         applied = self._sessions.apply(index, payload)
         if applied.session and self._waiting:
-            reply_to = self._waiting.pop((applied.session, applied.sequence), None)
-            if reply_to is not None:
+            waiting = self._waiting.pop((applied.session, applied.sequence), None)
+            if waiting is not None:
                 self.context.send(
-                    reply_to,
+                    waiting[0],
                     Outcome(
                         session=applied.session,
                         sequence=applied.sequence,

@@ -33,7 +33,7 @@ from raftyard.actors import (
 from raftyard.actors.disk import Disk, LosePower
 from raftyard.actors.group import Group
 from raftyard.actors.member import APPLY_SLICE
-from raftyard.actors.messages import LinkPolicy, Outcome, disk_actor, node_actor
+from raftyard.actors.messages import LinkPolicy, Outcome, Submit, disk_actor, node_actor
 from raftyard.actors.raft import sessions
 from raftyard.actors.raft.core import Restored
 from raftyard.actors.raft.events import Append, InstallSnapshot, Persist, PreVoteRequest, Propose, Snapshot
@@ -561,3 +561,33 @@ def test_of_sessions_that_send_nothing_any_more_a_leader_remembers_a_bounded_num
             assert group.session(f"request {number}").call("of its own") == 2 * number + 1
             assert group.call("of the group's") == 2 * number + 2
             assert len(member._taken) <= 10
+
+
+def test_what_waits_to_be_applied_is_taken_once_however_often_it_is_sent() -> None:
+    """Each time it was one entry more, so that a machine that was slow got slower and slower."""
+    with Virtual(seed=14) as system, Replicated(system, "diary", Diary, members=1) as group:
+        member = actor_of(system, node_actor("diary", settle(system, group)))
+        before = member.raft.last_index
+        member.hold_applying()
+        for _ in range(10):
+            system.send(group.actor, ApplyCommand.of("x", reply_to="nobody"))
+        system.run(for_s=3.0)
+        assert member.raft.last_index == before + 10
+        member.go_on_applying()
+        assert group.call("y") == 11
+        assert member.raft.last_index == before + 11
+        assert not member._waiting
+
+
+def test_who_leads_no_more_refuses_what_it_had_taken_when_that_is_sent_again() -> None:
+    with Virtual(seed=15) as system, Replicated(system, "diary", Diary) as group:
+        leader = settle(system, group)
+        member, probe = actor_of(system, node_actor("diary", leader)), Probe(system, "client")
+        submit = Submit(session="mine", sequence=1, acknowledged=0, command=b"\xa1x", reply_to="client")
+        term = member.raft.term
+        group.isolate(leader)
+        probe.send(node_actor("diary", leader), submit)
+        system.run(for_s=3.0)
+        assert not probe.received and (member.raft.is_leader, member.raft.term) == (False, term)
+        probe.send(node_actor("diary", leader), submit)
+        assert probe.expect(Outcome).refused == "no leader"
