@@ -607,6 +607,8 @@ class Member(Actor):
         grown = self.applied - raft.snapshot_index
         if grown <= 0 or self._taking is not None or self._saving or raft.installing:
             return False
+        if not raft.base_membership.voters and not raft.membership_at(self.applied).voters:
+            return False  # A learner that has not come to its own addition: it would say that nobody votes.
         is_overdue = (
             grown >= SENDING_PATIENCE * config.snapshot_entries
             or self._bytes_applied - self._bytes_at_snapshot >= SENDING_PATIENCE * config.snapshot_bytes

@@ -37,7 +37,7 @@ from raftyard.actors.messages import LinkPolicy, Outcome, Submit, disk_actor, no
 from raftyard.actors.raft import sessions
 from raftyard.actors.raft.core import Restored
 from raftyard.actors.raft.events import Append, InstallSnapshot, Persist, PreVoteRequest, Propose, Snapshot
-from raftyard.actors.raft.membership import Membership
+from raftyard.actors.raft.membership import Membership, encode_membership
 from raftyard.actors.raft.sessions import Sessions
 from raftyard.actors.storage.base import StorageBroken
 from raftyard.actors.storage.memory import MemoryStorage
@@ -591,3 +591,26 @@ def test_who_leads_no_more_refuses_what_it_had_taken_when_that_is_sent_again() -
         assert not probe.received and (member.raft.is_leader, member.raft.term) == (False, term)
         probe.send(node_actor("diary", leader), submit)
         assert probe.expect(Outcome).refused == "no leader"
+
+
+def test_a_learner_takes_no_snapshot_before_it_knows_who_votes() -> None:
+    """It said that nobody votes, and whoever began with it gave nobody a vote any more."""
+    happened: list[str] = []
+    storage = Noting((), happened)
+    said = {"cluster": "x", "sender": "b", "to": "a", "term": 1, "incarnation": 1, "round": 0}
+    added = encode_membership(Membership(voters=("b", "c"), learners=("a",)))
+    with Virtual(seed=16, raise_crashes=True) as system:
+        start_member(system, storage, happened, config=RaftConfig(snapshot_entries=10, keep_entries=2))
+        early = Append(
+            **said, prev_index=0, prev_term=0, terms=(1,) * 19, payloads=(b"\x94x",) * 19, commit=19
+        )
+        system.send("cluster/x/node/a", early)
+        system.run(for_s=0.1)
+        assert actor_of(system, "cluster/x/node/a").applied == 19 and "save snapshot" not in happened
+        late = Append(
+            **said, prev_index=19, prev_term=1, terms=(1,), payloads=(added,), commit=20, memberships=(20,)
+        )
+        system.send("cluster/x/node/a", late)
+        system.run(for_s=0.1)
+    snapshot = storage.load().snapshot
+    assert snapshot is not None and (snapshot.index, snapshot.membership.voters) == (20, ("b", "c"))
