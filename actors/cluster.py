@@ -41,7 +41,7 @@ from .frontdoor import (
 )
 from .frontdoor.addresses import new_node, resolve
 from .frontdoor.hosting import check_not_nested
-from .frontdoor.refusals import conflict
+from .frontdoor.refusals import answered, conflict
 from .link import Link
 from .member import Observer
 from .messages import (
@@ -185,6 +185,9 @@ class Cluster(Actor):
             LinkStatus: self._cables.answered,
             Recut: self._cables.recut,
             CallsFinished: self._calls.finished,
+            RecordClusters: self._record_clusters,
+        }
+        self._requests: dict[type, Callable[[Any], Any]] = {
             SubmitServiceCall: self._calls.submit,
             DescribeCall: self._calls.describe,
             DescribeServices: self._resources.list,
@@ -213,7 +216,6 @@ class Cluster(Actor):
             DescribeLinkRequest: self._cables.describe_link,
             SetLinkPolicyRequest: self._cables.set_policy,
             TransferRequest: self._transfers.request,
-            RecordClusters: self._record_clusters,
         }
         if self._hosting is not None:
             self._handlers |= {SpawnCluster: self._hosting.spawn, FollowService: self._hosting.follow}
@@ -242,7 +244,10 @@ class Cluster(Actor):
     def on_receive(self, message: Any) -> Any:
         """One message, by its class."""
         handler = self._handlers.get(type(message))
-        return handler(message) if handler is not None else None
+        if handler is not None:
+            return handler(message)
+        answer = self._requests.get(type(message))
+        return answered(self.context, answer, message) if answer is not None else None
 
     def start_node(self, spec: NodeSpec) -> None:
         """Start a node's actors, unless it has no place to run yet: a nested cluster's node needs one."""

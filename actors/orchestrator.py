@@ -29,6 +29,8 @@ from .failed import FailedCluster, what_to_do
 from .frontdoor import Home, Nesting, Ports
 from .frontdoor.addresses import check_capacity, check_host, check_name
 from .frontdoor.hosting import check_not_nested
+from .frontdoor.ports import HIGHEST_PORT
+from .frontdoor.refusals import answered
 from .messages import (
     ORCHESTRATOR,
     AddNodeRequest,
@@ -59,7 +61,6 @@ __all__ = ["Orchestrator", "OrchestratorSettings", "find_homes", "first_cluster"
 
 PORTS_A_CLUSTER = 100
 NODES_WITH_PORTS = 99
-HIGHEST_PORT = 65_535
 RECORD_S = 8.0
 LONGEST_ID = 63
 LONGEST_SHOWN = 80
@@ -196,9 +197,9 @@ class Orchestrator(Actor):
             case ListClusters():
                 return tuple(sorted(self._homes, key=_order))
             case CreateClusterRequest():
-                return self._create(message)
+                return answered(self.context, self._create, message)
             case RemoveClusterRequest():
-                return self._remove(message)
+                return answered(self.context, self._remove, message)
             case Recorded():
                 self._recorded(
                     message.ref, from_values(message.error) if message.error else None, message.index

@@ -60,6 +60,9 @@ WITHOUT_UNIT = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 UNKNOWN_FIELD = re.compile(r"unknown field `(.*)`")
 # Beyond 2**53 a float no longer names one integer.
 MAX_EXACT_FLOAT = 2.0**53
+MAX_INT = 2**63 - 1
+"""What the log can hold; nothing that is counted here comes near."""
+LONG_NUMBER = re.compile(r"\d{19}", re.ASCII)
 
 
 class Body(Generic[T]):
@@ -108,9 +111,25 @@ def _json(req: Request) -> Any:
     except UnicodeDecodeError as error:
         raise Malformed(f"the body is not UTF-8: {error.reason}", "send JSON, in UTF-8") from None
     try:
-        return _tidied(msgspec.json.decode(text))
+        value = _tidied(msgspec.json.decode(text))
+        if LONG_NUMBER.search(text):
+            _check_integers(value, "$")
     except (msgspec.DecodeError, RecursionError) as error:
         raise Malformed(f"the body is not JSON: {error}", JSON_HINT) from None
+    return value
+
+
+def _check_integers(value: Any, path: str) -> None:
+    match value:
+        case dict():
+            for key, item in value.items():
+                _check_integers(item, at_key(path, key))
+        case list():
+            for i, item in enumerate(value):
+                _check_integers(item, f"{path}[{i}]")
+        case int() if abs(value) > MAX_INT:
+            wrong = "large" if value > 0 else "small"
+            raise invalid(path, f"the number is too {wrong}", f"send {-MAX_INT} to {MAX_INT}")
 
 
 def _tidied(value: Any) -> Any:

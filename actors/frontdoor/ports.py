@@ -12,6 +12,7 @@ from ..messages import NodeSpec
 __all__ = ["NodePorts", "Ports"]
 
 PORTS_TRIED = 90
+HIGHEST_PORT = 65_535
 
 
 class Ports(Protocol):
@@ -40,6 +41,8 @@ class NodePorts:
         """Listen for a new node on the next port that is free, from its own on; the node as it listens. Raises
         Conflict."""
         for _ in range(PORTS_TRIED):
+            if self._ports is not None and spec.port is not None and spec.port > HIGHEST_PORT:
+                break
             try:
                 self.open(spec)
                 return spec

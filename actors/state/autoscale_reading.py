@@ -11,6 +11,7 @@ from .specs import ServiceSpec
 MOST_METRICS = 10
 MOST_STEPS = 100
 MOST_USED = 1_000_000_000_000
+LARGEST_SHOWN = 1e300
 MOST_CALM_S = 86_400
 """A day of recommendations is remembered at most."""
 _OF_RESERVED = {"cpu": "cpu_milli", "memory": "memory_mib"}
@@ -84,8 +85,13 @@ def _metric_faults(name: str, path: str) -> Iterator[InvalidCall]:
         yield InvalidCall(path, f"{name[:50]!r} cannot name a metric", "use up to 50 letters, digits, _ - or .")
 
 
+def shown(value: float) -> str:
+    """A number as a mistake names it; a whole number of hundreds of digits is no float."""
+    return f"{value:g}" if abs(value) <= LARGEST_SHOWN else "the number"
+
+
 def _bounds(*checks: tuple[str, float, float, float]) -> Iterator[InvalidCall]:
     for path, value, least, most in checks:
         if not least <= value <= most:
             problem = "is too small" if value < least else "is too large"
-            yield InvalidCall(path, f"{value:g} {problem}", f"use {least:g} to {most:g}")
+            yield InvalidCall(path, f"{shown(value)} {problem}", f"use {least:g} to {most:g}")

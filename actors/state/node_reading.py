@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from .calls import InvalidCall
-from .commands import MAX_CAPACITY, Availability, UpdateNode
+from .commands import MAX_CAPACITY, MAX_REPLICAS, Availability, UpdateNode
 from .gpus import GPUS, MAX_DEVICES
 from .spec_reading import LONGEST_MODEL, resource_faults
 from .wrong_types import exact_path, type_at, what_is_right
@@ -58,6 +58,8 @@ def read_node(name: str, body: object) -> UpdateNode:
     drain = wanted.drain or Drain()
     if drain.max_parallel < 0 or (drain.deadline_s is not None and not 0 <= drain.deadline_s <= 1e9):
         raise InvalidCall("$.drain", "a number is out of range", "use 0 or more")
+    if drain.max_parallel > MAX_REPLICAS:
+        raise InvalidCall("$.drain.max_parallel", "the number is too large", f"use 0 to {MAX_REPLICAS}")
     _check_resources(wanted)
     platform = wanted.platform
     return UpdateNode(

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import msgspec
 
 from . import constraints
-from .autoscale_reading import autoscale_faults, load_faults
+from .autoscale_reading import autoscale_faults, load_faults, shown
 from .calls import InvalidCall, check_cluster, service_name
 from .commands import MAX_CAPACITY, MAX_REPLICAS
 from .cron_reading import cron_faults
@@ -23,6 +23,8 @@ EXAMPLE = '{"image": "nginx:1.27", "replicas": 3}'
 MOST_RULES = 50
 LONGEST_MODEL = 100
 MOST_SECONDS = 1_000_000_000
+MOST_EXACT = 2**53
+"""Up to here every JSON reader knows a whole number exactly."""
 _WRONG_WORD = re.compile(r"Invalid enum value '(.*)'")
 _UNKNOWN = re.compile(r"unknown field `(.*)`")
 _MISSING = re.compile(r"missing required field `(.*)`")
@@ -102,6 +104,7 @@ def _faults(spec: ServiceSpec, body: Mapping[str, Any]) -> Iterator[InvalidCall]
     yield from _ranges(
         ("$.replicas", spec.replicas, 0, MAX_REPLICAS),
         ("$.priority", spec.priority, 0, 100),
+        ("$.force_update", spec.force_update, -MOST_EXACT, MOST_EXACT),
         ("$.reservations.slots", kept.slots, 1, MAX_REPLICAS),
         ("$.reservations.cpu_milli", kept.cpu_milli, 0, MAX_CAPACITY),
         ("$.reservations.memory_mib", kept.memory_mib, 0, MAX_CAPACITY),
@@ -272,7 +275,7 @@ def _ranges(*checks: tuple[str, float, int, int]) -> Iterator[InvalidCall]:
     for path, value, least, most in checks:
         if not least <= value <= most:
             problem = "is too small" if value < least else "is too large"
-            yield InvalidCall(path, f"{value:g} {problem}", f"use {least} to {most}")
+            yield InvalidCall(path, f"{shown(value)} {problem}", f"use {least} to {most}")
 
 
 def _in_order(spec: ServiceSpec) -> ServiceSpec:

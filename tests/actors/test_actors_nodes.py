@@ -220,6 +220,14 @@ def test_a_node_takes_the_next_free_port_and_a_port_that_was_asked_for_must_be_f
     assert ports.open_ports == set()
 
 
+def test_there_is_no_port_above_the_highest():
+    with Yard(seed=1, ports=PortsOfOthers(), port=65_530, nodes=5) as yard:
+        yard.settle()
+        with pytest.raises(Conflict, match="no free port"):
+            yard.ask(AddNodeRequest())
+        assert yard.ask(AddNodeRequest(port=9_000))["address"] == "localhost:9000"
+
+
 def test_twenty_thousand_replicas_are_one_entry():
     with Yard(capacity=5000) as yard:
         yard.settle()

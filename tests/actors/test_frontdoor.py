@@ -7,13 +7,17 @@ from typing import Any
 import pytest
 from yard import Yard
 
-from raftyard.actors.errors import QueueFull
+from raftyard.actors import Virtual
+from raftyard.actors.errors import QueueFull, RaftyardError
 from raftyard.actors.frontdoor import Claims
 from raftyard.actors.messages import (
+    ORCHESTRATOR,
     AddNodeRequest,
+    CreateClusterRequest,
     LeaderClaim,
     LeaderResigned,
     RemoveNodeRequest,
+    RollBackService,
     SubmitServiceCall,
     node_actor,
 )
@@ -105,3 +109,20 @@ def test_a_change_that_finds_the_queue_full_is_refused_and_the_front_door_lives_
         with pytest.raises(QueueFull):
             yard.ask(change)
         assert len(yard.front()._courier.waiting) == 2
+
+
+@pytest.mark.parametrize(
+    ("order", "actor"),
+    [
+        (RollBackService(service="web", to_version=10**30), "0"),
+        (CreateClusterRequest(cluster=5, nodes=()), ORCHESTRATOR),  # type: ignore[arg-type]
+    ],
+)
+def test_a_request_that_fails_here_is_answered_and_ends_no_actor(order: Any, actor: str):
+    with Yard(Virtual(seed=9), nodes=3) as yard:
+        yard.settle()
+        for _ in range(5):
+            with pytest.raises(RaftyardError, match="failed here"):
+                yard.ask(order, actor)
+        assert yard.system.statistics()["crashes"] == 0
+        assert yard.submit(web=1)["status"] == "executed"

@@ -125,6 +125,22 @@ def test_what_is_wrong_with_a_value_is_said_in_words_with_what_is_right(ask, pat
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "body", "where"),
+    [
+        ("PUT", "/clusters/0/services/web", {"force_update": 10**30}, "$.force_update"),
+        ("PUT", "/clusters/0/services/web", {"ports": [{"published": -(2**63)}]}, "$.ports[0].published"),
+        ("PATCH", "/clusters/0/nodes/localhost:8001", {"drain": {"max_parallel": 10**20}}, "$.drain.max_parallel"),
+        ("POST", "/clusters/0/services/web/rollback", {"to_version": 10**30}, "$.to_version"),
+    ],
+)
+def test_a_number_that_the_log_cannot_hold_is_refused_with_its_path(ask, method, path, body, where):
+    answer = ask(method, path, body)
+
+    assert answer.status_code == 422
+    assert [error["path"] for error in answer.json["errors"]] == [where]
+
+
+@pytest.mark.parametrize(
     ("faults", "said"),
     [
         ({"loss": 2}, "1 at most"),
