@@ -17,6 +17,7 @@ from raftyard.actors.storage.base import StorageBroken
 from raftyard.actors.storage.folder import DataFolder
 from raftyard.actors.system import Event as LogEvent
 from raftyard.api import PortInUse, Problem, Server, UnsafeAddress, create_server
+from raftyard.api.addresses import canonical_host
 
 from .settings import Settings
 from .wiring import ActorClusters, PortKeeper
@@ -63,11 +64,10 @@ def _serve(settings: Settings, data: DataFolder | None, stop: Event) -> None:
     server = _server(system, settings)
     keeper = PortKeeper(server)
     try:
-        shown = "localhost" if settings.default_host == "127.0.0.1" else settings.default_host
         orchestrator = OrchestratorSettings(
             nodes=settings.nodes,
             capacity=settings.capacity,
-            host=shown,
+            host=canonical_host(settings.default_host),
             port=settings.port,
             ports=keeper,
             data=data,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from yard_process import PATIENCE_S, ROOT, Reply, Yard, free_base, is_free, refuses, until
+from yard_process import PATIENCE_S, ROOT, Reply, Yard, free_base, is_free, refuses, send, until
 
 JSON = 'curl -X POST -H "Content-Type: application/json" -d '
 # The command lines of the documentation, in their order. tests/test_readme.py compares.
@@ -482,6 +482,24 @@ def test_an_address_that_the_machine_has_not_is_named_with_its_setting(tmp_path:
     said = refuses(tmp_path, DEFAULT_HOST="203.0.113.5", TOKEN="t" * 32, PORT=str(free_base()))
     assert "DEFAULT_HOST=203.0.113.5" in said
     assert "203.0.113.5 is no address of this machine; name one that it has" in said
+
+
+def test_on_every_address_of_the_machine_nodes_answer_on_their_ports_and_are_known_by_their_addresses(
+    tmp_path: Path,
+) -> None:
+    yard = Yard(tmp_path, NODES="2", DEFAULT_HOST="0.0.0.0", TOKEN="t" * 32)
+    try:
+        yard.wait_for_line(f"listens on http://localhost:{yard.base}")
+        yard.wait_for_line("leads cluster 0")
+        for url in (
+            f"http://localhost:{yard.base + 1}/stats",
+            f"http://127.0.0.1:{yard.base + 2}/connections",
+            f"http://localhost:{yard.base}/clusters/0/nodes/0.0.0.0:{yard.base + 1}",
+        ):
+            assert send("GET", url, None, {"Authorization": "Bearer " + "t" * 32}).status == 200, url
+    finally:
+        code, errors = yard.stop()
+    assert code == 0, errors
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

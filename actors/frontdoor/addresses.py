@@ -15,11 +15,13 @@ __all__ = ["check_capacity", "check_host", "check_name", "new_node", "resolve"]
 
 LONGEST_NAME = 63
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-LOCAL_HOSTS = ("localhost", "127.0.0.1")
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "0.0.0.0", "::1", "[::1]", "::", "[::]")
+"""As in REST's addresses: an address with any of them means the same node."""
+LOOPBACK = ("localhost", "127.0.0.1")
 
 
 def resolve(home: Home, text: str) -> str:
-    """The name of the node that is called `text`: its name, or its address in either spelling of localhost.
+    """The name of the node that is called `text`: its name, or its address in any spelling of localhost.
 
     Raises UnknownNode.
     """
@@ -77,7 +79,8 @@ def check_name(name: str | None, path: str) -> None:
 
 def check_host(wanted: str | None, host: str, path: str) -> None:
     """Raise InvalidRequest for a node that would listen elsewhere than this program does; None is here."""
-    if wanted and not _is_same(f"{wanted}:0", f"{host}:0"):
+    # Not any local host: who asks for 0.0.0.0 wants to be reached from elsewhere, too.
+    if wanted and wanted != host and not (wanted.lower() in LOOPBACK and host in LOOPBACK):
         raise InvalidRequest(f"{wanted} is not where this program listens", path=path, hint=f"use {host}")
 
 
@@ -101,4 +104,5 @@ def _is_same(address: str, other: str) -> bool:
 
 def _one_spelling(address: str) -> str:
     host, separator, port = address.rpartition(":")
-    return f"localhost{separator}{port}" if host in LOCAL_HOSTS else address
+    host = host.lower()
+    return f"{'localhost' if host in LOCAL_HOSTS else host}{separator}{port}"

@@ -220,6 +220,13 @@ def test_a_node_takes_the_next_free_port_and_a_port_that_was_asked_for_must_be_f
     assert ports.open_ports == set()
 
 
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "0.0.0.0", "[::1]"])
+def test_a_node_is_known_by_its_address_in_any_spelling_of_this_machine(yard: Yard, host: str):
+    assert yard.ask(AskNode(node=f"{host}:8002"))["port"] == 8002
+    with pytest.raises(UnknownNode):
+        yard.ask(AskNode(node="elsewhere:8002"))
+
+
 def test_there_is_no_port_above_the_highest():
     with Yard(seed=1, ports=PortsOfOthers(), port=65_530, nodes=5) as yard:
         yard.settle()
