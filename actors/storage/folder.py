@@ -4,6 +4,7 @@ DATA/
   lock                     held by the one process that uses the folder
   CLUSTER/home.json        the cluster and its nodes, replaced as a whole; with a checksum
   CLUSTER/NODE.sqlite      a node's promises
+  CLUSTER/home.removed     says that the cluster was removed, while its files are
   CLUSTER/NODE.replaced-1.sqlite  what a member of a group had before it was replaced; for whoever wants to look
 """
 
@@ -67,15 +68,24 @@ class ClusterFolder:
         self._saved: HomeFile | None = None
 
     def exists(self) -> bool:
-        """Whether a cluster lives here; a folder without home.json is what a crash left of one that was removed."""
+        """Whether a cluster lives here, or did until its home.json was lost; a folder with home.removed is what a crash
+        left of one that was removed."""
         try:
-            return self._home.exists()
+            return self._home.exists() or self._is_lost()
         except OSError:
             return True  # Nobody can look: `read` says why, and nothing may take its place.
 
     @property
     def _home(self) -> Path:
         return self.path / "home.json"
+
+    @property
+    def _removed(self) -> Path:
+        return self.path / "home.removed"
+
+    def _is_lost(self) -> bool:
+        """Whether nodes have promised something here, and nobody knows any more who they are."""
+        return not self._removed.exists() and any(self.path.glob("*.sqlite"))
 
     def read(self) -> HomeFile:
         """Raises StorageDamaged, or StorageBroken for another format."""
@@ -89,6 +99,11 @@ class ClusterFolder:
             if zlib.crc32(bytes(envelope.home)) != envelope.crc:
                 raise msgspec.DecodeError("its checksum does not fit")
             self._saved = msgspec.json.decode(envelope.home, type=HomeFile)
+        except FileNotFoundError:
+            raise StorageDamaged(
+                f"{self._home} is gone, though files of nodes are there; put a backup into an empty folder with "
+                f"raftyard restore, or remove {self.path} to begin with nothing"
+            ) from None
         except OSError as error:
             raise StorageBroken(f"{self._home} could not be read: {error.strerror}") from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -148,14 +163,18 @@ class ClusterFolder:
         return aside
 
     def destroy(self) -> None:
-        """The cluster was removed. home.json goes first: without it the rest is nobody's. Raises StorageBroken."""
+        """The cluster was removed. That is written down first, and goes last: what a crash in between leaves is
+        nobody's, and has not lost its home.json. Raises StorageBroken."""
         with _broken(f"{self.path} could not be removed"):
             if not self.path.is_dir():
                 return  # A file by that name is not ours.
+            self._removed.touch()
             self._home.unlink(missing_ok=True)
             sync_folder(self.path)
             for file in sorted(self.path.iterdir()):
-                file.unlink()
+                if file != self._removed:
+                    file.unlink()
+            self._removed.unlink()
             self.path.rmdir()
         self._saved = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from yard import Yard
 from raftyard.actors import AddNodeRequest, RemoveNodeRequest, Virtual
 from raftyard.actors.frontdoor import Home
 from raftyard.actors.messages import ClusterSpec, NodeSpec
+from raftyard.actors.orchestrator import OrchestratorSettings, find_homes
+from raftyard.actors.storage.base import StorageBroken, StorageDamaged
 from raftyard.actors.storage.folder import ClusterFolder, DataFolder
 
 NODE = NodeSpec(name="a", host="", port=None, capacity=0)
@@ -55,6 +58,47 @@ def test_a_home_that_was_written_before_starts_were_kept_is_read(tmp_path: Path)
     file.write_bytes(msgspec.json.encode(envelope))
     home = Home.found(ClusterFolder(tmp_path / "c"))
     assert list(home.nodes) == ["a"] and started(home) > 0
+
+
+def test_a_cluster_whose_home_is_lost_keeps_its_nodes_files_and_says_what_to_do(tmp_path: Path) -> None:
+    data = DataFolder(tmp_path)
+    with Yard(Virtual(seed=1, raise_crashes=True), data=data, nodes=3) as yard:
+        yard.settle()
+    home = tmp_path / "0" / "home.json"
+    home.unlink()
+    kept = sorted(home.parent.iterdir())
+    with pytest.raises(StorageDamaged, match=f"{home} is gone.*raftyard restore, or remove {home.parent}"):
+        find_homes(OrchestratorSettings(data=data, nodes=3))
+    assert sorted(home.parent.iterdir()) == kept and len(kept) >= 3
+
+
+def test_what_a_crash_left_of_a_cluster_that_was_removed_is_nobodys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the crash came: after each file that was removed."""
+    for files in range(5):
+        folder = DataFolder(tmp_path).cluster("c")
+        home = Home(ClusterSpec(cluster="c", nodes=(NODE,)), folder)
+        started(home)
+        left = [files]
+
+        def unlink(file: Path, missing_ok: bool = False, left: list[int] = left) -> None:
+            if not left[0]:
+                raise OSError(5, "crash")
+            left[0] -= 1
+            os.unlink(file)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", unlink)
+            try:
+                home.destroy()
+            except StorageBroken:
+                assert not left[0]
+        is_there = not files
+        assert bool(DataFolder(tmp_path).clusters()) == is_there
+        assert DataFolder(tmp_path).cluster("c").exists() == is_there
+        folder.destroy()
+        assert not folder.path.exists()
 
 
 def test_a_node_that_was_removed_and_added_again_is_heard_though_the_clock_was_set_back(
