@@ -285,6 +285,10 @@ def _bound_socket(host: str, port: int) -> socket.socket:
         sock.bind((host, port))
         # Two sockets that do not listen yet can share a port; the second to listen is told.
         sock.listen(BACKLOG)
+    except OverflowError:
+        sock.close()
+        hint = "choose a port between 1024 and 65535"
+        raise Conflict(f"cannot listen on {host}:{port}: there is no such port", hint, port=port) from None
     except OSError as error:
         sock.close()
         if error.errno == errno.EADDRINUSE:

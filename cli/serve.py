@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from threading import Event
 from types import FrameType
 
-from raftyard.actors import Live
+from raftyard.actors import Live, errors
 from raftyard.actors.cluster import Home
 from raftyard.actors.messages import NodeSpec
 from raftyard.actors.orchestrator import OrchestratorSettings, find_homes, start_orchestrator
@@ -124,11 +124,13 @@ def _open_ports(server: Server, keeper: PortKeeper, nodes: tuple[NodeSpec, ...],
             continue
         try:
             keeper.open(spec.host, spec.port, "0", spec.address)
-        except Exception as error:
+        except errors.PortInUse as error:
             raise CannotStart(
                 f"port {spec.port} of {spec.name} is in use; stop what listens there, or set PORT in .env or the "
                 f"environment (PORT={_elsewhere(settings)} {_program()})"
             ) from error
+        except errors.Conflict as error:
+            raise CannotStart(f"port {spec.port} of {spec.name}: {error}; {error.hint}") from error
 
 
 def _elsewhere(settings: Settings) -> int:

@@ -14,6 +14,7 @@ from ..storage.folder import ClusterFolder, HomeFile
 from ..storage.memory import MemoryStorage
 from ..storage.simulated import DiskFaults, SimulatedStorage
 from ..storage.sqlite import SqliteStorage
+from .ports import HIGHEST_PORT
 
 __all__ = ["Home"]
 
@@ -190,4 +191,8 @@ class Home:
 
 
 def _moved(spec: NodeSpec, host: str, by: int) -> NodeSpec:
-    return msgspec.structs.replace(spec, host=host, port=None if spec.port is None else spec.port + by)
+    """A port that would be none keeps its number."""
+    port = None if spec.port is None else spec.port + by
+    if port is not None and not 1 <= port <= HIGHEST_PORT:
+        port = spec.port
+    return msgspec.structs.replace(spec, host=host, port=port)

@@ -60,6 +60,19 @@ def test_a_home_that_was_written_before_starts_were_kept_is_read(tmp_path: Path)
     assert list(home.nodes) == ["a"] and started(home) > 0
 
 
+@pytest.mark.parametrize(
+    ("base", "expected"),
+    [(9_000, [1_050, 9_001, 64_000]), (12_000, [4_050, 12_001, 63_000]), (100, [50, 101, 55_100])],
+)
+def test_a_start_on_another_port_moves_no_node_to_a_port_that_there_is_not(
+    tmp_path: Path, base: int, expected: list[int]
+) -> None:
+    nodes = tuple(NodeSpec(name=f"n{port}", host="", port=port, capacity=1) for port in (50, 8_001, 63_000))
+    Home(ClusterSpec(cluster="c", nodes=nodes), ClusterFolder(tmp_path / "c"), base=8_000)
+    moved = Home.found(ClusterFolder(tmp_path / "c"), "localhost", base)
+    assert [node.port for node in moved.nodes.values()] == expected
+
+
 def test_a_cluster_whose_home_is_lost_keeps_its_nodes_files_and_says_what_to_do(tmp_path: Path) -> None:
     data = DataFolder(tmp_path)
     with Yard(Virtual(seed=1, raise_crashes=True), data=data, nodes=3) as yard:

@@ -149,6 +149,13 @@ def test_an_address_that_is_not_this_machines_is_a_conflict(gate):
     server.stop()
 
 
+@pytest.mark.parametrize("port", [-1, 65_536])
+def test_a_port_that_there_is_not_is_a_conflict(server, port):
+    with pytest.raises(Conflict, match="there is no such port") as caught:
+        server.open(port)
+    assert "between 1024 and 65535" in caught.value.hint
+
+
 def test_ports_open_and_close_while_requests_run(server):
     steady = server.open(0)
     done = threading.Event()

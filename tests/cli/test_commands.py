@@ -5,6 +5,7 @@ from pathlib import Path
 import click.testing
 import pytest
 
+from raftyard.actors import errors
 from raftyard.actors.messages import NodeSpec
 from raftyard.actors.orchestrator import OrchestratorSettings
 from raftyard.cli import main, serve
@@ -117,3 +118,18 @@ def test_the_line_at_the_start_names_the_ports_that_nodes_have(capsys: pytest.Ca
     specs = tuple(NodeSpec(name=f"node_{port}", host="localhost", port=port, capacity=1) for port in ports)
     serve._announce(OrchestratorSettings(host="localhost"), specs, Settings(port=9500))
     assert "(cluster 0: 5 nodes on ports 9501 to 9504, 9506)" in capsys.readouterr().out
+
+
+def test_a_port_of_a_node_that_cannot_be_opened_is_named_with_the_reason() -> None:
+    class Ports:
+        def open(self, *where: object) -> None:
+            raise errors.Conflict("cannot listen there: Permission denied", hint="choose another port")
+
+    node = NodeSpec(name="node_0", host="localhost", port=81, capacity=1)
+    with pytest.raises(serve.CannotStart, match="port 81 of node_0: .*Permission denied; choose another port"):
+        serve._open_ports(_Closed(), Ports(), (node,), Settings())  # type: ignore[arg-type]
+
+
+class _Closed:
+    def open(self, port: int) -> None:
+        """Nothing is opened."""
