@@ -51,6 +51,8 @@ def recommended(policy: Autoscale, current: int, measured: int, level: float) ->
         if _is_near(of_all, policy.tolerance) or (of_all > 1) != (ratio > 1):
             return policy.within(current)
         ratio = of_all
+    if ratio * current >= policy.max:
+        return policy.max  # It may be infinite: so small a target can be in the log.
     # Rounded first: 3 x 1.1 / 1.1 is not to become 4.
     return policy.within(math.ceil(round(ratio * current, 6)))
 

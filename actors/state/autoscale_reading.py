@@ -11,6 +11,7 @@ from .specs import ServiceSpec
 MOST_METRICS = 10
 MOST_STEPS = 100
 MOST_USED = 1_000_000_000_000
+LEAST_TARGET = 1e-6
 LARGEST_SHOWN = 1e300
 MOST_CALM_S = 86_400
 """A day of recommendations is remembered at most."""
@@ -36,7 +37,7 @@ def autoscale_faults(spec: ServiceSpec) -> Iterator[InvalidCall]:
     if policy.min > policy.max:
         hint = "raise max, or lower min"
         yield InvalidCall("$.autoscale.min", f"min {policy.min} is above max {policy.max}", hint)
-    if not 0 < policy.target <= MOST_USED:
+    if not LEAST_TARGET <= policy.target <= MOST_USED:
         hint = "say what the mean replica should use, for example 60 (percent of the cpu reserved)"
         yield InvalidCall("$.autoscale.target", f"{policy.target:g} cannot be aimed at", hint)
     reserved = _OF_RESERVED.get(policy.metric)

@@ -45,6 +45,11 @@ def test_the_mean_is_brought_to_the_target(current, measured, level, wanted):
     assert recommended(POLICY, current, measured, level) == wanted
 
 
+@pytest.mark.parametrize(("current", "measured"), [(4, 4), (4, 2)])
+def test_a_target_that_a_log_has_from_before_it_was_refused_asks_for_the_most(current, measured):
+    assert recommended(Autoscale(min=2, max=10, target=1e-300), current, measured, 1e12) == 10
+
+
 @pytest.mark.parametrize(
     ("metric", "means", "level"),
     [

@@ -46,6 +46,7 @@ def test_every_part_of_a_spec_is_understood_and_maps_are_put_in_order():
         ({"replicas": -1}, "$.replicas", "too small"),
         ({"priority": -(10**310)}, "$.priority", "the number is too small"),
         ({"autoscale": {"max": 10**310, "target": 5}}, "$.autoscale.max", "the number is too large"),
+        ({"autoscale": {"max": 5, "target": 1e-300, "metric": "x"}}, "$.autoscale.target", "1e-300 cannot be aimed"),
         ({"force_update": 10**30}, "$.force_update", "too large"),
         ({"replicas": "3"}, "$.replicas", "Expected `int`"),
         ({"replicas": "3"}, "$.replicas", "write a whole number"),
