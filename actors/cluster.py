@@ -15,7 +15,16 @@ import msgspec
 from .agent import Agent
 from .control import VOTERS
 from .disk import Disk
-from .errors import Conflict, QueueFull, RaftyardError, TimedOut, Unavailable, UnknownNode, as_values
+from .errors import (
+    Conflict,
+    InvalidRequest,
+    QueueFull,
+    RaftyardError,
+    TimedOut,
+    Unavailable,
+    UnknownNode,
+    as_values,
+)
 from .frontdoor import (
     CHANGE_S,
     Answers,
@@ -599,6 +608,9 @@ class Cluster(Actor):
         try:
             check_not_nested(self._home, *ITS_REPLICAS)
             node = resolve(self._home, request.address)
+            if request.name not in (None, node):
+                hint = "name the node by its id or by its host and port; GET …/nodes shows which is which"
+                raise InvalidRequest(f"{request.address} is not {request.name} but {node}", path="$.id", hint=hint)
             if len(self._nodes) == 1:
                 hint = "add another one first" if self.id == FIRST_CLUSTER else "remove the cluster"
                 raise Conflict(f"{request.address} is the last node of cluster {self.id}", hint=hint)

@@ -637,6 +637,8 @@ class RemoveNodeRequest(Message, frozen=True, kw_only=True, gc=False):
     """To a Cluster: its replicas move, it leaves the membership, its port closes."""
 
     address: str
+    name: str | None = None
+    """Where it is said, too: that node must have this name."""
 
 
 class SubmitServiceCall(Message, frozen=True, kw_only=True, gc=False):

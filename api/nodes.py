@@ -49,7 +49,8 @@ class NodeListResource:
 
     def on_delete(self, req: Request, resp: Response, cluster: str) -> None:
         """The node that the body names leaves."""
-        answer(resp, self._clusters.remove_node(cluster, _named(REMOVE_NODE.read(req))))
+        node = REMOVE_NODE.read(req)
+        answer(resp, self._clusters.remove_node(cluster, _named(node), node.id))
 
 
 class NodeResource:

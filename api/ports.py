@@ -227,8 +227,11 @@ class Clusters(Protocol):
     def add_node(self, cluster: str, request: NewNode) -> Answer:
         """A node joins, opens its port and takes load. Returns `{"status": "ok", …}`. `Conflict`, `PortInUse`."""
 
-    def remove_node(self, cluster: str, node: str) -> Answer:
-        """Its replicas move, it leaves the membership, its port closes. Returns `{"status": "ok", …}`."""
+    def remove_node(self, cluster: str, node: str, id: str | None = None) -> Answer:
+        """Its replicas move, it leaves the membership, its port closes. Returns `{"status": "ok", …}`.
+
+        Raises Invalid where the node has another id than the one that is said.
+        """
 
     def connections(self, cluster: str) -> Answer:
         """`{from: {to: 0 or 1}}` by address, without the node itself."""

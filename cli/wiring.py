@@ -236,9 +236,9 @@ class ActorClusters:
             )
         return self._ask_cluster(cluster, _node_request(request, None))
 
-    def remove_node(self, cluster: str, node: str) -> Answer:
+    def remove_node(self, cluster: str, node: str, id: str | None = None) -> Answer:
         """Its replicas move, it leaves the membership, its port closes."""
-        return self._ask_cluster(cluster, RemoveNodeRequest(address=node))
+        return self._ask_cluster(cluster, RemoveNodeRequest(address=node, name=id))
 
     def update_node(self, cluster: str, node: str, body: Mapping[str, Any]) -> Answer:
         """Another availability, other labels or resources."""

@@ -227,6 +227,13 @@ def test_a_node_is_known_by_its_address_in_any_spelling_of_this_machine(yard: Ya
         yard.ask(AskNode(node="elsewhere:8002"))
 
 
+def test_a_node_whose_address_is_not_that_of_its_name_is_not_removed(yard: Yard):
+    with pytest.raises(InvalidRequest, match="localhost:8001 is not node_1 but node_0") as caught:
+        yard.ask(RemoveNodeRequest(address="localhost:8001", name="node_1"))
+    assert caught.value.path == "$.id" and "node_0" in yard.names()
+    assert yard.ask(RemoveNodeRequest(address="localhost:8001", name="node_0"))["status"] == "ok"
+
+
 def test_there_is_no_port_above_the_highest():
     with Yard(seed=1, ports=PortsOfOthers(), port=65_530, nodes=5) as yard:
         yard.settle()

@@ -267,9 +267,9 @@ class FakeClusters:
         links[new] = dict.fromkeys(links, 1)
         return {"status": "ok", "address": new}
 
-    def remove_node(self, cluster: str, node: str) -> Answer:
+    def remove_node(self, cluster: str, node: str, id: str | None = None) -> Answer:
         self._row(cluster, node)
-        self.asked.append(("remove_node", cluster, node))
+        self.asked.append(("remove_node", cluster, node, id))
         del self.links[cluster][node]
         return {"status": "ok"}
 

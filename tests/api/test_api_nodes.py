@@ -39,6 +39,11 @@ def test_a_node_is_removed_by_host_and_port_however_they_are_written(ask, cluste
     assert "localhost:8001" not in clusters.links["0"]
 
 
+def test_a_node_that_is_to_be_removed_has_to_have_the_id_that_is_said_with_its_port(ask, clusters):
+    ask("DELETE", "/clusters/0/nodes", {"id": "custom0", "port": 8001})
+    assert clusters.asked[-1] == ("remove_node", "0", "localhost:8001", "custom0")
+
+
 def test_an_unknown_node_cannot_be_removed(ask):
     answer = ask("DELETE", "/clusters/0/nodes", {"host": "localhost", "port": 9999})
 
