@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from os import O_RDONLY, close, fsync, open as open_fd
 from pathlib import Path
-from struct import Struct
+from struct import Struct, error as StructError
 from typing import Any, TypeVar
 
 import msgspec
@@ -244,6 +244,10 @@ class SqliteStorage:
             # sqlite's own text, of a schema or of a complaint, was changed.
             self.close()
             raise self._damaged(f"text in it is not readable ({error.reason})") from error
+        except (ValueError, TypeError, LookupError, ArithmeticError, StructError) as error:
+            # Nobody foresaw that such a value could stand there. It costs this node, and must not cost the program.
+            self.close()
+            raise self._damaged(f"a value in it makes no sense ({error})") from error
 
     def _open(self) -> sqlite3.Connection:
         if self._initial is None and not self.path.exists():
@@ -368,7 +372,9 @@ class SqliteStorage:
         for expected, (index, term, payload, crc) in enumerate(rows, first_index):
             if index != expected:
                 raise self._damaged(f"entry {expected} of the log is missing")
-            if type(term) is not int or type(payload) is not bytes or crc != _crc(index, term, payload):
+            # A flipped sign bit makes a term that has no checksum.
+            is_readable = type(term) is int and term >= 0 and type(payload) is bytes
+            if not is_readable or crc != _crc(index, term, payload):
                 raise self._damaged(f"entry {index} of the log was changed")
         return tuple([row[1] for row in rows]), tuple([row[2] for row in rows])
 

@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import sqlite3
+import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -141,6 +142,31 @@ def change_bits(tmp_path: Path, seed: int) -> None:
         else:
             assert content in allowed, f"flip {number}"
     assert found > FLIPS // 10
+
+
+def test_a_flipped_sign_bit_of_a_term_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    killed(path, tmp_path / "copy" / "a.sqlite")
+    with changing(path) as database:
+        database.execute("UPDATE log SET term = term - 9223372036854775807 - 1 WHERE idx = 2")
+    with pytest.raises(StorageDamaged, match="entry 2 of the log was changed; node a takes no part"):
+        loaded(path)
+
+
+@pytest.mark.parametrize("error", [struct.error("argument out of range"), ValueError("no"), IndexError("no")])
+def test_a_value_that_nobody_foresaw_is_damage_and_ends_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def read(*_: object) -> None:
+        raise error
+
+    path = tmp_path / "a.sqlite"
+    killed(path, tmp_path / "copy" / "a.sqlite")
+    monkeypatch.setattr(SqliteStorage, "_read_log", read)
+    storage = opened(path, None)
+    with pytest.raises(StorageDamaged, match=f"a value in it makes no sense .{error}.; node a takes no part"):
+        storage.load()
+    assert storage._database is None
 
 
 def test_a_file_that_is_gone_is_damage_and_not_a_fresh_start(tmp_path: Path) -> None:
