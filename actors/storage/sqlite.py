@@ -28,6 +28,9 @@ FORMAT = 2
 """Of the tables below; it stands in the file's user_version. 1, which had a snapshot in one piece, is brought to 2 when
 it is loaded; another one is refused by name, never guessed at."""
 
+LAST_FORMAT = 999
+"""No version will ever write a higher one: such a number, or 0, was changed. It has no checksum of its own."""
+
 APPLICATION = 0x52594152
 """Marks the file as ours (sqlite's application_id)."""
 
@@ -46,6 +49,17 @@ _TABLES = (
     _PIECES,
 )
 _HEAD = Struct("<QQ")
+_PASSING = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+)
+"""sqlite's codes for what ends by itself, or by somebody's doing, while the file is sound. Higher bits are details."""
 _Fact = TypeVar("_Fact")
 
 
@@ -234,7 +248,7 @@ class SqliteStorage:
             raise
         except sqlite3.DatabaseError as error:
             self.close()
-            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+            if _may_pass(error):
                 raise StorageBroken(f"{self.path} cannot be read: {error}; {_advice(error)}") from error
             raise self._damaged(str(error)) from error
         except OSError as error:
@@ -273,10 +287,13 @@ class SqliteStorage:
             return
         if application != APPLICATION:
             raise self._damaged("it is no storage of Raftyard")
-        if version not in (1, FORMAT):
+        if not 1 <= version <= LAST_FORMAT:
+            raise self._damaged(f"no version of Raftyard writes format {version}")
+        if version > FORMAT:
             raise StorageBroken(
                 f"{self.path} has format {version}, and this version of Raftyard reads format {FORMAT}; "
-                "start the version that wrote it, make a backup with it, and restore that here"
+                "start the version that wrote it, make a backup with it, and restore that here. If no other version "
+                f"ever ran here, the file is damaged: {self._mend}"
             )
 
     def _is_fresh(self, database: sqlite3.Connection) -> bool:
@@ -439,7 +456,16 @@ def _make_durable(database: sqlite3.Connection) -> None:
     """
     _, logged, moved = database.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
     if logged != moved:
-        raise sqlite3.OperationalError("another program keeps its write-ahead log busy")
+        raise BlockingIOError("another program keeps its write-ahead log busy")
+
+
+def _may_pass(error: sqlite3.DatabaseError) -> bool:
+    """Whether it says of the world, and not of what stands in the file, why the file could not be read.
+
+    The other way round, words for damage would be missed: a changed schema has no such column, a changed text cannot be
+    decoded (which Python finds itself, without a code).
+    """
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF in _PASSING
 
 
 def _advice(error: Exception) -> str:

@@ -185,8 +185,109 @@ def test_another_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(
         StorageBroken, match="has format 7, and this version of Raftyard reads format 2; start the"
+    ) as found:
+        loaded(path)
+    assert not isinstance(found.value, StorageDamaged)
+    assert "the file is damaged: node a takes no part" in str(found.value)
+
+
+@pytest.mark.parametrize("version", [0, 1026, 2 + (1 << 30), 2 - (1 << 31)])
+def test_a_format_that_no_version_writes_is_damage(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "a.sqlite"
+    killed(path, tmp_path / "copy" / "a.sqlite")
+    with changing(path) as database:
+        database.execute(f"PRAGMA user_version = {version}")
+    with pytest.raises(
+        StorageDamaged, match=f"no version of Raftyard writes format {version}; node a takes no part"
     ):
         loaded(path)
+
+
+def replace(path: Path, old: bytes, new: bytes) -> None:
+    """In the closed database file, where it stands once."""
+    content = path.read_bytes()
+    assert content.count(old) == 1 and len(old) == len(new)
+    path.write_bytes(content.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        (b"idx INTEGER PRIMARY KEY, term", b"idx INTEGER PRIMARY KEY, tarm", "no such column: term"),
+        (b"name TEXT PRIMARY KEY, value", b"name TEXT PRIMARY KEY, velue", "no such column: value"),
+    ],
+)
+def test_a_changed_schema_is_damage(tmp_path: Path, old: bytes, new: bytes, complaint: str) -> None:
+    path = tmp_path / "a.sqlite"
+    killed(path, tmp_path / "copy" / "a.sqlite")
+    replace(path, old, new)
+    with pytest.raises(StorageDamaged, match=f"{complaint}; node a takes no part"):
+        loaded(path)
+
+
+def test_a_payload_that_became_text_which_nobody_can_read_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    killed(path, tmp_path / "copy" / "a.sqlite")
+    with changing(path) as database:
+        database.execute("UPDATE log SET payload = CAST(x'fffe' AS TEXT) WHERE idx = 2")
+    with pytest.raises(StorageDamaged, match="Could not decode to UTF-8 column 'payload'"):
+        loaded(path)
+
+
+def test_a_schema_of_a_format_that_sqlite_does_not_know_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    killed(path, tmp_path / "copy" / "a.sqlite")
+    flip(path, 8 * 47 + 3)  # its number is in the bytes 44 to 47
+    with pytest.raises(StorageDamaged, match="unsupported file format"):
+        loaded(path)
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (sqlite3.SQLITE_BUSY, "database is locked"),
+        (sqlite3.SQLITE_FULL, "database or disk is full"),
+        (sqlite3.SQLITE_CANTOPEN, "unable to open database file"),
+        (sqlite3.SQLITE_IOERR_FSYNC, "disk I/O error"),
+        (sqlite3.SQLITE_READONLY, "attempt to write a readonly database"),
+    ],
+)
+def test_what_may_pass_is_tried_again_and_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, says: str
+) -> None:
+    error = sqlite3.OperationalError(says)
+    error.sqlite_errorcode = code
+
+    def check(*_: object) -> None:
+        raise error
+
+    path = tmp_path / "a.sqlite"
+    killed(path, tmp_path / "copy" / "a.sqlite")
+    with monkeypatch.context() as patched:
+        patched.setattr(SqliteStorage, "_check_file", check)
+        with pytest.raises(StorageBroken, match=f"cannot be read: {says}; .*the node tries again") as found:
+            loaded(path)
+    assert not isinstance(found.value, StorageDamaged)
+    loaded(path)
+
+
+def test_a_file_that_another_program_reads_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raftyard.actors.storage.sqlite.BUSY_S", 0.01)
+    copy = tmp_path / "copy" / "a.sqlite"
+    killed(tmp_path / "a.sqlite", copy)
+    with closing(sqlite3.connect(copy)) as reading:
+        reading.execute("BEGIN")
+        reading.execute("SELECT count(*) FROM log").fetchone()
+        with changing(copy) as database:
+            database.execute("DELETE FROM log WHERE idx = 12")
+        with pytest.raises(
+            StorageBroken, match="write-ahead log busy.*; end the program that holds it"
+        ) as found:
+            loaded(copy)
+    assert not isinstance(found.value, StorageDamaged)
+    loaded(copy)
 
 
 LARGE = Snapshot(index=2, term=1, membership=FRESH.membership, data=bytes(range(256)) * 4000)
