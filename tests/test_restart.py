@@ -6,7 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from program import ROOT, Program, program
+
+from raftyard.actors.messages import ClusterSpec, NodeSpec
+from raftyard.actors.raft.core import Restored
+from raftyard.actors.storage.folder import DataFolder, HomeFile
+from raftyard.cli.backups import backup
 
 SERVICE = "/clusters/0/service"
 
@@ -154,6 +160,29 @@ def test_a_backup_of_a_running_program_brings_everything_back(tmp_path: Path) ->
         again = raftyard("restore", str(tmp_path / "file"), "--data", str(it.data))
         assert again.returncode == 1
         assert "holds clusters already" in again.stderr
+
+
+def kept(path: Path, cluster: str, logs: dict[str, Restored]) -> DataFolder:
+    """A data folder with one cluster, as a program that has ended leaves it."""
+    data = DataFolder(path)
+    folder = data.cluster(cluster)
+    folder.path.mkdir(parents=True)
+    nodes = tuple(NodeSpec(name=name, host="h", port=None, capacity=1) for name in logs)
+    spec = ClusterSpec(cluster=cluster, nodes=nodes)
+    folder.write(HomeFile(spec=spec, nodes=nodes, first=tuple(logs), made=tuple(logs)))
+    for name, log in logs.items():
+        storage = folder.storage(cluster, name, log)
+        storage.load()
+        storage.close()
+    return data
+
+
+@pytest.mark.parametrize("name", ["bank", "my bank", "a/b", "bank#1", "100%", "what?"])
+@pytest.mark.parametrize("folder", ["data", "50%20off", "what?", "a#b"])
+def test_a_backup_takes_any_name_and_any_folder(tmp_path: Path, folder: str, name: str) -> None:
+    kept(tmp_path / folder, name, {"a": Restored.bootstrap(("a",))})
+    assert "1 cluster, 0 entries" in backup(tmp_path / folder, tmp_path / "file")
+    assert {path.name for path in tmp_path.iterdir()} == {folder, "file"}
 
 
 def test_a_damaged_or_foreign_backup_is_refused_by_name(tmp_path: Path) -> None:

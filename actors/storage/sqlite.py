@@ -489,7 +489,9 @@ def sync_folder(folder: Path) -> None:
 def copy_storage(source: Path, target: Path) -> None:
     """A consistent copy of a storage that may be in use, by sqlite's backup API. Raises sqlite3.Error."""
     check_wal(source)
-    with sqlite3.connect(f"file:{source}?mode=ro", uri=True) as reading, sqlite3.connect(target) as writing:
+    # As an address of its own: in a bare path sqlite would read ?, # and %, and our names of files have %.
+    address = source.resolve().as_uri() + "?mode=ro"
+    with sqlite3.connect(address, uri=True) as reading, sqlite3.connect(target) as writing:
         reading.backup(writing)
     reading.close()
     writing.close()
