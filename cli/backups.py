@@ -74,7 +74,7 @@ def backup(folder: Path, file: Path) -> str:
 def _copy(folder: ClusterFolder) -> tuple[HomeFile, Restored, list[str]]:
     """The cluster, its best log, and what to say about storages that could not be read."""
     home = folder.read()
-    logs: list[Restored] = []
+    logs: dict[str, Restored] = {}
     notes = []
     with TemporaryDirectory() as place:
         for node in home.made:
@@ -82,25 +82,33 @@ def _copy(folder: ClusterFolder) -> tuple[HomeFile, Restored, list[str]]:
             storage = SqliteStorage(copy, home.spec.cluster, node, None)
             try:
                 copy_storage(node_file(folder.path, node), copy)
-                logs.append(storage.load())
+                logs[node] = storage.load()
             except (StorageBroken, sqlite3.Error) as error:
                 notes.append(f"left out: {node} of cluster {home.spec.cluster}: {error}")
             finally:
                 storage.close()
                 copy.unlink(missing_ok=True)
-    if 2 * len(logs) <= len(home.made):
+    # Whoever could be read must be able to elect the one with the best log: then nothing committed is missing from it.
+    best = max(logs.values(), key=_up_to_date, default=Restored.bootstrap())
+    membership = _membership(best)
+    if not membership.is_quorum(tuple(logs)):
+        voters = dict.fromkeys((membership.voters + membership.outgoing) or home.made)
+        unread = ", ".join(node for node in voters if node not in logs)
         raise StorageBroken(
-            f"most nodes of cluster {home.spec.cluster} cannot be read, so what they agreed on is not known; "
-            + "; ".join(notes)
+            f"too few voters of cluster {home.spec.cluster} can be read, so what they agreed on is not known; "
+            + "; ".join((f"mend enough of {unread} for a majority", *notes))
         )
-    best = max(logs, key=_up_to_date)
-    term = max(log.hard_state.term for log in logs) + 1
+    term = max(log.hard_state.term for log in logs.values()) + 1
     return home, msgspec.structs.replace(best, hard_state=HardState(term=term)), notes
 
 
-def _up_to_date(log: Restored) -> tuple[int, int]:
-    """How logs compare (§3.6.1): by the term of the last entry, then by its index."""
-    return (log.terms[-1] if log.terms else log.base_term, log.first_index + len(log.terms) - 1)
+def _up_to_date(log: Restored) -> tuple[int, int, bool]:
+    """How logs compare (§3.6.1): by the term of the last entry, then by its index.
+
+    Of the empty ones of a new cluster only those of the first voters say who these are.
+    """
+    last_term = log.terms[-1] if log.terms else log.base_term
+    return (last_term, log.first_index + len(log.terms) - 1, bool(log.membership.voters))
 
 
 def _write(file: Path, copies: list[tuple[HomeFile, Restored, list[str]]]) -> None:

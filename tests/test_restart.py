@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from program import ROOT, Program, program
 
 from raftyard.actors.messages import ClusterSpec, NodeSpec
 from raftyard.actors.raft.core import Restored
+from raftyard.actors.raft.membership import Membership, encode_membership
 from raftyard.actors.storage.folder import DataFolder, HomeFile
-from raftyard.cli.backups import backup
+from raftyard.cli.backups import CannotCopy, backup, restore
 
 SERVICE = "/clusters/0/service"
 
@@ -183,6 +185,58 @@ def test_a_backup_takes_any_name_and_any_folder(tmp_path: Path, folder: str, nam
     kept(tmp_path / folder, name, {"a": Restored.bootstrap(("a",))})
     assert "1 cluster, 0 entries" in backup(tmp_path / folder, tmp_path / "file")
     assert {path.name for path in tmp_path.iterdir()} == {folder, "file"}
+
+
+def log_of(entries: int, *voters: str) -> Restored:
+    return structs.replace(Restored.bootstrap(voters), terms=(1,) * entries, payloads=(b"x",) * entries)
+
+
+VOTERS = ("a", "b", "c", "d", "e")
+
+
+def of_ten(path: Path, *damaged: str) -> Path:
+    """Five voters, of whom three have all that was committed, and five nodes that have nothing."""
+    logs = {name: log_of(0) for name in "vwxyz"}
+    logs |= {name: log_of(5 if name in "abc" else 2, *VOTERS) for name in VOTERS}
+    data = kept(path, "0", logs)
+    for name in damaged:
+        (path / "0" / f"{name}.sqlite").write_bytes(b"no database")
+    return data.path
+
+
+def test_a_backup_without_most_voters_is_refused_however_many_nodes_can_be_read(tmp_path: Path) -> None:
+    data = of_ten(tmp_path / "data", "a", "b", "c")
+    with pytest.raises(
+        CannotCopy,
+        match="too few voters of cluster 0 can be read, .*; mend enough of a, b, c for a majority; left",
+    ):
+        backup(data, tmp_path / "file")
+    assert not (tmp_path / "file").exists()
+
+
+def test_a_backup_needs_no_nodes_but_most_voters(tmp_path: Path) -> None:
+    data = of_ten(tmp_path / "data", "a", "b", *"vwxyz")
+    assert "1 cluster, 5 entries" in backup(data, tmp_path / "file")
+
+
+def test_a_backup_during_a_joint_change_needs_most_of_both_sets(tmp_path: Path) -> None:
+    joint = encode_membership(Membership(voters=("d", "e", "f"), outgoing=("a", "b", "c")))
+    log = structs.replace(log_of(1, "a", "b", "c"), payloads=(joint,))
+    data = kept(tmp_path / "data", "0", dict.fromkeys("abcdef", log))
+    (data.path / "0" / "d.sqlite").write_bytes(b"no database")
+    assert "1 cluster, 1 entries" in backup(data.path, tmp_path / "one")
+    (data.path / "0" / "e.sqlite").write_bytes(b"no database")
+    with pytest.raises(CannotCopy, match="mend enough of d, e for a majority; left out"):
+        backup(data.path, tmp_path / "two")
+
+
+def test_a_cluster_in_which_nothing_happened_yet_has_a_backup_with_its_voters(tmp_path: Path) -> None:
+    data = kept(tmp_path / "data", "0", {"z": log_of(0), "a": log_of(0, "a")})
+    backup(data.path, tmp_path / "file")
+    restore(tmp_path / "file", tmp_path / "back")
+    storage = DataFolder(tmp_path / "back").cluster("0").storage("0", "a", None)
+    assert storage.load().membership.voters == ("a",)
+    storage.close()
 
 
 def test_a_damaged_or_foreign_backup_is_refused_by_name(tmp_path: Path) -> None:
