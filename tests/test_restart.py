@@ -1,5 +1,7 @@
 """What the program finds again after it ended, and what backup and restore bring back."""
 
+import errno
+import os
 import signal
 import sqlite3
 import subprocess
@@ -13,6 +15,7 @@ from program import ROOT, Program, program
 from raftyard.actors.messages import ClusterSpec, NodeSpec
 from raftyard.actors.raft.core import Restored
 from raftyard.actors.raft.membership import Membership, encode_membership
+from raftyard.actors.storage.base import StorageBroken
 from raftyard.actors.storage.folder import DataFolder, HomeFile
 from raftyard.cli.backups import CannotCopy, backup, restore
 
@@ -81,6 +84,24 @@ def test_a_second_program_on_the_same_data_is_refused_in_one_line(tmp_path: Path
         assert second.returncode == 2
         assert second.stderr.count("\n") == 1
         assert "is in use by another raftyard (process" in second.stderr
+
+
+@pytest.mark.parametrize("call", ["ftruncate", "write"])
+def test_a_full_disk_hinders_nobody_to_lock_the_data_and_to_let_go_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    data = DataFolder(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, full)
+        data.lock()
+    with pytest.raises(StorageBroken, match="is in use by another raftyard"):
+        DataFolder(tmp_path).lock()
+    data.unlock()
+    data.lock()
+    data.unlock()
 
 
 def test_a_node_whose_file_is_damaged_stays_out_and_is_mended_by_adding_it_again(tmp_path: Path) -> None:

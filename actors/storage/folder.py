@@ -205,9 +205,11 @@ class DataFolder:
                 f"{self.path} is in use by another raftyard (process {owner or 'unknown'}); stop that one, "
                 "or name another folder with --data or DATA_DIR"
             ) from None
-        os.ftruncate(handle, 0)
-        os.write(handle, f"{os.getpid()}\n".encode())
         self._lock = handle
+        # Only for whoever is refused: a full disk has no room for it, and is no reason to stay away.
+        with suppress(OSError):
+            os.ftruncate(handle, 0)
+            os.write(handle, f"{os.getpid()}\n".encode())
 
     def unlock(self) -> None:
         """The lock ends with the process, too, however that ends."""
