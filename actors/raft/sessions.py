@@ -101,7 +101,7 @@ class Sessions:
         # Both from the longest unused to the last used. Sessions move to the end at every use; a plain dict would
         # find its first key ever more slowly, because it walks over what was taken out in front of it.
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
-        self._expired: dict[str, None] = {}
+        self._expired: OrderedDict[str, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -157,7 +157,7 @@ class Sessions:
             (name, _Session(last_index, acknowledged, dict(results)))
             for name, last_index, acknowledged, results in table
         )
-        self._expired = dict.fromkeys(expired)
+        self._expired = OrderedDict.fromkeys(expired)
 
     def _table(self) -> list[tuple[str, int, int, list[tuple[int, bytes]]]]:
         return [
@@ -189,7 +189,7 @@ class Sessions:
             del sessions[name]
             self._expired[name] = None
             if len(self._expired) > self._max_expired:
-                del self._expired[next(iter(self._expired))]
+                self._expired.popitem(last=False)
 
     def _forget_results(self, known: _Session, acknowledged: int) -> None:
         results = known.results

@@ -1,5 +1,7 @@
 """A retried command is applied once, on whichever member and after whatever restart."""
 
+from collections import OrderedDict
+
 import msgspec
 import pytest
 
@@ -87,6 +89,18 @@ def test_of_too_many_sessions_the_one_unused_longest_expires() -> None:
         sessions.apply(index, encode(name, index, b"1"))
     assert sessions.apply(5, encode("b", 2, b"1")).refused == "session expired"
     assert sessions.apply(6, encode("a", 3, b"1")).duplicate
+
+
+def test_of_the_expired_names_the_oldest_is_forgotten_and_found_without_a_walk() -> None:
+    """A dict's first key is found ever more slowly behind those that were taken out: no clock has to tell."""
+    sessions = Sessions(Counter(), max_sessions=1, max_expired=2)
+    restored = Sessions(Counter(), max_sessions=1, max_expired=2)
+    for index, name in enumerate("abcdef", 1):
+        sessions.apply(index, encode(name, 1, b"1"))
+        restored.restore(sessions.snapshot())
+        for each in (sessions, restored):
+            assert isinstance(each._expired, OrderedDict)
+            assert list(each._expired) == list("abcdef"[max(0, index - 3) : index - 1])
 
 
 def test_who_acknowledges_an_answer_is_not_taken_for_new_however_long_ago_it_expired() -> None:
