@@ -434,7 +434,7 @@ class ControlLoop:
                 beat = Beat(leader=host.node, term=self.term, load=load, capacity=record.capacity)
                 host.send_to_node(record.name, beat)
         if end < len(host.state.nodes()):
-            host.context.send(host.context.name, ControlBeat(term=self.term, start=end))
+            host.to_self(ControlBeat(term=self.term, start=end))
 
     def _change_membership(self, nodes: tuple[NodeRecord, ...]) -> None:
         host = self._host

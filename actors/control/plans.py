@@ -81,7 +81,7 @@ class Plans:
             self._more()
 
     def _more(self) -> None:
-        self._host.context.send(self._host.context.name, PlanMore())
+        self._host.to_self(PlanMore())
 
     def _answer(self, asked: DescribeState, value: Value) -> None:
         if asked.reply_to is not None:

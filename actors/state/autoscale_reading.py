@@ -88,7 +88,7 @@ def _metric_faults(name: str, path: str) -> Iterator[InvalidCall]:
 
 def shown(value: float) -> str:
     """A number as a mistake names it; a whole number of hundreds of digits is no float."""
-    return f"{value:g}" if abs(value) <= LARGEST_SHOWN else "the number"
+    return "the number" if abs(value) > LARGEST_SHOWN else f"{value:g}"
 
 
 def _bounds(*checks: tuple[str, float, float, float]) -> Iterator[InvalidCall]:
