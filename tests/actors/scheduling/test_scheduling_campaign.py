@@ -225,8 +225,10 @@ def assert_converged(storm):
         assert may_stay(storm, service), service
         paused = service.update is not None and service.update.state.endswith("paused")
         if not paused and not service.pending and not why_update_waits(state, service.name):
-            wanted, ready = state.wanted(service.name), state.node_table().ready
-            seen = wanted.versions[ready[wanted.nodes]].tolist()
+            wanted, nodes_now = state.wanted(service.name), state.node_table()
+            # A paused node keeps what it has of a global service until it is active again.
+            updated = nodes_now.ready & ~nodes_now.paused if service.spec.is_global else nodes_now.ready
+            seen = wanted.versions[updated[wanted.nodes]].tolist()
             assert set(seen) <= {service.template}, service
             assert service.update is None or service.update.state.endswith("completed"), service
         if service.pending:
