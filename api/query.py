@@ -119,6 +119,8 @@ def _kinds(req: Request, known: Collection[str]) -> frozenset[str] | None:
     if given is None:
         return None
     kinds = frozenset(kind for text in given for kind in text.split(",") if kind)
+    if not kinds:
+        raise Malformed("kinds names no kind of event", "leave it out for all, or write for example kinds=link-cut")
     for kind in sorted(kinds):
         if kind not in known:
             raise Malformed(f"there is no kind of event {kind}", did_you_mean(kind, known))

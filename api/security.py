@@ -82,7 +82,7 @@ class Guard:
         self._check_host(host)
         if environ["REQUEST_METHOD"] not in SAFE_METHODS:
             self._check_origin(environ, host)
-        if self._token is not None and environ.get("PATH_INFO") not in OPEN_PATHS:
+        if self._token is not None and environ.get("PATH_INFO", "").rstrip("/") not in OPEN_PATHS:
             self._check_token(environ.get("HTTP_AUTHORIZATION", ""))
 
     def _check_host(self, host: str) -> None:

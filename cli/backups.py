@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from uuid import uuid4
 
 import msgspec
 
@@ -57,7 +58,7 @@ def backup(folder: Path, file: Path) -> str:
         raise CannotCopy(f"{file} exists already, and a backup never replaces a file; choose another name")
     # Cluster 0 last: the list of clusters that it records is then never older than a copy.
     ordered = sorted(found, key=lambda cluster: cluster.path.name == "0")
-    part = file.with_name(file.name + ".part")
+    part = file.with_name(f"{file.name}.{uuid4().hex[:8]}.part")  # nobody else's
     try:
         copies = [_copy(cluster) for cluster in ordered]
         _write(part, copies)

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 from threading import Event, Thread
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -67,7 +68,7 @@ class Api:
                 return json.load(reply)
         except urllib.error.HTTPError as error:
             raise _error(error.code, error.read()) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise Unavailable(
                 f"nobody answers at {self.root}: {reason}", hint="is the program running, and is this its port?"

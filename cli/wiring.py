@@ -409,14 +409,19 @@ class PortKeeper:
                 self._server.close(port)
 
 
+def _milliseconds(time_s: float) -> str:
+    """As it can be sent back: to the nanosecond, and without an exponent."""
+    return f"{time_s * 1000:.6f}".rstrip("0").rstrip(".") + "ms"
+
+
 def _link_view(shown: LinkShown) -> Answer:
     status, policy = shown.status, shown.status.policy
     return {
         "from": shown.source,
         "to": shown.target,
         "connected": 0 if status.cut else 1,
-        "delay": f"{policy.delay_s * 1000:.10g}ms",
-        "jitter": f"{policy.jitter_s * 1000:.10g}ms",
+        "delay": _milliseconds(policy.delay_s),
+        "jitter": _milliseconds(policy.jitter_s),
         "loss": policy.loss,
         "duplicate": policy.duplicate,
         "reorder": policy.reorder,

@@ -204,8 +204,9 @@ def kept(path: Path, cluster: str, logs: dict[str, Restored]) -> DataFolder:
 @pytest.mark.parametrize("folder", ["data", "50%20off", "what?", "a#b"])
 def test_a_backup_takes_any_name_and_any_folder(tmp_path: Path, folder: str, name: str) -> None:
     kept(tmp_path / folder, name, {"a": Restored.bootstrap(("a",))})
+    (tmp_path / "file.part").write_text("somebody else's")
     assert "1 cluster, 0 entries" in backup(tmp_path / folder, tmp_path / "file")
-    assert {path.name for path in tmp_path.iterdir()} == {folder, "file"}
+    assert {path.name for path in tmp_path.iterdir()} == {folder, "file", "file.part"}
 
 
 def log_of(entries: int, *voters: str) -> Restored:

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from itertools import chain
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import msgspec
 
@@ -57,20 +57,23 @@ def merge(spec: ServiceSpec, patch: object) -> dict[str, Any]:
     body = msgspec.to_builtins(spec)
     if not isinstance(patch, Mapping):
         raise InvalidCall("$", "expected an object", 'send what is to change, for example {"replicas": 5}')
-    merged = _merged(body, patch)
+    merged = _merged(body, patch, ServiceSpec)
     assert isinstance(merged, dict)
     return merged
 
 
-def _merged(value: Any, patch: Any) -> Any:
+def _merged(value: Any, patch: Any, wanted: Any) -> Any:
     if not isinstance(patch, Mapping):
         return patch
     result = dict(value) if isinstance(value, Mapping) else {}
+    struct = next(structs(wanted), None) if get_origin(wanted) is not dict else None
     for key, item in patch.items():
-        if item is None:
+        if item is not None:
+            result[key] = _merged(result.get(key), item, type_at(wanted, f"$.{key}"))
+        elif struct is None or key in struct.__struct_fields__:
             result.pop(key, None)
         else:
-            result[key] = _merged(result.get(key), item)
+            result[key] = None  # and is told to be no field
     return result
 
 

@@ -145,6 +145,8 @@ def test_a_position_from_before_a_restart_is_told_and_goes_on_from_the_beginning
         ({"sinze": "1"}, "unknown query parameter sinze", "since"),
         ({"limit": "0"}, "limit=0 is out of range", "from 1 to 1000"),
         ({"kinds": "link-cutt"}, "there is no kind of event link-cutt", "link-cut"),
+        ({"kinds": ""}, "kinds names no kind of event", "kinds=link-cut"),
+        ({"kinds": ","}, "kinds names no kind of event", "leave it out for all"),
         ({"wait": "10"}, "wait=10 is not a duration", "wait=10s"),
         ({"wait": "61s"}, "wait=61s is too long", "60s at most"),
     ],

@@ -52,9 +52,10 @@ def test_the_program_is_ready_while_cluster_0_has_a_leader(ask, clusters):
 
 def test_health_needs_no_token_and_everything_else_does():
     client = TestClient(create_app(FakeClusters(), Guard(token="secret")))
+    paths = ("/healthz", "/healthz/", "/readyz", "/readyz/", "/events")
 
     statuses = [
-        client.simulate_get(path, host="localhost").status_code for path in ("/healthz", "/readyz", "/events")
+        client.simulate_get(path, host="localhost").status_code for path in paths
     ]
 
-    assert statuses == [200, 200, 401]
+    assert statuses == [200, 200, 200, 200, 401]

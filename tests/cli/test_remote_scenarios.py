@@ -337,6 +337,7 @@ def test_an_address_at_which_nobody_answers_ends_with_3_and_one_that_is_none_wit
     unknown = run("run", file, "--url", f"localhost:{yard.base}/clusters/7")
     assert (unknown.exit_code, unknown.output) == (4, "raftyard: no cluster '7'; the clusters are 0\n")
     assert run("run", file, "--url", "ftp://localhost").exit_code == 2
+    assert run("record", tmp_path / "log.jsonl", "--url", "localhost:abc").exit_code in (2, 3)
     assert "leave --clock out" in run("run", file, "--url", "x:1", "--clock", "virtual").output
     assert "--url is of a single run" in run("run", file, "--url", "x:1", "--seeds", "2").output
 

@@ -11,7 +11,7 @@ import pytest
 from raftyard.actors.messages import ListClusters, SubmitServiceCall, cluster_actor
 from raftyard.actors.system import Actor, Live, NoSuchActor, Promise
 from raftyard.api import ports
-from raftyard.cli.wiring import ActorClusters
+from raftyard.cli.wiring import ActorClusters, _milliseconds
 
 
 class Starting:
@@ -28,6 +28,13 @@ def test_a_cluster_whose_front_door_is_about_to_start_is_to_be_asked_again():
     with pytest.raises(ports.Unavailable, match="cluster '0' is starting") as caught:
         clusters.last_call("0")
     assert caught.value.retry_after_s == 1
+
+
+@pytest.mark.parametrize(
+    ("time_s", "told"), [(0.0, "0ms"), (1e-8, "0.00001ms"), (0.0205, "20.5ms"), (3_599_999_996e3, "3599999996000000ms")]
+)
+def test_a_delay_is_told_as_it_can_be_sent_back(time_s: float, told: str):
+    assert _milliseconds(time_s) == told
 
 
 def test_a_cluster_that_there_is_not_is_not_found():

@@ -137,6 +137,20 @@ def test_a_patch_merges_objects_replaces_the_rest_and_null_takes_away():
         merge(spec, ["replicas"])
 
 
+@pytest.mark.parametrize(
+    ("patch", "path", "words"),
+    [
+        ({"placment": None}, "$.placment", "did you mean placement?"),
+        ({"restart": {"dela_s": None}}, "$.restart.dela_s", "did you mean delay_s?"),
+        ({"autoscale": {"maxx": None, "max": 5, "target": 5, "metric": "x"}}, "$.autoscale.maxx", "did you mean max?"),
+    ],
+)
+def test_a_patch_that_takes_away_what_is_no_field_is_told_the_right_word(patch, path, words):
+    with pytest.raises(InvalidCall) as caught:
+        read_spec(merge(ServiceSpec(image="a", env={"A": "1"}), {"env": {"B.c": None}, **patch}))
+    assert caught.value.path == path and words in caught.value.hint
+
+
 def test_only_what_a_replica_is_made_from_replaces_it():
     spec = ServiceSpec(image="a")
     assert is_same_template(spec, ServiceSpec(image="a", replicas=9, labels={"x": "y"}, description="d"))
