@@ -228,12 +228,7 @@ class ActorClusters:
 
     def add_node(self, cluster: str, request: ports.NewNode) -> Answer:
         """A node joins, opens its port and takes load."""
-        if not request.spawn:
-            raise ports.Invalid(
-                "spawn is false: a node that runs elsewhere cannot join yet",
-                "leave spawn out, or set it to true, and the node is started here",
-                errors=(ports.FieldError(path="$.spawn", message="must be true"),),
-            )
+        _check_spawned(request, "$")
         return self._ask_cluster(cluster, _node_request(request, None))
 
     def remove_node(self, cluster: str, node: str, id: str | None = None) -> Answer:
@@ -442,7 +437,25 @@ def _changed(policy: LinkPolicy, faults: ports.LinkFaults) -> LinkPolicy:
 def _wanted(request: ports.NewCluster) -> tuple[AddNodeRequest, ...]:
     if isinstance(request.nodes, int):
         return (AddNodeRequest(capacity=request.capacity),) * request.nodes
+    for i, node in enumerate(request.nodes):
+        _check_spawned(node, f"$.nodes[{i}]")
+        for field in ("labels", "resources", "gpu_model"):
+            if getattr(node, field):
+                raise ports.Invalid(
+                    f"the nodes of a new cluster have no {field} yet",
+                    "leave it out, and PATCH /clusters/{cluster}/nodes/{node} when the cluster is there",
+                    errors=(ports.FieldError(path=f"$.nodes[{i}].{field}", message="comes later"),),
+                )
     return tuple(_node_request(node, request.capacity) for node in request.nodes)
+
+
+def _check_spawned(node: ports.NewNode, path: str) -> None:
+    if not node.spawn:
+        raise ports.Invalid(
+            "spawn is false: a node that runs elsewhere cannot join yet",
+            "leave spawn out, or set it to true, and the node is started here",
+            errors=(ports.FieldError(path=f"{path}.spawn", message="must be true"),),
+        )
 
 
 def _node_request(node: ports.NewNode, capacity: int | None) -> AddNodeRequest:

@@ -43,6 +43,24 @@ def test_a_cluster_that_there_is_not_is_not_found():
         clusters.last_call("7")
 
 
+@pytest.mark.parametrize(
+    ("node", "path"),
+    [
+        ({"labels": {"zone": "a"}}, "$.nodes[1].labels"),
+        ({"resources": {"cpu_milli": 4}}, "$.nodes[1].resources"),
+        ({"gpu_model": "A100"}, "$.nodes[1].gpu_model"),
+        ({"spawn": False}, "$.nodes[1].spawn"),
+    ],
+)
+def test_what_a_node_of_a_new_cluster_cannot_have_yet_is_refused_and_not_dropped(node: dict[str, Any], path: str):
+    clusters = ActorClusters(Starting())  # type: ignore[arg-type]
+    wanted = ports.NewCluster(nodes=(ports.NewNode(), ports.NewNode(**node)))
+    for change in (clusters.create_cluster, lambda wanted: clusters.replace_cluster("7", wanted)):
+        with pytest.raises(ports.Invalid) as caught:
+            change(wanted)
+        assert [error.path for error in caught.value.errors] == [path]
+
+
 class Silent(Actor):
     """A front door that never answers."""
 
